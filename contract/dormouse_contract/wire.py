@@ -1,0 +1,163 @@
+"""The bodies of the control API, as they travel. JSON in camelCase; unknown fields are refused.
+
+Python code uses the snake_case names; `model_dump(by_alias=True)` and `to_json()` give the wire form.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from .residency import Residency, TransitionOutcome, Trigger
+
+MODEL_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+CONTROL_PREFIX = "/dormouse/v1"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+# What a control body may be at most; every body of the contract is far below 4 KiB.
+MAX_BODY_BYTES = 16 * 1024
+
+_LongText = Annotated[str, Field(max_length=1024)]
+_Name = Annotated[str, Field(min_length=1, max_length=253)]
+_Seconds = Annotated[float, Field(ge=0, le=10 * 365 * 24 * 3600, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Wire(BaseModel):
+    """Base of every body: immutable, camelCase, nothing unknown."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, ser_json_inf_nan="null"
+    )
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True)
+
+
+class OrderStamp(Wire):
+    """Who orders, and how new that is.
+
+    owner: UID of the ManagedModel. generation: its metadata.generation.
+    issuer: UID of the Lease, or a UUID of the operator's process without one. term: the Lease's
+    leaseTransitions, or 0.
+    """
+
+    owner: _Name
+    generation: _Count
+    issuer: _Name
+    term: _Count
+
+
+class ResidencyOrder(Wire):
+    """`PUT /dormouse/v1/models/{model}/residency`: bring the weights there, once; pins nothing."""
+
+    desired: Residency
+    trigger: Trigger = Trigger.MANUAL
+    reason: _LongText = ""
+    if_idle_for_seconds: _Seconds | None = None
+    order: OrderStamp | None = None
+    pod_uid: Annotated[_Name | None, Field(alias="podUID")] = None
+
+
+class PolicyLoan(Wire):
+    """`PUT /dormouse/v1/models/{model}/policy`: what the replica decides by itself for a while.
+
+    None is the server's own setting. `valid_for_seconds: 0` withdraws this owner's loan.
+    """
+
+    keep_alive_seconds: _Seconds | None = None
+    min_resident_seconds: _Seconds | None = None
+    wake_budget_seconds: _Seconds | None = None
+    pinned: bool = False
+    valid_for_seconds: _Seconds
+    order: OrderStamp | None = None
+    pod_uid: Annotated[_Name | None, Field(alias="podUID")] = None
+
+
+class TransitionSnapshot(Wire):
+    """A transition under way; `startedAt` is Unix seconds."""
+
+    from_: Annotated[Residency, Field(alias="from")]
+    to: Residency
+    trigger: Trigger
+    started_at: float
+
+
+class LastTransitionSnapshot(Wire):
+    """The last transition that ended; `time` is when it ended (Unix seconds), `seconds` how long it took."""
+
+    from_: Annotated[Residency, Field(alias="from")]
+    to: Residency
+    trigger: Trigger
+    reason: str
+    time: float
+    seconds: float
+    released_bytes: int
+    outcome: TransitionOutcome
+
+
+ReleasedMethod = Literal["nvml", "device-delta", "sim"]
+
+
+class ModelSnapshot(Wire):
+    """One replica's state of one model, all taken at one moment.
+
+    idle_seconds: now − the latest of last request's end, last wake and load; 0 while in flight.
+    last_request_end: Unix seconds; load or start-up time before the first request.
+    released_method: how `gpu_memory_released_bytes` was measured; None before the first release.
+    dirty: the weights differ from what `load` gives, as found at the last demotion.
+    restore_estimate_seconds: None until a restore was measured.
+    """
+
+    name: str
+    residency: Residency
+    in_flight: int
+    waiting: int
+    idle_seconds: float
+    last_request_end: float
+    gpu_memory_bytes: int
+    host_memory_bytes: int
+    gpu_memory_released_bytes: int
+    released_method: ReleasedMethod | None
+    device: str
+    dirty: bool
+    pinned: bool
+    restore_estimate_seconds: float | None
+    transition: TransitionSnapshot | None
+    last_transition: LastTransitionSnapshot | None
+
+
+class ModelList(Wire):
+    """`GET /dormouse/v1/models`."""
+
+    models: list[ModelSnapshot]
+
+
+class ProblemReason(StrEnum):
+    """Machine-readable `reason` of a problem+json body."""
+
+    NO_SUCH_MODEL = "NoSuchModel"
+    IN_USE = "InUse"
+    STALE_ORDER = "StaleOrder"
+    DIRTY = "Dirty"
+    WRONG_POD = "WrongPod"
+    BAD_BODY = "BadBody"
+    BODY_TOO_LARGE = "BodyTooLarge"
+    NOT_AUTHORISED = "NotAuthorised"
+    CANNOT_NOW = "CannotNow"
+    WAKE_TIMEOUT = "WakeTimeout"
+    NOT_FOUND = "NotFound"
+    MODEL_PROCESS_DOWN = "ModelProcessDown"
+    INTERNAL = "Internal"
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem. `detail` says what happened, what is unharmed and what to do next."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    reason: ProblemReason
