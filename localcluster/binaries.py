@@ -7,10 +7,10 @@ In this order, for each one by itself:
 3. `$PATH`,
 4. a build from the pinned Go modules under `gomod/` into the cache.
 
-What comes from 1 or 3 was made by others and has to prove itself: it must run, and its version must fit. kubectl,
-kube-apiserver and etcd have to be of the pinned minor version (what they print, validate and store changes with it);
-prometheus and promtool of the same major version and not older. What doesn't fit is passed over, and the line that
-announces the build says so.
+What comes from 1 or 3 was made by others and has to prove itself: it must run, and its version must fit.
+kubectl, kube-apiserver and etcd have to be of the pinned minor version (what they print, validate and store
+changes with it); prometheus and promtool of the same major version and not older. What doesn't fit is passed
+over, and the line that announces the build says so.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ ALL = tuple(RECIPES)
 def ensure_binaries(names: Iterable[str] = ALL, progress: Progress | None = None) -> dict[str, Path]:
     """The path of each named binary, built when there is no other way. Raises BinaryUnavailable.
 
-    Silent when everything is there. The smaller ones are built first, so that a broken tool chain or network shows
-    in seconds and not after five minutes.
+    Silent when everything is there. The smaller ones are built first, so that a broken tool chain or network
+    shows in seconds and not after five minutes.
     """
     progress = progress if progress is not None else Progress()
     wanted = sorted(names, key=lambda name: RECIPES[name].cold_build_seconds)

@@ -1,7 +1,7 @@
 """Builds one binary from its pinned Go module into the cache: once, atomically, and visibly.
 
-Two processes that need the same binary meet at a lock; the second finds it built. A build writes beside the final
-name and is renamed when the result has told its version, so whatever is in the cache is whole.
+Two processes that need the same binary meet at a lock; the second finds it built. A build writes beside the
+final name and is renamed when the result has told its version, so whatever is in the cache is whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from localcluster.versions import version_of
 
 
 def build_into(target: Path, recipe: Recipe, why: str, progress: Progress) -> Path:
-    """Build `recipe` as `target` unless it is there by the time the lock is ours. `why` is shown to whoever waits."""
+    """Build `recipe` as `target`, unless it is there when the lock is ours. `why` is shown."""
 
     def waiting() -> None:
         progress.say(f"{recipe.name}: another process builds it; waiting for that one")
@@ -61,8 +61,7 @@ def _build(target: Path, recipe: Recipe, why: str, progress: Progress) -> None:
         found = version_of(partial, recipe)
         if found is None:
             raise BinaryUnavailable(
-                f"{recipe.name} was built, but does not run on this machine ({partial} {recipe.version_command}). "
-                "It was not put into the cache."
+                f"{recipe.name} was built, but does not run on this machine. It was not put into the cache."
             )
         partial.replace(target)
     finally:

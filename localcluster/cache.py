@@ -1,7 +1,7 @@
 """Where what was built or downloaded stays, so that the second start is instant.
 
-One folder per user, not per checkout: building the binaries takes a quarter of an hour on two cores, and every
-checkout needs the same ones.
+One folder per user, not per checkout: building the binaries takes a quarter of an hour on two cores, and
+every checkout needs the same ones.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def cache_directory() -> Path:
 def exclusive(lock_file: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold `lock_file` against other processes; `on_wait` is called once when somebody else has it.
 
-    An flock goes away with its holder however that one died, so no stale lock can ever need cleaning up. The file
-    itself stays: removing it would let two processes lock two different files of the same name.
+    An flock goes away with its holder however that one died, so no stale lock can ever need cleaning up. The
+    file itself stays: removing it would let two processes lock two different files of the same name.
     """
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("a") as handle:

@@ -13,11 +13,11 @@ from localcluster.errors import LocalClusterError
 
 EXAMPLES = """\
 examples:
-  python -m localcluster build               find or build all binaries, with progress (once: about 10 minutes)
+  python -m localcluster build               find or build all binaries (once: about 10 minutes)
   python -m localcluster build kubectl etcd  only these
   python -m localcluster up                  a Kubernetes API and a Prometheus until Ctrl-C
   python -m localcluster up --directory build/cluster
-                                             keep its data, kubeconfig and logs there
+                                             the same, and keep data, kubeconfig and logs there
 """
 
 
@@ -45,11 +45,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="find or build the binaries")
-    build.add_argument("names", nargs="*", choices=[*ALL, []], metavar="NAME", help=f"of {', '.join(ALL)}; all of them")
+    build.add_argument(
+        "names", nargs="*", type=_known, metavar="NAME", help=f"{', '.join(ALL)} (default: all)"
+    )
     up = commands.add_parser("up", help="run a cluster until Ctrl-C")
-    up.add_argument("--directory", type=Path, help="keep everything there; default: temporary, deleted at the end")
-    up.add_argument("--scrape-interval", type=float, default=5.0, metavar="SECONDS", help="of Prometheus (default 5)")
+    up.add_argument(
+        "--directory", type=Path, help="keep everything there; default: temporary, deleted at the end"
+    )
+    up.add_argument(
+        "--scrape-interval", type=float, default=5.0, metavar="SECONDS", help="of Prometheus (default 5)"
+    )
     return parser
+
+
+def _known(name: str) -> str:
+    if name not in ALL:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}; choose from {', '.join(ALL)}")
+    return name
 
 
 def _build(names: list[str]) -> int:

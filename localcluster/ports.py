@@ -1,8 +1,9 @@
-"""Ports that stay ours: over a restart of the server, and against another cluster that starts at the same moment.
+"""Ports that stay ours: over a restart of the server, and against another cluster that starts at the same
+moment.
 
-The usual "bind to port 0, close, use it" picks from the ephemeral range, where any outgoing connection may take the
-port while a server is being restarted. So these come from below that range, and a lock file per port, held until
-this process ends, keeps two clusters side by side from choosing the same one.
+The usual "bind to port 0, close, use it" picks from the ephemeral range, where any outgoing connection may
+take the port while a server is being restarted. So these come from below that range, and a lock file per
+port, held until this process ends, keeps two clusters side by side from choosing the same one.
 """
 
 from __future__ import annotations

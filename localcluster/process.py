@@ -1,8 +1,8 @@
 """A child process with its own directory and log, that is never left running.
 
-`Process` is what the control plane and Prometheus run on, and what a demo or a test should run its own servers on:
-leaving the `with` block, an exception, Ctrl-C and even SIGKILL of this very process all stop the child (`warden.py`
-says how). Nothing here looks for processes by name; only what was started is stopped.
+`Process` is what the control plane and Prometheus run on, and what a demo or a test should run its own
+servers on: leaving the `with` block, an exception, Ctrl-C and even SIGKILL of this very process all stop the
+child (`warden.py` says how). Nothing here looks for processes by name; only what was started is stopped.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ POLL_SECONDS = 0.05
 class Process:
     """One command under a warden. Starts with `start()` or `with`; may be started again after `stop()`.
 
-    `environment` is added to ours; a value of None takes a variable away. `directory` becomes the working directory,
-    `log` (default: `directory/NAME.log`) gets what it prints, appended over restarts.
+    `environment` is added to ours; a value of None takes a variable away. `directory` becomes the working
+    directory, `log` (default: `directory/NAME.log`) gets what it prints, appended over restarts.
     `grace_seconds` is how long it may take after SIGTERM before SIGKILL.
     """
 
@@ -80,7 +80,7 @@ class Process:
         return None if self._warden is None else self._warden.poll()
 
     def start(self) -> Self:
-        """Start it and return at once; `wait_until` says when it is ready. Starting a running one does nothing."""
+        """Start it and return at once; `wait_until` says when it is ready. Harmless when it runs."""
         with self._lock:
             if self.running:
                 return self
@@ -117,14 +117,20 @@ class Process:
             self._pid = int(first_line) if first_line.strip() else None
             return self
 
-    def wait_until(self, ready: Callable[[], bool], *, deadline_seconds: float = 30.0, what: str = "ready") -> None:
+    def wait_until(
+        self, ready: Callable[[], bool], *, deadline_seconds: float = 30.0, what: str = "ready"
+    ) -> None:
         """Return when `ready()` is true. Raises ChildDied or NotReadyInTime with the log's last lines."""
         deadline = time.monotonic() + deadline_seconds
         while not ready():
             if not self.running:
-                raise ChildDied(self._account(f"{self.name} ended with status {self.returncode} before it was {what}"))
+                raise ChildDied(
+                    self._account(f"{self.name} ended with status {self.returncode} before it was {what}")
+                )
             if time.monotonic() >= deadline:
-                raise NotReadyInTime(self._account(f"{self.name} was not {what} within {deadline_seconds:g} s"))
+                raise NotReadyInTime(
+                    self._account(f"{self.name} was not {what} within {deadline_seconds:g} s")
+                )
             time.sleep(POLL_SECONDS)
 
     def wait(self, *, deadline_seconds: float) -> int:
@@ -144,7 +150,7 @@ class Process:
                 self._warden.wait(POLL_SECONDS * 2)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to its process group, for fault tests (SIGSTOP and SIGCONT too). Does nothing after its end."""
+        """Signal its process group, for fault tests (SIGSTOP and SIGCONT too). Harmless after its end."""
         if self._control is not None:
             with suppress(BrokenPipeError):
                 os.write(self._control, bytes([number]))
@@ -182,5 +188,5 @@ class Process:
         return (
             f"{what_happened}.\nIts command: {shlex.join(self.command)}\n"
             f"The last lines of {self.log}:\n{tail}\n"
-            "Everything else that was started goes on or is stopped in order. Look at the lines above for the cause."
+            "Nothing else was harmed. Look at the lines above for the cause."
         )

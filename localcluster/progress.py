@@ -1,7 +1,7 @@
 """What the terminal shows during long work: what, why, how long, and that it still moves.
 
-On a terminal one line is rewritten; in a pipe or a CI log a plain line comes now and then, since a log of carriage
-returns can't be read and a silent one looks hung.
+On a terminal one line is rewritten; in a pipe or a CI log a plain line comes now and then, since a log of
+carriage returns can't be read and a silent one looks hung.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What each binary is: which pinned module, which package and flags, and when a foreign one is as good.
 
-The versions stand in `gomod/*/go.mod` alone and are read from there, so that raising one is a change in one place.
+The versions stand in `gomod/*/go.mod` alone and are read from there, so that raising one is a change in one
+place.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class Recipe:
         return found[0] == wanted[0] and found[:2] >= wanted[:2]
 
 
-# kubectl and the API server change what they print, validate and default from minor to minor, and etcd's storage
-# format does as well; Prometheus keeps its API and its query language stable within a major version.
+# kubectl and the API server change what they print, validate and default from minor to minor, and etcd's
+# storage format does as well; Prometheus keeps its API and its query language stable within a major version.
 _KUBERNETES = ("kubernetes", "k8s.io/kubernetes")
 _PROMETHEUS = ("prometheus", "github.com/prometheus/prometheus")
 _PROMETHEUS_TAGS = "remove_all_sd,enable_kubernetes_sd"
@@ -107,7 +108,9 @@ def _pinned(family: str, module: str) -> str:
     text = (GOMOD / family / "go.mod").read_text()
     found = re.search(rf"^\s*(?:require\s+)?{re.escape(module)}\s+(v\S+)", text, re.MULTILINE)
     if found is None:
-        raise LookupError(f"gomod/{family}/go.mod does not require {module}; add it with `go get {module}@VERSION`.")
+        raise LookupError(
+            f"gomod/{family}/go.mod does not require {module}; add it with `go get {module}@VERSION`."
+        )
     return found[1]
 
 

@@ -1,16 +1,18 @@
 """Runs one command and outlives nobody: a small process between us and each child.
 
-Why not `PR_SET_PDEATHSIG` alone: the kernel sends it when the *thread* that forked ends, not when its process does,
-so a child that was started from a worker thread would die in the middle of a test, and one whose parent was killed
-during the fork would never hear of it. A pipe has no such gaps: whoever started us holds its other end, and however
-that process ends, SIGKILL included, the kernel closes it.
+Why not `PR_SET_PDEATHSIG` alone: the kernel sends it when the *thread* that forked ends, not when its process
+does, so a child that was started from a worker thread would die in the middle of a test, and one whose parent
+was killed during the fork would never hear of it. A pipe has no such gaps: whoever started us holds its other
+end, and however that process ends, SIGKILL included, the kernel closes it.
 
-What happens then: SIGTERM to the command's process group, a grace period, SIGKILL, and SIGKILL for every descendant
-that had left the group (we are their subreaper, so they end up as our children). Should this process itself be
-killed, PDEATHSIG takes the command along; here it is safe, since this process has one thread.
+What happens then: SIGTERM to the command's process group, a grace period, SIGKILL, and SIGKILL for every
+descendant that had left the group (we are their subreaper, so they end up as our children). Should this
+process itself be killed, PDEATHSIG takes the command along; here it is safe, since this process has one
+thread.
 
-Bytes that arrive on the pipe are signal numbers for the command, so that nobody outside ever signals a process id
-that may have been given to somebody else in the meantime. The command's exit status, signals included, becomes ours.
+Bytes that arrive on the pipe are signal numbers for the command, so that nobody outside ever signals a
+process id that may have been given to somebody else in the meantime. The command's exit status, signals
+included, becomes ours.
 
 Run as a file with `python -I -S`, so it imports nothing of ours and starts in a few milliseconds:
     warden.py CONTROL_FD STATUS_FD GRACE_SECONDS COMMAND [ARGUMENT...]

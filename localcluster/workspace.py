@@ -1,7 +1,8 @@
 """The directory of one cluster: private, gone at the end, and swept up later when its owner was killed.
 
-SIGKILL stops every child (`warden.py`), but nobody is left to delete files, and an etcd leaves about 130 MB. So each
-directory has a lock that its owner holds while it lives; the next start removes those whose lock is free.
+SIGKILL stops every child (`warden.py`), but nobody is left to delete files, and an etcd leaves about 130 MB.
+So each directory has a lock that its owner holds while it lives; the next start removes those whose lock is
+free.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Workspace:
         except BlockingIOError:
             os.close(self._lock)
             raise LocalClusterError(
-                f"Another cluster runs in {self.path}. It goes on unharmed. Stop it, or choose another directory."
+                f"Another cluster runs in {self.path}. It goes on. Stop it, or choose another one."
             ) from None
 
     def remove(self) -> None:
