@@ -54,8 +54,10 @@ def set_pod_status(
         {"type": kind, "status": "True" if ready else "False"}
         for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
     ]
+    # kubectl counts a container as ready only when its state says that it runs.
+    since = {"state": {"running": {"startedAt": pod["metadata"]["creationTimestamp"]}}}
     containers = [
-        {"name": c["name"], "image": c["image"], "imageID": "", "ready": ready, "restartCount": 0}
+        {"name": c["name"], "image": c["image"], "imageID": "", "ready": ready, "restartCount": 0} | since
         for c in pod["spec"]["containers"]
     ]
     status: dict[str, Any] = {"phase": phase, "conditions": conditions, "containerStatuses": containers}
