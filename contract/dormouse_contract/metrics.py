@@ -67,12 +67,8 @@ REQUESTS = _counter(
     "model outcome",
     "Uses of the model by outcome (ok, error, timeout, rejected)",
 )
-GPU_MEMORY = _gauge(
-    "dormouse_model_gpu_memory_bytes", "model", "Bytes that the model's weights hold on the device now"
-)
-HOST_MEMORY = _gauge(
-    "dormouse_model_host_memory_bytes", "model", "Bytes that the model's weights hold in host RAM now"
-)
+GPU_MEMORY = _gauge("dormouse_model_gpu_memory_bytes", "model", "Bytes that the model's weights hold on the device now")
+HOST_MEMORY = _gauge("dormouse_model_host_memory_bytes", "model", "Bytes that the model's weights hold in host RAM now")
 RELEASED = _gauge(
     "dormouse_model_gpu_memory_released_bytes",
     "model",
@@ -101,9 +97,7 @@ TRANSITIONS = _counter(
 TRANSITION_DURATION = _histogram(
     "dormouse_transition_duration_seconds", "model from to", "Seconds that a transition took"
 )
-WAKE_WAIT = _histogram(
-    "dormouse_wake_wait_seconds", "model", "Seconds that a request waited for the model to wake"
-)
+WAKE_WAIT = _histogram("dormouse_wake_wait_seconds", "model", "Seconds that a request waited for the model to wake")
 GPU_INFO = _gauge(
     "dormouse_model_gpu_info",
     "model gpu_uuid device",

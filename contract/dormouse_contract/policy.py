@@ -133,12 +133,7 @@ def plan(policy: Policy, observation: Observation, now: float) -> Decision:
         action = Action.WOULD_ORDER
     else:
         action = Action.ORDER
-    demotes = (
-        action is not Action.HOLD
-        and at is not None
-        and wish.desired is not None
-        and at.is_above(wish.desired)
-    )
+    demotes = action is not Action.HOLD and at is not None and wish.desired is not None and at.is_above(wish.desired)
     return Decision(
         action,
         wish.desired,
@@ -172,9 +167,7 @@ def _manual(policy: Policy, seen: Observation, now: float) -> _Wish | None:
     if at is None:
         # A wake is safe to ask for blindly; a demotion is not.
         held = wanted is not Residency.GPU
-        return _Wish(
-            wanted, Trigger.MANUAL, _waits(reason, seen) if held else reason, revisit_at=until, held=held
-        )
+        return _Wish(wanted, Trigger.MANUAL, _waits(reason, seen) if held else reason, revisit_at=until, held=held)
     if not at.is_above(wanted):
         return _Wish(wanted, Trigger.MANUAL, reason, revisit_at=until)
     if not seen.idleness_known:
@@ -211,9 +204,7 @@ def _by_itself(policy: Policy, seen: Observation, now: float) -> _Wish:
         held = held or (seen.residency is not None and seen.residency.is_above(floor) and ladder.held)
         return _Wish(
             floor,
-            Trigger.IDLE
-            if seen.residency is not None and seen.residency.is_above(floor)
-            else Trigger.SCHEDULE,
+            Trigger.IDLE if seen.residency is not None and seen.residency.is_above(floor) else Trigger.SCHEDULE,
             f"a schedule window holds at least {floor}",
             ladder.threshold_seconds,
             revisit_at,

@@ -40,9 +40,7 @@ class Window:
                 "minute hour day-of-month month day-of-week"
             )
         if not self.time_zone[:1].isalpha():
-            raise InvalidSchedule(
-                f"timeZone {self.time_zone!r}: write an IANA name, for example Europe/Berlin"
-            )
+            raise InvalidSchedule(f"timeZone {self.time_zone!r}: write an IANA name, for example Europe/Berlin")
         try:
             zone = ZoneInfo(self.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:

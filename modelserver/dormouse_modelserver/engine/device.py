@@ -1,0 +1,80 @@
+"""The one seam between the engine and a device. Everything above it is the same code on CUDA and on `sim`."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from dormouse_contract.wire import ReleasedMethod
+
+
+class Fence(Protocol):
+    """A point in the work that was queued on the device so far."""
+
+    def wait(self) -> None:
+        """Block until everything queued before the fence is done."""
+        ...
+
+
+class Arena(Protocol):
+    """One allocation on the device: `bytes` is a flat uint8 tensor there, until `close`."""
+
+    @property
+    def bytes(self) -> torch.Tensor: ...
+
+    def close(self) -> None:
+        """Give the memory back to the device; later calls do nothing. Views of it must be gone."""
+        ...
+
+
+class HostBuffer(Protocol):
+    """Host RAM that the device copies from and to at full speed: flat uint8 `bytes`, exact size."""
+
+    @property
+    def bytes(self) -> torch.Tensor: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """Bytes on the whole device, and what this process holds of them; measured, never added up by us."""
+
+    total: int
+    used: int
+    used_by_this_process: int | None
+
+
+class DeviceBackend(Protocol):
+    """A device that weights can be on.
+
+    name: what the user called it (`sim`, `cuda:0`). gpu_uuid: the driver's UUID, or the name on `sim`.
+    """
+
+    name: str
+    gpu_uuid: str
+    torch_device: torch.device
+    simulated: bool
+
+    def allocate(self, nbytes: int) -> Arena:
+        """Raises `DeviceFull` with need and room; nothing is allocated then."""
+        ...
+
+    def host_buffer(self, nbytes: int) -> HostBuffer: ...
+
+    def copy_in(self, source: torch.Tensor, arena: Arena) -> None:
+        """Host → device, complete on return. Raises `CopyFailed`; the source is unharmed."""
+        ...
+
+    def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
+        """Device → host, complete on return. Raises `CopyFailed`; the arena is unharmed."""
+        ...
+
+    def fence(self) -> Fence:
+        """Mark what the calling thread has queued so far."""
+        ...
+
+    def memory(self) -> DeviceMemory: ...
+
+    def held_bytes(self) -> tuple[int, ReleasedMethod]:
+        """What a release is measured by: read before and after it. Bytes and how they were counted."""
+        ...

@@ -1,0 +1,46 @@
+"""Stops use of a model that nobody holds, with a sentence instead of torch's "mat2 must be a matrix"."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from ..errors import ModelNotHeld
+
+
+class Gate:
+    """Open while anybody in the process holds the model; a forward pre-hook on every module asks it.
+
+    Not per thread or task: pools and streams hand work on. A retired gate stays shut for good: its model
+    was unloaded and a later `load` made another object. ScriptModules take no hooks; their tensors raise.
+    """
+
+    __slots__ = ("model_name", "open")
+
+    def __init__(self, model_name: str) -> None:
+        self.model_name = model_name
+        self.open = False
+
+    def __call__(self, module: torch.nn.Module, args: Any) -> None:
+        if not self.open:
+            name = self.model_name
+            raise ModelNotHeld(
+                f"{type(module).__name__} of model {name!r} was used while nobody holds it, so its weights may be "
+                f"anywhere. Use it inside `with residency[{name!r}].on_gpu() as model:` and take `model` anew each time"
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickled or deep-copied module is nobody's to move: its gate is always open.
+        return (_always_open, (self.model_name,))
+
+    def guard(self, modules: Iterable[torch.nn.Module]) -> None:
+        """Add the hook to each module that has none yet."""
+        for module in modules:
+            if not isinstance(module, torch.jit.ScriptModule) and self not in module._forward_pre_hooks.values():
+                module.register_forward_pre_hook(self, prepend=True)
+
+
+def _always_open(model_name: str) -> Gate:
+    gate = Gate(model_name)
+    gate.open = True
+    return gate

@@ -1,0 +1,114 @@
+"""What can go wrong in the model process. `retryable` tells whether asking again later helps.
+
+    DormouseError
+    ├── ConfigurationError      a setting can't work; says which and what to write
+    ├── NoSuchModel             no model is registered under that name
+    ├── ModelBusy               a demotion was refused: the model is in use or was just used
+    ├── ModelChanged            an unload was refused: the weights would lose their changes
+    ├── ModelNotHeld            the model was used outside `on_gpu()`
+    ├── StaleOrder              an order that a newer one has overtaken
+    ├── Draining                the server is shutting down and takes no new work
+    ├── WakeTimeout             the model was not awake within the request's budget
+    └── TransitionFailed        the weights could not be moved; they are where `residency` says
+        ├── LoadFailed          the user's `load` raised, or gave something that can't be moved
+        ├── DeviceFull          no room on the device; has `need_bytes` and `room_bytes`
+        ├── HostFull            no room in host RAM; has `need_bytes` and `room_bytes`
+        ├── CopyFailed          the device refused a copy
+        └── IntegrityError      other bytes came back than went away
+
+They become HTTP in one place: `server/problems.py`.
+"""
+
+from dormouse_contract import Residency
+
+
+class DormouseError(Exception):
+    retryable = False
+
+
+class ConfigurationError(DormouseError):
+    pass
+
+
+class NoSuchModel(DormouseError, KeyError):
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name = name
+        there = ", ".join(sorted(known)) or "none"
+        super().__init__(f"no model {name!r} is registered here; there are: {there}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ModelBusy(DormouseError):
+    """`in_flight` uses run, `waiting` requests wait, and it has been idle for `idle_seconds`."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, in_flight: int = 0, waiting: int = 0, idle_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.in_flight, self.waiting, self.idle_seconds = in_flight, waiting, idle_seconds
+
+
+class ModelChanged(DormouseError):
+    """The wire calls it `Dirty`."""
+
+
+class ModelNotHeld(DormouseError):
+    pass
+
+
+class StaleOrder(DormouseError):
+    pass
+
+
+class Draining(DormouseError):
+    retryable = True
+
+
+class WakeTimeout(DormouseError, TimeoutError):
+    """The wake goes on; `retry_after_seconds` is when the model is expected to be awake."""
+
+    retryable = True
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TransitionFailed(DormouseError):
+    """`residency` is the whole tier where the weights are now; filled in by the slot that settled there."""
+
+    retryable = True
+    residency: Residency | None = None
+    retry_after_seconds: float = 5.0
+
+
+class LoadFailed(TransitionFailed):
+    pass
+
+
+class DeviceFull(TransitionFailed):
+    def __init__(self, device: str, need_bytes: int, room_bytes: int) -> None:
+        super().__init__(
+            f"{device} has room for {room_bytes} bytes and {need_bytes} are needed; nothing was moved. "
+            "Let another model sleep, or ask again when one does"
+        )
+        self.device, self.need_bytes, self.room_bytes = device, need_bytes, room_bytes
+
+
+class HostFull(TransitionFailed):
+    def __init__(self, need_bytes: int, room_bytes: int) -> None:
+        super().__init__(
+            f"host RAM has room for {room_bytes} bytes and {need_bytes} are needed for the weights; "
+            "nothing is kept. Raise the memory limit, or unload another model"
+        )
+        self.need_bytes, self.room_bytes = need_bytes, room_bytes
+
+
+class CopyFailed(TransitionFailed):
+    pass
+
+
+class IntegrityError(TransitionFailed):
+    pass
