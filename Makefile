@@ -1,0 +1,54 @@
+# Everything a newcomer types. The first start installs and builds what is missing and says so; later ones
+# start at once. Nothing is installed outside .venv and the cache (~/.cache/dormouse).
+
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+SYNCED := .venv/.synced
+ifdef DEMO_SECONDS
+export DEMO_SECONDS
+endif
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECONDS
+	$(PYTHON) -m examples.demo
+
+.PHONY: test
+test: env binaries ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: env ## Lint, format, types and import contracts
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.PHONY: fmt
+fmt: env ## Format the code and repair what the linter can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: cluster
+cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, until Ctrl-C
+	$(PYTHON) -m localcluster up
+
+.PHONY: clean
+clean: ## Remove what was generated; .venv and the cache stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: env
+env: $(SYNCED) ## The Python environment in .venv
+
+$(SYNCED): pyproject.toml uv.lock
+	@echo "Python environment: installing what uv.lock names into .venv (the first time several GB, for torch)"
+	@scripts/uv sync --all-extras --frozen
+	@touch $@
+
+.PHONY: binaries
+binaries: env ## etcd, kube-apiserver, kubectl, Prometheus: found, or built once into the cache
+	@$(PYTHON) -m localcluster build > /dev/null
