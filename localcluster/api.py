@@ -99,7 +99,9 @@ class Api:
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
         while True:
             found = self.request("GET", path)
-            states = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions", [])}
+            # Freshly created, `conditions` is there and null.
+            conditions = found.get("status", {}).get("conditions") or []
+            states = {condition["type"]: condition["status"] for condition in conditions}
             group, spec = found["spec"]["group"], found["spec"]
             if states.get("Established") == "True":
                 served = f"/apis/{group}/{spec['versions'][0]['name']}/{spec['names']['plural']}"

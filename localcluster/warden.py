@@ -63,8 +63,11 @@ def prctl(option: int, value: int) -> None:
 
 def start(command: list[str]) -> int:
     warden = os.getpid()
+    # A signal that comes before the child stopped ignoring it would be lost; a blocked one waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_BY)
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_BY)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.setpgid(child, child)  # both sides set it, so that neither has to wait for the other
         return child
@@ -77,6 +80,7 @@ def start(command: list[str]) -> int:
         # Ignored signals survive an exec, and Python ignores SIGPIPE and SIGXFSZ.
         for number in (*PASSED_BY, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_BY)
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:
         os.write(2, f"cannot start {command[0]}: {error.strerror}\n".encode())

@@ -200,9 +200,7 @@ BAD: dict[str, tuple[dict[str, Any] | None, str, str]] = {
 
 
 @pytest.mark.parametrize(("spec", "field", "says"), BAD.values(), ids=BAD.keys())
-def test_is_refused_with_advice(
-    apply: Callable[..., str], spec: dict[str, Any] | None, field: str, says: str
-) -> None:
+def test_is_refused_with_advice(apply: Callable[..., str], spec: dict[str, Any] | None, field: str, says: str) -> None:
     with pytest.raises(KubectlFailed) as refusal:
         apply(spec)
     assert field in refusal.value.stderr
@@ -221,9 +219,7 @@ FORBIDDEN_CHANGES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "field", "says"), FORBIDDEN_CHANGES.values(), ids=FORBIDDEN_CHANGES.keys()
-)
+@pytest.mark.parametrize(("before", "after", "field", "says"), FORBIDDEN_CHANGES.values(), ids=FORBIDDEN_CHANGES.keys())
 def test_identity_can_not_be_changed(
     apply: Callable[..., str], before: dict[str, Any], after: dict[str, Any], field: str, says: str
 ) -> None:

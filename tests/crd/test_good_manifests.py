@@ -79,9 +79,7 @@ def test_defaults_are_written_out(apply: Callable[..., str], stored: Callable[[]
     }
 
 
-def test_every_field_is_kept_as_written(
-    apply: Callable[..., str], stored: Callable[[], dict[str, Any]]
-) -> None:
+def test_every_field_is_kept_as_written(apply: Callable[..., str], stored: Callable[[], dict[str, Any]]) -> None:
     apply(EVERYTHING)
     assert stored()["spec"] == EVERYTHING
 

@@ -51,9 +51,7 @@ def path(apply: Callable[..., str], namespace: str) -> str:
 
 def set_status(control_plane: ControlPlane, path: str, status: dict[str, Any]) -> dict[str, Any]:
     body = {"status": status}
-    return control_plane.api.request(
-        "PATCH", f"{path}/status", body, content_type="application/merge-patch+json"
-    )
+    return control_plane.api.request("PATCH", f"{path}/status", body, content_type="application/merge-patch+json")
 
 
 def rows(table: str) -> list[list[str]]:
@@ -61,18 +59,14 @@ def rows(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("   ") if cell.strip()] for line in table.splitlines()]
 
 
-def test_get_shows_where_it_is_and_where_it_should_be(
-    control_plane: ControlPlane, namespace: str, path: str
-) -> None:
+def test_get_shows_where_it_is_and_where_it_should_be(control_plane: ControlPlane, namespace: str, path: str) -> None:
     set_status(control_plane, path, STATUS)
     header, row = rows(control_plane.kubectl("get", "dmm", namespace=namespace))
     assert header == ["NAME", "RESIDENCY", "DESIRED", "READY", "MODE", "ON GPU", "AGE"]
     assert row[:-1] == ["tts", "Mixed", "CPU", "False", "Observe", "1/2"]
 
 
-def test_get_wide_adds_what_was_released_and_why(
-    control_plane: ControlPlane, namespace: str, path: str
-) -> None:
+def test_get_wide_adds_what_was_released_and_why(control_plane: ControlPlane, namespace: str, path: str) -> None:
     set_status(control_plane, path, STATUS)
     header, row = rows(control_plane.kubectl("get", "dmm", "-o", "wide", namespace=namespace))
     assert header[-3:] == ["AGE", "RELEASED", "REASON"]
@@ -80,9 +74,7 @@ def test_get_wide_adds_what_was_released_and_why(
 
 
 @pytest.mark.parametrize("kind", ["dormouse", "managedmodels", "managedmodel", "dmm"])
-def test_it_is_found_under_all_its_names(
-    control_plane: ControlPlane, namespace: str, path: str, kind: str
-) -> None:
+def test_it_is_found_under_all_its_names(control_plane: ControlPlane, namespace: str, path: str, kind: str) -> None:
     assert "tts" in control_plane.kubectl("get", kind, "-o", "name", namespace=namespace)
 
 
@@ -126,9 +118,7 @@ def test_status_is_written_only_through_its_subresource(
         pytest.param({"replicas": {"summary": "many"}}, "status.replicas.summary", id="summary in words"),
         pytest.param({"lastTransition": {"trigger": "Whim"}}, "status.lastTransition.trigger", id="trigger"),
         pytest.param({"conditions": [{"type": "Ready"}]}, "status.conditions[0].reason", id="bare condition"),
-        pytest.param(
-            {"conditions": [STATUS["conditions"][0]] * 2}, "status.conditions[1]", id="a condition twice"
-        ),
+        pytest.param({"conditions": [STATUS["conditions"][0]] * 2}, "status.conditions[1]", id="a condition twice"),
     ],
 )
 def test_a_status_that_makes_no_sense_is_refused(
@@ -139,9 +129,7 @@ def test_a_status_that_makes_no_sense_is_refused(
     assert field in refusal.value.message
 
 
-def test_deletion_is_immediate(
-    control_plane: ControlPlane, namespace: str, apply: Callable[..., str]
-) -> None:
+def test_deletion_is_immediate(control_plane: ControlPlane, namespace: str, apply: Callable[..., str]) -> None:
     apply(SELECTOR)
     control_plane.kubectl("delete", "managedmodel", "tts", "--timeout=5s", namespace=namespace)
     assert control_plane.kubectl("get", "dmm", "-o", "name", namespace=namespace) == ""
