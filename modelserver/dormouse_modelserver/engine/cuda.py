@@ -69,6 +69,9 @@ class CudaFence:
         self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._event.record(torch.cuda.current_stream(device))
 
+    def done(self) -> bool:
+        return bool(self._event.query())
+
     def wait(self) -> None:
         self._event.synchronize()
 

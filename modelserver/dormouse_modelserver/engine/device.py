@@ -10,6 +10,8 @@ from dormouse_contract.wire import ReleasedMethod
 class Fence(Protocol):
     """A point in the work that was queued on the device so far."""
 
+    def done(self) -> bool: ...
+
     def wait(self) -> None:
         """Block until everything queued before the fence is done."""
         ...

@@ -136,11 +136,14 @@ class SimDevice:
 
 @dataclass(slots=True)
 class _LateFence:
-    _done: threading.Event | None
+    _reached: threading.Event | None
+
+    def done(self) -> bool:
+        return self._reached is None or self._reached.is_set()
 
     def wait(self) -> None:
-        if self._done is not None:
-            self._done.wait()
+        if self._reached is not None:
+            self._reached.wait()
 
 
 class _LateWork:

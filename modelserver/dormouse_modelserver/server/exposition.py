@@ -1,0 +1,94 @@
+"""`/metrics` of the model process: the events counted so far and the state of each slot now."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from dormouse_contract import Residency, metrics
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..engine.host_memory import read_host_memory
+
+if TYPE_CHECKING:
+    from ..manager import ResidencyManager
+
+_FROM_SNAPSHOT = {
+    metrics.IN_FLIGHT: lambda s: s.in_flight,
+    metrics.HELD_REQUESTS: lambda s: s.waiting,
+    metrics.LAST_REQUEST_END: lambda s: s.last_request_end,
+    metrics.TRANSITION_START: lambda s: s.transition.started_at if s.transition else 0,
+    metrics.LAST_TRANSITION: lambda s: s.last_transition.time if s.last_transition else 0,
+    metrics.GPU_MEMORY: lambda s: s.gpu_memory_bytes,
+    metrics.HOST_MEMORY: lambda s: s.host_memory_bytes,
+    metrics.RELEASED: lambda s: s.gpu_memory_released_bytes,
+    metrics.RESTORE_ESTIMATE: lambda s: (
+        float("nan") if s.restore_estimate_seconds is None else s.restore_estimate_seconds
+    ),
+}
+_FROM_FIGURES = {
+    metrics.IDLE_SINCE: lambda f: f.idle_since,
+    metrics.RELEASED_BYTE_SECONDS: lambda f: f.released_byte_seconds,
+    metrics.RESIDUAL: lambda f: f.residual_bytes,
+}
+
+
+def render_metrics(manager: "ResidencyManager") -> bytes:
+    """Prometheus' text format. Each model's figures are of one moment."""
+    registry = CollectorRegistry()
+    registry.register(_StateCollector(manager))
+    return generate_latest(registry)
+
+
+class _StateCollector(Collector):
+    def __init__(self, manager: "ResidencyManager") -> None:
+        self._manager = manager
+
+    def collect(self) -> Iterator[Metric]:
+        for events in self._manager.telemetry.registry.collect():
+            # When a series was created is of no use to anyone here and doubles their number.
+            events.samples = [sample for sample in events.samples if not sample.name.endswith("_created")]
+            yield events
+        yield from self._models()
+        yield from self._process()
+
+    def _models(self) -> Iterator[Metric]:
+        snapshots = self._manager.snapshots()
+        figures = {slot.name: slot.figures() for slot in self._manager.slots()}
+        residency = _family(metrics.RESIDENCY)
+        info = _family(metrics.GPU_INFO)
+        for snapshot in snapshots:
+            for tier in Residency:
+                residency.add_metric([snapshot.name, tier], float(snapshot.residency is tier))
+            info.add_metric([snapshot.name, self._manager.device.gpu_uuid, snapshot.device], 1)
+        yield residency
+        yield info
+        for metric, read in _FROM_SNAPSHOT.items():
+            family = _family(metric)
+            for snapshot in snapshots:
+                family.add_metric([snapshot.name], read(snapshot))
+            yield family
+        for metric, read_figure in _FROM_FIGURES.items():
+            family = _family(metric)
+            for name, figure in figures.items():
+                family.add_metric([name], read_figure(figure))
+            yield family
+
+    def _process(self) -> Iterator[Metric]:
+        memory = self._manager.device.memory()
+        held = _family(metrics.PROCESS_GPU_MEMORY)
+        if memory.used_by_this_process is not None:
+            held.add_metric([self._manager.device.gpu_uuid], memory.used_by_this_process)
+        yield held
+        budget = _family(metrics.HOST_MEMORY_BUDGET)
+        budget.add_metric([], read_host_memory().budget)
+        yield budget
+        build = _family(metrics.BUILD_INFO)
+        build.add_metric([version("dormouse")], 1)
+        yield build
+
+
+def _family(metric: metrics.Metric) -> GaugeMetricFamily | CounterMetricFamily:
+    family = CounterMetricFamily if metric.type is metrics.MetricType.COUNTER else GaugeMetricFamily
+    return family(metric.name, metric.help, labels=metric.labels)

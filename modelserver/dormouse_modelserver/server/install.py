@@ -1,0 +1,35 @@
+"""Into an app that the user has: routes, honest 503s, drain at shutdown."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+
+from ..errors import DormouseError
+from .problems import refusal_for
+from .routes import control_router, token_authority
+
+if TYPE_CHECKING:
+    from ..manager import ResidencyManager
+
+
+def install(manager: "ResidencyManager", app: FastAPI, prefix: str) -> None:
+    app.include_router(control_router(manager, prefix, token_authority()))
+    app.add_exception_handler(DormouseError, _answer)
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def draining(running: Any) -> AsyncIterator[Any]:
+        async with inner(running) as state:
+            yield state
+            manager.drain()
+
+    app.router.lifespan_context = draining
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    refusal = refusal_for(error)
+    if refusal is None:
+        raise error
+    return refusal.response()

@@ -1,0 +1,106 @@
+"""The one place where errors become HTTP: RFC 9457 `application/problem+json`."""
+
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from dormouse_contract.wire import PROBLEM_MEDIA_TYPE, Problem, ProblemReason
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+
+from ..errors import (
+    DeviceFull,
+    Draining,
+    HostFull,
+    ModelBusy,
+    ModelChanged,
+    NoSuchModel,
+    StaleOrder,
+    TransitionFailed,
+    WakeTimeout,
+)
+
+_log = logging.getLogger("dormouse")
+
+
+class Refusal(Exception):
+    """A request that is answered with a problem: carries all of it."""
+
+    def __init__(
+        self,
+        status: int,
+        reason: ProblemReason,
+        title: str,
+        detail: str,
+        *,
+        retry_after: float | None = None,
+        **figures: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.problem = Problem(status=status, reason=reason, title=title, detail=detail, **figures)
+        self.retry_after = retry_after
+
+    def response(self) -> JSONResponse:
+        headers = {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+        return JSONResponse(
+            self.problem.model_dump(mode="json"), self.problem.status, headers, media_type=PROBLEM_MEDIA_TYPE
+        )
+
+
+def refusal_for(error: Exception) -> Refusal | None:
+    """The problem that an error of ours is; None for errors that are not ours."""
+    match error:
+        case Refusal():
+            return error
+        case NoSuchModel():
+            return Refusal(404, ProblemReason.NO_SUCH_MODEL, "No such model", str(error))
+        case ModelBusy():
+            figures = {"inFlight": error.in_flight, "waiting": error.waiting, "idleSeconds": error.idle_seconds}
+            return Refusal(409, ProblemReason.IN_USE, "The model is in use", str(error), **figures)
+        case StaleOrder():
+            return Refusal(409, ProblemReason.STALE_ORDER, "A newer order was here before", str(error))
+        case ModelChanged():
+            return Refusal(409, ProblemReason.DIRTY, "The weights were changed", str(error))
+        case ValidationError():
+            where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
+            return Refusal(
+                422, ProblemReason.BAD_BODY, "The body is not as the contract says", f"{where}. Nothing was moved"
+            )
+        case WakeTimeout():
+            return _later(ProblemReason.WAKE_TIMEOUT, "The model is not awake yet", error, error.retry_after_seconds)
+        case DeviceFull() | HostFull():
+            figures = {"needBytes": error.need_bytes, "roomBytes": error.room_bytes}
+            title = "No room for the weights"
+            return _later(ProblemReason.CANNOT_NOW, title, error, error.retry_after_seconds, **figures)
+        case TransitionFailed():
+            return _later(ProblemReason.CANNOT_NOW, "The weights could not be moved", error, error.retry_after_seconds)
+        case Draining():
+            return _later(ProblemReason.CANNOT_NOW, "The server is shutting down", error, 1.0)
+    return None
+
+
+def _later(reason: ProblemReason, title: str, error: Exception, seconds: float, **figures: Any) -> Refusal:
+    return Refusal(503, reason, title, str(error), retry_after=seconds, retryAfterSeconds=round(seconds, 3), **figures)
+
+
+class ProblemRoute(APIRoute):
+    """A route whose errors are problems, whatever app it is included in."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await inner(request)
+            except Exception as error:
+                refusal = refusal_for(error)
+                if refusal is None:
+                    _log.exception("%s %s broke", request.method, request.url.path)
+                    detail = "The request broke inside Dormouse; the weights are whole. See the server's log"
+                    refusal = Refusal(500, ProblemReason.INTERNAL, "Internal error", detail)
+                return refusal.response()
+
+        return handler

@@ -1,0 +1,87 @@
+"""The control socket for the sidecar: served from a thread and loop of its own, whatever the app does."""
+
+import asyncio
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..errors import ConfigurationError
+from .routes import anyone, control_router, probe_router
+
+if TYPE_CHECKING:
+    from ..manager import ResidencyManager
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+
+
+def serve_socket(manager: "ResidencyManager", path: str) -> Callable[[], None]:
+    """Serve until the returned function is called. Raises `ConfigurationError` when another process serves it."""
+    listener = _listen(Path(path))
+    app = FastAPI(openapi_url=None)
+    app.include_router(control_router(manager, "/dormouse", anyone))
+    app.include_router(probe_router(manager))
+    server = uvicorn.Server(
+        uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=2)
+    )
+    started = threading.Event()
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(started.set)
+        await server.serve(sockets=[listener])
+
+    # A daemon: an app that ends without closing the manager must not hang on it.
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="dormouse-socket", daemon=True)
+    thread.start()
+    started.wait(_START_SECONDS)
+
+    def close() -> None:
+        server.should_exit = True
+        thread.join(_STOP_SECONDS)
+        Path(path).unlink(missing_ok=True)
+
+    return close
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bind under a temporary name and rename: the path is never there without a listener behind it."""
+    if path.exists() and _answers(path):
+        raise ConfigurationError(
+            f"another model process serves {path}; one process per socket. Set DORMOUSE_SOCKET to another path for this one"
+        )
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        listener.bind(str(fresh))
+        # The sidecar runs as another user of the pod's shared group (fsGroup).
+        fresh.chmod(stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IWGRP)
+        listener.listen(64)
+        fresh.rename(path)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"the control socket {path} can't be made: {error.strerror}. Check DORMOUSE_SOCKET"
+        ) from error
+    return listener
+
+
+def _answers(path: Path) -> bool:
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.settimeout(2)
+    try:
+        probe.connect(str(path))
+    except (ConnectionRefusedError, FileNotFoundError, TimeoutError):
+        return False
+    finally:
+        probe.close()
+    return True

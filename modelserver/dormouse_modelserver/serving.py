@@ -1,0 +1,145 @@
+"""Runs the server: the user's app with our routes in front of it, in one process."""
+
+import importlib
+import ipaddress
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .errors import ConfigurationError
+from .manager import ResidencyManager
+from .serve_settings import ServeSettings
+from .server.routes import Authority, control_router, loopback_authority, probe_router, token_authority
+
+_log = logging.getLogger("dormouse")
+
+
+def run(settings: ServeSettings) -> int:
+    """Serve until SIGTERM or SIGINT. Raises `ConfigurationError` before anything is served."""
+    sys.path.insert(0, str(settings.project_dir))
+    listener = _bind(settings.host, settings.port)
+    manager = ResidencyManager(
+        settings.device,
+        idle_timeout=settings.idle_timeout,
+        unload_timeout=settings.unload_timeout,
+        after_task=settings.after_task,
+    )
+    for name, target in settings.models.items():
+        manager.register(name, _import(target, "--model"))
+    app = _import(settings.app, "--app")(manager) if settings.app else None
+    _announce(settings, manager)
+    server = _Server(manager, _InFront(manager, app, _authority(settings.host)))
+    try:
+        server.run(sockets=[listener])
+    finally:
+        manager.close()
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but `/readyz` says that the server drains as soon as it is asked to stop."""
+
+    def __init__(self, manager: ResidencyManager, app: ASGIApp) -> None:
+        super().__init__(uvicorn.Config(app, access_log=False, log_config=None))
+        self._manager = manager
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._manager.drain()
+        super().handle_exit(sig, frame)
+
+
+class _InFront:
+    """Our routes first; everything else, and the lifespan, is the user's app.
+
+    `/metrics`, `/healthz` and `/readyz` are the app's own where it has them.
+    """
+
+    def __init__(self, manager: ResidencyManager, app: ASGIApp | None, authority: Authority) -> None:
+        self._ours = FastAPI(openapi_url=None)
+        self._ours.include_router(control_router(manager, "/dormouse", authority))
+        self._probes = FastAPI(openapi_url=None)
+        self._probes.include_router(probe_router(manager))
+        self._app = app if app is not None else FastAPI(openapi_url=None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path.startswith("/dormouse/"):
+            await self._ours(scope, receive, send)
+        elif scope["type"] == "http" and path in ("/metrics", "/healthz", "/readyz") and not self._app_has(scope):
+            await self._probes(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _app_has(self, scope: Scope) -> bool:
+        routes = getattr(self._app, "routes", [])
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+
+def _authority(host: str) -> Authority:
+    """Who may change state: without a token only callers of a server that bound itself to loopback."""
+    if os.environ.get("DORMOUSE_PANEL_TOKEN") or os.environ.get("DORMOUSE_SOCKET") or not _is_loopback(host):
+        return token_authority()
+    return loopback_authority(frozenset({"localhost", "127.0.0.1", "::1", host}))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"port {port} on {host} can't be used: {error.strerror}. Choose another with --port, or stop what uses it"
+        ) from error
+    return listener
+
+
+def _import(target: str, option: str) -> Callable[..., Any]:
+    module_name, separator, attribute = target.partition(":")
+    if not separator or not module_name or not attribute:
+        raise ConfigurationError(f"{option} {target!r}: write package.module:function")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{option} {target!r}: no module {error.name!r}. Start in the project's folder or set PROJECT_DIR"
+        ) from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        what = f"has no {attribute!r}" if found is None else f"{attribute!r} is {found!r}, which can't be called"
+        raise ConfigurationError(f"{option} {target!r}: module {module_name!r} {what}; name a function")
+    return found  # type: ignore[no-any-return]
+
+
+def _announce(settings: ServeSettings, manager: ResidencyManager) -> None:
+    def shown(seconds: float | None) -> str:
+        return "never" if seconds is None else f"{seconds:g} s"
+
+    simulated = " (simulated, no GPU)" if manager.device.simulated else ""
+    _log.info("GPU management enabled · GPU 管理已启用")
+    _log.info(
+        "device %s%s; idle timeout %s, unload timeout %s, after task %s",
+        manager.device.name,
+        simulated,
+        shown(settings.idle_timeout),
+        shown(settings.unload_timeout),
+        settings.after_task,
+    )
+    _log.info("http://%s:%d/dormouse/v1/models", settings.host, settings.port)

@@ -1,0 +1,437 @@
+"""One model's slot: it owns the state, and everyone else asks it for an outcome.
+
+    Unloaded ──load──► CPU ──restore──► GPU        (a wake does both; demand starts it)
+    Unloaded ◄─unload─ CPU ◄─offload── GPU         (a demotion; refused while in use)
+
+- A use is granted only on the GPU with no transition under way. So a demotion, which begins only with
+  nothing in flight and nobody waiting, never meets running work; kernels still queued are waited for.
+- Demand during a demotion waits, and the wake begins when the demotion has settled.
+- A wake goes on without its waiters, and all who wait for it share one.
+- A failed transition leaves the weights in a whole tier, tells every waiter why, and the next use tries again.
+
+One short lock; the weights are moved by a thread of the transition's own, outside the lock.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
+from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderStamp, PolicyLoan, TransitionSnapshot
+
+from .clock import Clock, steady_unix_time
+from .engine.device import Fence
+from .engine.weights import Released, Weights
+from .errors import (
+    DeviceFull,
+    DormouseError,
+    Draining,
+    ModelBusy,
+    ModelChanged,
+    TransitionFailed,
+    WakeTimeout,
+)
+from .fencing import OrderFence
+from .settings import Lending, SlotSettings
+from .telemetry import SavedMeter, Telemetry
+from .waiting import Place, Waiter
+
+T = TypeVar("T")
+_log = logging.getLogger("dormouse")
+
+
+@dataclass(slots=True)
+class Transition:
+    """One move under way; `settled` resolves to None, or to the error that stopped it."""
+
+    origin: Residency
+    to: Residency
+    trigger: Trigger
+    reason: str
+    started_at: float
+    settled: "Future[DormouseError | None]" = field(default_factory=Future)
+
+
+class Slot(Generic[T]):
+    def __init__(
+        self,
+        name: str,
+        weights: Weights[T],
+        settings: SlotSettings,
+        telemetry: Telemetry,
+        *,
+        clock: Clock = steady_unix_time,
+        changed: "Callable[[Slot[T]], None]" = lambda slot: None,
+    ) -> None:
+        self.name = name
+        self.pinned_by_hand = False
+        self._weights, self._telemetry, self._clock, self._changed = weights, telemetry, clock, changed
+        self._lending = Lending(settings)
+        self._fence = OrderFence()
+        self._lock = threading.Lock()
+        self._residency = Residency.UNLOADED
+        self._transition: Transition | None = None
+        self._last: LastTransitionSnapshot | None = None
+        self._in_flight = 0
+        self._waiters: deque[Waiter] = deque()
+        self._fences: list[Fence] = []
+        self._last_request_end = self._idle_since = clock()
+        self._resident_since: float | None = None
+        self._ever_used = False
+        self._released = Released()
+        self._saved = SavedMeter(clock())
+        self._unload_refused = False
+        self._draining = False
+
+    # Uses -----------------------------------------------------------------------------------------
+
+    @property
+    def in_use(self) -> bool:
+        return self._in_flight > 0
+
+    def model(self) -> T:
+        """The user's object; only for who holds a use."""
+        return self._weights.model
+
+    def enter(self, settled: Callable[[], bool]) -> Waiter:
+        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken."""
+        with self._lock:
+            waiter = Waiter(settled, self._clock())
+            if self._transition is None and self._residency is Residency.GPU:
+                self._grant(waiter)
+            elif self._draining:
+                waiter.place, waiter.error = Place.FAILED, Draining(f"model {self.name!r} is shutting down")
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+            else:
+                self._waiters.append(waiter)
+                self._wake_for_waiters()
+            return waiter
+
+    def abandon(self, waiter: Waiter) -> None:
+        """Give the place up: cancelled or timed out. A use granted meanwhile is handed back."""
+        with self._lock:
+            if waiter.place is Place.GRANTED:
+                self._end_use()
+            elif waiter.place is Place.WAITING:
+                self._waiters.remove(waiter)
+            waiter.place = Place.LEFT
+        self._changed(self)
+
+    def conclude(self, waiter: Waiter) -> Place:
+        """Stop waiting: how it ended. A place still waiting is given up, atomically with looking at it."""
+        with self._lock:
+            if waiter.place is Place.WAITING:
+                self._waiters.remove(waiter)
+                waiter.place = Place.LEFT
+            return waiter.place
+
+    def timed_out(self, budget_seconds: float) -> WakeTimeout:
+        """The error for a use whose budget is used up, with when to come back."""
+        self._telemetry.request(self.name, RequestOutcome.TIMEOUT)
+        with self._lock:
+            retry_after = self._retry_after()
+            doing = self._transition
+        what = f"{doing.origin} → {doing.to} under way" if doing is not None else f"it is on the {self._residency}"
+        return WakeTimeout(
+            f"model {self.name!r} was not awake within {budget_seconds:g} s ({what}); the wake goes on. "
+            f"Ask again in {retry_after:.0f} s",
+            retry_after,
+        )
+
+    def leave(self, failed: bool) -> None:
+        """End a use. What the caller queued on the device is waited for before the weights move."""
+        fence = self._weights.device.fence()
+        with self._lock:
+            self._fences = [earlier for earlier in self._fences if not earlier.done()] + [fence]
+            self._end_use()
+        self._telemetry.request(self.name, RequestOutcome.ERROR if failed else RequestOutcome.OK)
+        self._changed(self)
+
+    def _grant(self, waiter: Waiter) -> None:
+        waiter.place = Place.GRANTED
+        self._in_flight += 1
+        self._weights.gate.open = True
+        self._unload_refused = False
+
+    def _end_use(self) -> None:
+        self._in_flight -= 1
+        self._ever_used = True
+        self._last_request_end = self._idle_since = self._clock()
+        if self._in_flight == 0:
+            self._weights.gate.open = False
+
+    # Moves ----------------------------------------------------------------------------------------
+
+    def begin_move(
+        self,
+        to: Residency,
+        *,
+        if_idle_for: float | None = None,
+        trigger: Trigger = Trigger.MANUAL,
+        reason: str = "",
+        order: OrderStamp | None = None,
+    ) -> Transition | None:
+        """Start a move and return it, or the one under way; None when the weights are there already.
+
+        A move under way that does not lead to `to` is returned as it is: wait for it and ask again.
+        Raises `ModelBusy` for a demotion while in use, waited for, waking, or not idle for long enough, and
+        `StaleOrder`. Nothing has changed then.
+        """
+        with self._lock:
+            self._fence.pass_through(order)
+            under_way = self._transition
+            if under_way is None and self._residency is to:
+                return None
+            if under_way is not None and (under_way.to is to or to.is_above(under_way.to)):
+                return under_way
+            if self._residency.is_above(to) or under_way is not None:
+                self._check_unused(to, if_idle_for, trigger, reason)
+            if under_way is not None:
+                return under_way
+            return self._start(to, trigger, reason)
+
+    def _check_unused(self, to: Residency, if_idle_for: float | None, trigger: Trigger, reason: str) -> None:
+        waking = self._transition is not None and self._transition.to.is_above(self._transition.origin)
+        idle = self._idle_seconds()
+        if self._in_flight or self._waiters or waking:
+            problem = f"in use by {self._in_flight} requests, {len(self._waiters)} waiting"
+            problem += ", waking now" if waking else ""
+        elif if_idle_for is not None and idle < if_idle_for:
+            problem = f"idle for {idle:.1f} s only, and {if_idle_for:g} s are asked for"
+        else:
+            return
+        message = f"model {self.name!r} was not moved to {to}: {problem}. Ask again when it is idle"
+        self._telemetry.transition(
+            self.name, self._residency, to, trigger, TransitionOutcome.REFUSED, 0.0, f"{reason}; {problem}".lstrip("; ")
+        )
+        raise ModelBusy(
+            message,
+            in_flight=self._in_flight,
+            waiting=len(self._waiters),
+            idle_seconds=idle,
+        )
+
+    def _wake_for_waiters(self) -> None:
+        if self._transition is None and self._waiters and self._residency is not Residency.GPU:
+            self._start(Residency.GPU, Trigger.DEMAND, f"{len(self._waiters)} waiting")
+
+    def _start(self, to: Residency, trigger: Trigger, reason: str) -> Transition:
+        transition = Transition(self._residency, to, trigger, reason, self._clock())
+        fences, self._fences = self._fences, []
+        self._transition = transition
+        threading.Thread(
+            target=self._carry_out, args=(transition, fences), name=f"dormouse-{self.name}", daemon=True
+        ).start()
+        return transition
+
+    def _carry_out(self, transition: Transition, fences: list[Fence]) -> None:
+        error: DormouseError | None = None
+        released: Released | None = None
+        try:
+            for fence in fences:
+                fence.wait()
+            released = self._move_weights(transition.to)
+        except DormouseError as problem:
+            error = problem
+        except Exception as problem:
+            _log.exception("model %s: %s → %s broke", self.name, transition.origin, transition.to)
+            error = TransitionFailed(f"model {self.name!r}: {type(problem).__name__}: {problem}")
+        self._settle(transition, error, released)
+
+    def _move_weights(self, to: Residency) -> Released | None:
+        weights = self._weights
+        if weights.residency is Residency.UNLOADED:
+            weights.load()
+            if to is Residency.GPU:
+                try:
+                    weights.restore()
+                except DeviceFull:
+                    raise  # the load is done and only room lacks: host RAM is a whole tier to stay in
+                except Exception:
+                    weights.unload()
+                    raise
+            return None
+        if to is Residency.GPU:
+            weights.restore()
+            return None
+        return weights.offload() if to is Residency.CPU else weights.unload()
+
+    def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
+        now = self._clock()
+        outcome = _outcome(error)
+        with self._lock:
+            self._transition = None
+            self._residency = self._weights.residency
+            if released is not None and released.method is not None:
+                self._released = released
+            if self._residency is Residency.GPU:
+                self._released = Released(0, self._released.residual, self._released.method)
+            self._saved.changed_to(self._released.nbytes, now)
+            if error is None and transition.to.is_above(transition.origin):
+                self._woke(now)
+            if isinstance(error, ModelChanged):
+                self._unload_refused = True
+            if isinstance(error, TransitionFailed):
+                error.residency, error.retry_after_seconds = self._residency, self._retry_after()
+            ended = _describe(transition, outcome, error, now, released)
+            if outcome is not TransitionOutcome.REFUSED:
+                self._last = ended
+            self._resolve_waiters(error, now)
+            self._wake_for_waiters()
+        self._telemetry.transition(
+            self.name, transition.origin, transition.to, transition.trigger, outcome, ended.seconds, ended.reason
+        )
+        transition.settled.set_result(error)
+        self._changed(self)
+
+    def _woke(self, now: float) -> None:
+        self._idle_since = now
+        if not self._ever_used:
+            self._last_request_end = now
+        if self._residency is Residency.GPU:
+            self._resident_since = now
+
+    def _resolve_waiters(self, error: DormouseError | None, now: float) -> None:
+        """After a wake, let everybody in; after a failed one, tell everybody why."""
+        if self._residency is not Residency.GPU and not isinstance(error, TransitionFailed):
+            return
+        settled, self._waiters = self._waiters, deque()
+        for waiter in settled:
+            if self._residency is Residency.GPU:
+                self._grant(waiter)
+                self._telemetry.waited(self.name, now - waiter.since)
+            else:
+                waiter.place, waiter.error = Place.FAILED, error
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+            if not waiter.settled() and waiter.place is Place.GRANTED:
+                waiter.place = Place.LEFT
+                self._end_use()
+
+    # What it goes by, and what it tells -----------------------------------------------------------
+
+    def lend(self, loan: PolicyLoan) -> None:
+        """Take a policy lent by an operator. Raises `StaleOrder`."""
+        with self._lock:
+            self._fence.pass_through(loan.order)
+            self._lending.lend(loan, self._clock())
+        self._changed(self)
+
+    @property
+    def settings(self) -> SlotSettings:
+        with self._lock:
+            return self._lending.settings(self._clock())
+
+    def outlook(self) -> tuple[Policy, Observation, float | None]:
+        """For the keeper: the policy in force, what is observed, and when the policy in force lapses.
+
+        With a transition under way or a pin everything counts as in use.
+        """
+        with self._lock:
+            now = self._clock()
+            loan = self._lending.current(now)
+            held = self._transition is not None or self.pinned_by_hand or (loan is not None and loan.pinned)
+            observation = Observation(
+                residency=self._residency,
+                in_flight=max(self._in_flight + len(self._waiters), int(held)),
+                idle_since=self._idle_since,
+                resident_since=self._resident_since,
+                unload_refused=self._unload_refused,
+            )
+            return self._lending.settings(now).policy(), observation, self._lending.lapses_at(now)
+
+    def snapshot(self) -> ModelSnapshot:
+        with self._lock:
+            now, doing, loan = self._clock(), self._transition, self._lending.current(self._clock())
+            return ModelSnapshot(
+                name=self.name,
+                residency=self._residency,
+                in_flight=self._in_flight,
+                waiting=len(self._waiters),
+                idle_seconds=self._idle_seconds(),
+                last_request_end=self._last_request_end,
+                gpu_memory_bytes=self._weights.device_bytes,
+                host_memory_bytes=self._weights.host_bytes,
+                gpu_memory_released_bytes=self._released.nbytes,
+                released_method=self._released.method,
+                device=self._weights.device.name,
+                dirty=self._weights.dirty,
+                pinned=self.pinned_by_hand or (loan is not None and loan.pinned),
+                restore_estimate_seconds=self._estimate(now),
+                transition=None
+                if doing is None
+                else TransitionSnapshot(
+                    from_=doing.origin, to=doing.to, trigger=doing.trigger, started_at=doing.started_at
+                ),
+                last_transition=self._last,
+            )
+
+    def figures(self) -> "SlotFigures":
+        """What the metrics show beyond the snapshot."""
+        with self._lock:
+            return SlotFigures(
+                idle_since=0.0 if self._in_flight else self._idle_since,
+                released_byte_seconds=self._saved.total(self._clock()),
+                residual_bytes=self._released.residual,
+            )
+
+    def begin_draining(self) -> None:
+        """Take no new work that would need a wake; what is running or granted goes on."""
+        with self._lock:
+            self._draining = True
+
+    def _idle_seconds(self) -> float:
+        return 0.0 if self._in_flight else max(0.0, self._clock() - self._idle_since)
+
+    def _estimate(self, now: float) -> float | None:
+        """Seconds to the GPU from here, from the last measured load and restore; less what has passed."""
+        speed = self._weights.speed
+        if self._residency is Residency.GPU:
+            return 0.0
+        from_disk = self._residency is Residency.UNLOADED
+        if speed.restore_seconds is None or (from_disk and speed.load_seconds is None):
+            return None
+        whole = speed.restore_seconds + (speed.load_seconds or 0.0) * from_disk
+        doing = self._transition
+        waking = doing is not None and doing.to is Residency.GPU
+        return max(0.0, whole - (now - doing.started_at)) if doing is not None and waking else whole
+
+    def _retry_after(self) -> float:
+        return max(1.0, self._estimate(self._clock()) or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFigures:
+    """idle_since: Unix seconds, 0 while in flight."""
+
+    idle_since: float
+    released_byte_seconds: float
+    residual_bytes: int
+
+
+def _outcome(error: DormouseError | None) -> TransitionOutcome:
+    if error is None:
+        return TransitionOutcome.OK
+    return TransitionOutcome.REFUSED if isinstance(error, ModelChanged) else TransitionOutcome.FAILED
+
+
+def _describe(
+    transition: Transition,
+    outcome: TransitionOutcome,
+    error: DormouseError | None,
+    now: float,
+    released: Released | None,
+) -> LastTransitionSnapshot:
+    return LastTransitionSnapshot(
+        from_=transition.origin,
+        to=transition.to,
+        trigger=transition.trigger,
+        reason=str(error) if error is not None else transition.reason,
+        time=now,
+        seconds=now - transition.started_at,
+        released_bytes=released.nbytes if released is not None else 0,
+        outcome=outcome,
+    )

@@ -1,0 +1,72 @@
+"""What happened, counted and said: one line in the log and one sample in the metrics per event."""
+
+import logging
+
+from dormouse_contract import RequestOutcome, Residency, TransitionOutcome, Trigger, metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+_log = logging.getLogger("dormouse")
+
+# From a warm restore of a small model to a first load of minutes.
+_SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class SavedMeter:
+    """Integrates released bytes over time: byte-seconds, exact to the clock."""
+
+    def __init__(self, now: float) -> None:
+        self._nbytes, self._since, self._sum = 0, now, 0.0
+
+    def changed_to(self, nbytes: int, now: float) -> None:
+        self._sum = self.total(now)
+        self._nbytes, self._since = nbytes, now
+
+    def total(self, now: float) -> float:
+        return self._sum + self._nbytes * max(0.0, now - self._since)
+
+
+class Telemetry:
+    """Counters and histograms of one manager, on a registry of its own. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = _counter(metrics.REQUESTS, self.registry)
+        self._transitions = _counter(metrics.TRANSITIONS, self.registry)
+        self._duration = _histogram(metrics.TRANSITION_DURATION, self.registry)
+        self._wait = _histogram(metrics.WAKE_WAIT, self.registry)
+
+    def registered(self, model: str) -> None:
+        """Start the series of a model at 0, so that the first event is an increase."""
+        for outcome in RequestOutcome:
+            self._requests.labels(model, outcome)
+        self._wait.labels(model)
+
+    def request(self, model: str, outcome: RequestOutcome) -> None:
+        self._requests.labels(model, outcome).inc()
+
+    def waited(self, model: str, seconds: float) -> None:
+        self._wait.labels(model).observe(seconds)
+
+    def transition(
+        self,
+        model: str,
+        origin: Residency,
+        to: Residency,
+        trigger: Trigger,
+        outcome: TransitionOutcome,
+        seconds: float,
+        reason: str,
+    ) -> None:
+        self._transitions.labels(model, origin, to, trigger, outcome).inc()
+        if outcome is TransitionOutcome.OK:
+            self._duration.labels(model, origin, to).observe(seconds)
+        level = logging.INFO if outcome is TransitionOutcome.OK else logging.WARNING
+        _log.log(level, "model %s: %s → %s %s in %.3f s (%s: %s)", model, origin, to, outcome, seconds, trigger, reason)
+
+
+def _counter(metric: metrics.Metric, registry: CollectorRegistry) -> Counter:
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _histogram(metric: metrics.Metric, registry: CollectorRegistry) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=_SECONDS_BUCKETS)
