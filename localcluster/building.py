@@ -99,4 +99,4 @@ def _last_step(build: Process) -> str:
     compiled = [line for line in lines if not line.startswith("go: ")]
     if compiled:
         return f"{len(compiled)} packages compiled, now {compiled[-1]}"
-    return lines[-1] if lines else "starting"
+    return lines[-1] if lines else "nothing left to compile, or only just begun"
