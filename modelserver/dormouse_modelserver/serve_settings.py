@@ -40,9 +40,7 @@ _IDLE = _Setting(
 _UNLOAD = _Setting(
     "unload-timeout", "GPU_UNLOAD_TIMEOUT", "never", "seconds without use until the weights leave host RAM; 'never'"
 )
-_AFTER = _Setting(
-    "after-task", "GPU_AFTER_TASK", "keep", "when a task ends: 'keep' the weights there or 'offload' them"
-)
+_AFTER = _Setting("after-task", "GPU_AFTER_TASK", "keep", "when a task ends 'keep' the weights there or 'offload' them")
 _HOST = _Setting("host", None, "127.0.0.1", "address to listen on")
 _PORT = _Setting("port", "PORT", "7860", "port to listen on")
 _DEVICE = _Setting("device", "DORMOUSE_DEVICE", "auto", "auto, cuda:0, or sim[:SIZE[@/path]] for a simulated one")
@@ -55,7 +53,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=MODULE:FUNCTION",
-        help="a model and what loads it; repeatable",
+        help="a model and its load; repeatable",
     )
     parser.add_argument("--app", metavar="MODULE:FUNCTION", help="create_app(residency), returns your ASGI app")
     for setting in _SETTINGS:

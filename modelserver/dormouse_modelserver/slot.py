@@ -55,6 +55,9 @@ class Transition:
     started_at: float
     settled: "Future[DormouseError | None]" = field(default_factory=Future)
 
+    def snapshot(self) -> TransitionSnapshot:
+        return TransitionSnapshot(from_=self.origin, to=self.to, trigger=self.trigger, started_at=self.started_at)
+
 
 class Slot(Generic[T]):
     def __init__(
@@ -361,11 +364,7 @@ class Slot(Generic[T]):
                 dirty=self._weights.dirty,
                 pinned=self.pinned_by_hand or (loan is not None and loan.pinned),
                 restore_estimate_seconds=self._estimate(now),
-                transition=None
-                if doing is None
-                else TransitionSnapshot(
-                    from_=doing.origin, to=doing.to, trigger=doing.trigger, started_at=doing.started_at
-                ),
+                transition=None if doing is None else doing.snapshot(),
                 last_transition=self._last,
             )
 

@@ -60,7 +60,7 @@ class Telemetry:
         self._transitions.labels(model, origin, to, trigger, outcome).inc()
         if outcome is TransitionOutcome.OK:
             self._duration.labels(model, origin, to).observe(seconds)
-        level = logging.INFO if outcome is TransitionOutcome.OK else logging.WARNING
+        level = logging.WARNING if outcome is TransitionOutcome.FAILED else logging.INFO
         _log.log(level, "model %s: %s → %s %s in %.3f s (%s: %s)", model, origin, to, outcome, seconds, trigger, reason)
 
 

@@ -70,7 +70,7 @@ class CudaFence:
         self._event.record(torch.cuda.current_stream(device))
 
     def done(self) -> bool:
-        return bool(self._event.query())
+        return bool(self._event.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> None:
         self._event.synchronize()

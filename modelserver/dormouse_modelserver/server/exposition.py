@@ -1,20 +1,28 @@
 """`/metrics` of the model process: the events counted so far and the state of each slot now."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dormouse_contract import Residency, metrics
+from dormouse_contract.wire import ModelSnapshot
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ..engine.host_memory import read_host_memory
+from ..slot import SlotFigures
 
 if TYPE_CHECKING:
     from ..manager import ResidencyManager
 
-_FROM_SNAPSHOT = {
+_Family = GaugeMetricFamily | CounterMetricFamily
+_FAMILIES: dict[metrics.MetricType, Any] = {
+    metrics.MetricType.GAUGE: GaugeMetricFamily,
+    metrics.MetricType.COUNTER: CounterMetricFamily,
+}
+_FROM_SNAPSHOT: dict[metrics.Metric, Callable[[ModelSnapshot], float]] = {
     metrics.IN_FLIGHT: lambda s: s.in_flight,
     metrics.HELD_REQUESTS: lambda s: s.waiting,
     metrics.LAST_REQUEST_END: lambda s: s.last_request_end,
@@ -23,11 +31,9 @@ _FROM_SNAPSHOT = {
     metrics.GPU_MEMORY: lambda s: s.gpu_memory_bytes,
     metrics.HOST_MEMORY: lambda s: s.host_memory_bytes,
     metrics.RELEASED: lambda s: s.gpu_memory_released_bytes,
-    metrics.RESTORE_ESTIMATE: lambda s: (
-        float("nan") if s.restore_estimate_seconds is None else s.restore_estimate_seconds
-    ),
+    metrics.RESTORE_ESTIMATE: lambda s: math.nan if s.restore_estimate_seconds is None else s.restore_estimate_seconds,
 }
-_FROM_FIGURES = {
+_FROM_FIGURES: dict[metrics.Metric, Callable[[SlotFigures], float]] = {
     metrics.IDLE_SINCE: lambda f: f.idle_since,
     metrics.RELEASED_BYTE_SECONDS: lambda f: f.released_byte_seconds,
     metrics.RESIDUAL: lambda f: f.residual_bytes,
@@ -89,6 +95,6 @@ class _StateCollector(Collector):
         yield build
 
 
-def _family(metric: metrics.Metric) -> GaugeMetricFamily | CounterMetricFamily:
-    family = CounterMetricFamily if metric.type is metrics.MetricType.COUNTER else GaugeMetricFamily
-    return family(metric.name, metric.help, labels=metric.labels)
+def _family(metric: metrics.Metric) -> _Family:
+    made: _Family = _FAMILIES[metric.type](metric.name, metric.help, labels=metric.labels)
+    return made

@@ -55,7 +55,8 @@ def _listen(path: Path) -> socket.socket:
     """Bind under a temporary name and rename: the path is never there without a listener behind it."""
     if path.exists() and _answers(path):
         raise ConfigurationError(
-            f"another model process serves {path}; one process per socket. Set DORMOUSE_SOCKET to another path for this one"
+            f"another model process serves {path}; one process per socket. "
+            "Set DORMOUSE_SOCKET to another path for this one"
         )
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
