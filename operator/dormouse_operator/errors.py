@@ -1,0 +1,50 @@
+"""What can go wrong in the operator, and whether trying again helps.
+
+    OperatorError
+    ├── KubeError            the API server said no, or nothing
+    │   ├── KubeConflict     409: somebody else was first
+    │   ├── KubeNotFound     404
+    │   └── KubeUnavailable  no answer in time, or a 5xx or 429: try again
+    ├── SignalUnavailable    Prometheus gave no answer that can be believed: try again
+    └── SettingsError        a flag or variable makes no sense: correct it
+
+What a replica answers to an order is an outcome (`orders.Outcome`) and not an error.
+"""
+
+
+class OperatorError(Exception):
+    """`retryable` says whether the same again may work."""
+
+    retryable = False
+
+
+class KubeError(OperatorError):
+    """The API server refused; `status` is the HTTP code, 0 without an answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class KubeConflict(KubeError):
+    """Somebody else was first; read again before the next try."""
+
+
+class KubeNotFound(KubeError):
+    """The object, or its kind, is not there."""
+
+
+class KubeUnavailable(KubeError):
+    """Nothing is known about whether it was done; everything we send is safe to send again."""
+
+    retryable = True
+
+
+class SignalUnavailable(OperatorError):
+    """Prometheus could not be read; nothing is demoted meanwhile. The text goes into the condition."""
+
+    retryable = True
+
+
+class SettingsError(OperatorError):
+    """The text names the flag and what to write instead."""

@@ -1,0 +1,84 @@
+"""What a replica may decide by itself, lent for an hour: short timers, budgets and the pin.
+
+A timer below two scrape intervals can't be kept from Prometheus, so the replica keeps it on its own exact
+clock. What was lent is remembered in memory only: after a restart it is lent again, which changes nothing.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+from dormouse_contract import Mode, Policy, Residency
+from dormouse_contract.wire import OrderStamp, PolicyLoan
+
+VALID_FOR_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A loan without its times. None is the server's own setting."""
+
+    keep_alive_seconds: float | None
+    min_resident_seconds: float
+    wake_budget_seconds: float
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """`owner` is the UID of the ManagedModel; only it can take the loan back. `at` is Unix seconds."""
+
+    terms: Terms
+    owner: str
+    generation: int
+    at: float
+    valid_for_seconds: float
+
+
+def terms_for(policy: Policy, scrape_interval_seconds: float, now: float) -> Terms | None:
+    """None when nothing may be lent: Observe and Paused decide nothing for the replica."""
+    if policy.mode is not Mode.ACTIVE:
+        return None
+    offload = policy.offload_after_seconds
+    manual = policy.residency is not None and not _over(policy, now)
+    local = offload is not None and offload < 2 * scrape_interval_seconds
+    return Terms(
+        keep_alive_seconds=offload if local else None,
+        min_resident_seconds=policy.min_resident_seconds,
+        wake_budget_seconds=policy.wake_budget_seconds,
+        pinned=manual and policy.residency is Residency.GPU,
+    )
+
+
+def valid_for(policy: Policy, now: float) -> float:
+    """An hour, or less where the manual residency ends sooner: a pin must not outlive it."""
+    if policy.residency is None or policy.residency_until is None or _over(policy, now):
+        return VALID_FOR_SECONDS
+    return min(VALID_FOR_SECONDS, max(1.0, policy.residency_until - now))
+
+
+def is_due(terms: Terms, owner: str, lent: Lent | None, now: float, replica: str) -> bool:
+    """New, changed, or at half of its time; spread by replica, so that a fleet doesn't refresh at once."""
+    if lent is None or lent.terms != terms or lent.owner != owner:
+        return True
+    share = 0.4 + 0.1 * (zlib.crc32(replica.encode()) % 1000) / 1000
+    return now - lent.at >= lent.valid_for_seconds * share
+
+
+def loan(terms: Terms, valid_for_seconds: float, stamp: OrderStamp, pod_uid: str) -> PolicyLoan:
+    return PolicyLoan(
+        keep_alive_seconds=terms.keep_alive_seconds,
+        min_resident_seconds=terms.min_resident_seconds,
+        wake_budget_seconds=terms.wake_budget_seconds,
+        pinned=terms.pinned,
+        valid_for_seconds=valid_for_seconds,
+        order=stamp,
+        pod_uid=pod_uid,
+    )
+
+
+def withdrawal(stamp: OrderStamp, pod_uid: str) -> PolicyLoan:
+    return PolicyLoan(valid_for_seconds=0, order=stamp, pod_uid=pod_uid)
+
+
+def _over(policy: Policy, now: float) -> bool:
+    return policy.residency_until is not None and now >= policy.residency_until

@@ -1,0 +1,197 @@
+"""The mTLS client: what the operator says to a replica, and what becomes of it.
+
+One connection per call, as the sidecar closes it after each. Whatever goes wrong is an outcome and not an
+exception, since the reconcile loop treats a refusal, a dead pod and a missing trust as three more facts.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import httpx
+from dormouse_contract.wire import (
+    CONTROL_PREFIX,
+    ModelList,
+    ModelSnapshot,
+    OrderStamp,
+    PolicyLoan,
+    Problem,
+    ProblemReason,
+    ResidencyOrder,
+)
+from pydantic import BaseModel, ValidationError
+
+CALL_TIMEOUT_SECONDS = 15.0
+HTTP_TIMEOUT = httpx.Timeout(connect=3.0, read=10.0, write=5.0, pool=10.0)
+HEALTH_TIMEOUT_SECONDS = 2.0
+HEALTH_PORT = 9743
+
+
+class Outcome(StrEnum):
+    """What became of a call. The values are the metric's label."""
+
+    DONE = "done"  # 200
+    UNDER_WAY = "under_way"  # 202
+    NO_SUCH_MODEL = "no_such_model"  # 404
+    IN_USE = "in_use"  # 409: it was used a moment ago, so the order no longer holds
+    STALE_ORDER = "stale_order"  # 409: the replica knows a newer generation or term
+    DIRTY = "dirty"  # 409: unloading would lose changed weights
+    WRONG_POD = "wrong_pod"  # 421: the address belongs to another pod by now
+    BAD_BODY = "bad_body"  # 422: the sidecar does not know this order; versions too far apart
+    CANNOT_NOW = "cannot_now"  # 503
+    UNTRUSTED = "untrusted"  # the sidecar is alive and does not take our certificate (yet)
+    UNREACHABLE = "unreachable"  # nobody there
+    UNEXPECTED = "unexpected"  # an answer that the contract does not know
+
+    @property
+    def accepted(self) -> bool:
+        return self in (Outcome.DONE, Outcome.UNDER_WAY)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the pod itself answered."""
+        return self not in (Outcome.UNTRUSTED, Outcome.UNREACHABLE, Outcome.WRONG_POD)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who orders: a UUID of this process and 0; with a Lease its UID and `leaseTransitions`."""
+
+    issuer: str
+    term: int
+
+    def stamp(self, owner: str, generation: int) -> OrderStamp:
+        return OrderStamp(owner=owner, generation=generation, issuer=self.issuer, term=self.term)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`detail` is for people; `snapshots` are the models as the replica last told."""
+
+    outcome: Outcome
+    detail: str = ""
+    snapshots: tuple[ModelSnapshot, ...] = ()
+    retry_after_seconds: float | None = None
+
+
+_REFUSALS = {
+    ProblemReason.NO_SUCH_MODEL: Outcome.NO_SUCH_MODEL,
+    ProblemReason.IN_USE: Outcome.IN_USE,
+    ProblemReason.STALE_ORDER: Outcome.STALE_ORDER,
+    ProblemReason.DIRTY: Outcome.DIRTY,
+    ProblemReason.WRONG_POD: Outcome.WRONG_POD,
+    ProblemReason.BAD_BODY: Outcome.BAD_BODY,
+    ProblemReason.CANNOT_NOW: Outcome.CANNOT_NOW,
+    ProblemReason.WAKE_TIMEOUT: Outcome.CANNOT_NOW,
+    ProblemReason.MODEL_PROCESS_DOWN: Outcome.CANNOT_NOW,
+}
+_STATUSES = {
+    404: Outcome.NO_SUCH_MODEL,
+    421: Outcome.WRONG_POD,
+    422: Outcome.BAD_BODY,
+    502: Outcome.CANNOT_NOW,
+    503: Outcome.CANNOT_NOW,
+    504: Outcome.CANNOT_NOW,
+}
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+class ControlClient:
+    """Calls the control port of pods. `transport` replaces the network in tests of faults."""
+
+    def __init__(
+        self,
+        tls: ssl.SSLContext,
+        *,
+        control_port: int,
+        health_port: int = HEALTH_PORT,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._control_port = control_port
+        self._health_port = health_port
+        # Nothing is kept alive: a pooled connection could outlive the pod that it was made to.
+        self._http = httpx.AsyncClient(
+            verify=tls,
+            transport=transport,
+            timeout=HTTP_TIMEOUT,
+            limits=httpx.Limits(max_keepalive_connections=0, max_connections=None),
+            headers={"Connection": "close", "User-Agent": "dormouse-operator"},
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def list_models(self, ip: str) -> Answer:
+        return await self._call("GET", ip, "/models", None, ModelList)
+
+    async def order(self, ip: str, model: str, order: ResidencyOrder) -> Answer:
+        return await self._call("PUT", ip, f"/models/{model}/residency", order.to_json(), ModelSnapshot)
+
+    async def lend(self, ip: str, model: str, loan: PolicyLoan) -> Answer:
+        return await self._call("PUT", ip, f"/models/{model}/policy", loan.to_json(), None)
+
+    async def _call(
+        self, method: str, ip: str, path: str, body: str | None, expected: type[BaseModel] | None
+    ) -> Answer:
+        url = f"https://{_host(ip)}:{self._control_port}{CONTROL_PREFIX}{path}"
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                response = await self._http.request(method, url, content=body, headers=headers)
+        except (httpx.HTTPError, ssl.SSLError, OSError, TimeoutError) as error:
+            return await self._conclude(ip, str(error) or type(error).__name__)
+        return _read(response, expected)
+
+    async def _conclude(self, ip: str, error: str) -> Answer:
+        """A foreign certificate and a dead sidecar look the same on the control port: ask the plain one."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
+                health = await self._http.get(f"http://{_host(ip)}:{self._health_port}/healthz")
+            alive = health.is_success
+        except (httpx.HTTPError, OSError, TimeoutError):
+            alive = False
+        if alive:
+            return Answer(Outcome.UNTRUSTED, f"the sidecar is alive and refuses the operator ({error})")
+        return Answer(Outcome.UNREACHABLE, error)
+
+
+def _read(response: httpx.Response, expected: type[BaseModel] | None) -> Answer:
+    if response.is_success:
+        outcome = Outcome.UNDER_WAY if response.status_code == 202 else Outcome.DONE
+        if expected is None:
+            return Answer(outcome)
+        parsed = _parse(response, expected)
+        if isinstance(parsed, ModelList):
+            return Answer(outcome, snapshots=tuple(parsed.models))
+        if isinstance(parsed, ModelSnapshot):
+            return Answer(outcome, snapshots=(parsed,))
+        # It did what was asked, in words of another version; the signal will show it.
+        return Answer(outcome, "the replica's answer is of another version")
+    problem = _parse(response, Problem)
+    status = response.status_code
+    outcome = _STATUSES.get(status, Outcome.UNEXPECTED)
+    detail = f"HTTP {status}"
+    if problem is not None:
+        outcome = _REFUSALS.get(problem.reason, outcome)
+        detail = problem.detail or problem.title
+    return Answer(outcome, detail[:512], retry_after_seconds=_retry_after(response))
+
+
+def _parse(response: httpx.Response, kind: type[_Body]) -> _Body | None:
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError:
+        return None
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdigit() else None
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip

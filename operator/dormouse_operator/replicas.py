@@ -1,0 +1,160 @@
+"""The calls to replicas, and the little that is remembered of them. All of it may be lost at any moment.
+
+Each method is an errand: it returns for how many seconds there is no need for the same again, or None when
+it failed and the back-off should say when.
+"""
+
+import logging
+from collections.abc import Callable, Container
+from dataclasses import replace
+
+from dormouse_contract.wire import ModelSnapshot, ResidencyOrder
+
+from .loans import Lent, Terms, loan, withdrawal
+from .orders import Answer, ControlClient, Fence, Outcome
+from .resources import ManagedModel, Pod
+from .telemetry import Telemetry
+from .view import Contact, ReplicaMemory, ReplicaView
+
+# A healthy pod is asked again for its models this rarely; its transitions show in Prometheus at once.
+INTRODUCTION_HOLDS_SECONDS = 1800.0
+REFUSAL_HOLDS_SECONDS = 60.0
+LoanKey = tuple[str, str, str]
+"""Pod UID, model, UID of the owner."""
+log = logging.getLogger(__name__)
+
+
+class Replicas:
+    """Owns what is known from the pods themselves. `on_news` is called when a pass may decide differently."""
+
+    def __init__(
+        self,
+        client: ControlClient,
+        fence: Fence,
+        telemetry: Telemetry,
+        *,
+        clock: Callable[[], float],
+        settle_seconds: float,
+        on_news: Callable[[], None],
+    ) -> None:
+        """`settle_seconds`: how long Prometheus needs at most to show what an order did."""
+        self._client = client
+        self._fence = fence
+        self._telemetry = telemetry
+        self._clock = clock
+        self._settle_seconds = settle_seconds
+        self._on_news = on_news
+        self._contacts: dict[str, Contact] = {}
+        self._memories: dict[tuple[str, str], ReplicaMemory] = {}
+        self.lent: dict[LoanKey, Lent] = {}
+
+    def contact(self, pod: Pod) -> Contact:
+        if pod.ip is None:
+            return Contact(Outcome.UNREACHABLE, "it has no address yet")
+        return self._contacts.get(pod.uid, Contact())
+
+    def memory(self, pod: Pod, model: str) -> ReplicaMemory:
+        return self._memories.get((pod.uid, model), ReplicaMemory())
+
+    def forget_all_but(self, pod_uids: Container[str]) -> None:
+        for uid in [uid for uid in self._contacts if uid not in pod_uids]:
+            del self._contacts[uid]
+        for key in [key for key in self._memories if key[0] not in pod_uids]:
+            del self._memories[key]
+        for loan_key in [key for key in self.lent if key[0] not in pod_uids]:
+            del self.lent[loan_key]
+
+    async def introduce(self, pod: Pod) -> float | None:
+        """Asks the pod for its models: proves that it is reachable and tells the last transitions."""
+        answer = await self._client.list_models(pod.ip or "")
+        models = frozenset(snapshot.name for snapshot in answer.snapshots) if answer.outcome.accepted else None
+        self._record(pod, answer, models)
+        return INTRODUCTION_HOLDS_SECONDS if answer.outcome.accepted else None
+
+    async def order(self, owner: ManagedModel, replica: ReplicaView) -> float | None:
+        decision, pod = replica.decision, replica.pod
+        assert decision.desired is not None  # noqa: S101 - an order always has a target
+        body = ResidencyOrder(
+            desired=decision.desired,
+            trigger=decision.trigger,
+            reason=decision.reason[:1024],
+            if_idle_for_seconds=decision.if_idle_for_seconds,
+            order=self._fence.stamp(owner.uid, owner.generation),
+            pod_uid=pod.uid,
+        )
+        answer = await self._client.order(pod.ip or "", replica.model, body)
+        outcome = answer.outcome
+        self._telemetry.ordered(decision.desired, outcome)
+        log.info(
+            "%s/%s: %s of %s ordered to %s (%s): %s %s",
+            owner.namespace,
+            owner.name,
+            replica.model,
+            pod.name,
+            decision.desired,
+            decision.reason,
+            outcome,
+            answer.detail,
+        )
+        memory = self.memory(pod, replica.model)
+        if outcome.accepted:
+            memory = replace(memory, refusal=None, refusal_detail="", dirty_idle_since=None)
+        else:
+            memory = replace(memory, refusal=outcome, refusal_detail=answer.detail)
+            if outcome is Outcome.DIRTY:
+                memory = replace(memory, dirty_idle_since=replica.seen.observation.idle_since)
+        self._memories[(pod.uid, replica.model)] = memory
+        self._record(pod, answer, None)
+        return self._rest(replica, answer)
+
+    async def lend(
+        self, owner: ManagedModel, pod: Pod, model: str, terms: Terms, valid_for_seconds: float
+    ) -> float | None:
+        stamp = self._fence.stamp(owner.uid, owner.generation)
+        answer = await self._client.lend(pod.ip or "", model, loan(terms, valid_for_seconds, stamp, pod.uid))
+        self._record(pod, answer, None)
+        if answer.outcome.accepted:
+            lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
+            self.lent[(pod.uid, model, owner.uid)] = lent
+            return 0.0
+        log.warning("%s of %s was not lent its policy: %s %s", model, pod.name, answer.outcome, answer.detail)
+        return REFUSAL_HOLDS_SECONDS if answer.outcome is Outcome.NO_SUCH_MODEL else None
+
+    async def withdraw(self, key: LoanKey, pod: Pod) -> float | None:
+        """Whatever the pod answers, it has heard it; only when nobody answers is it tried again."""
+        lent = self.lent[key]
+        stamp = self._fence.stamp(lent.owner, lent.generation)
+        answer = await self._client.lend(pod.ip or "", key[1], withdrawal(stamp, pod.uid))
+        self._record(pod, answer, None)
+        if not answer.outcome.reached or answer.outcome is Outcome.CANNOT_NOW:
+            return None
+        if self.lent.get(key) is lent:
+            del self.lent[key]
+        return 0.0
+
+    def _rest(self, replica: ReplicaView, answer: Answer) -> float | None:
+        outcome = answer.outcome
+        if outcome.accepted:
+            # Without a signal we would never see that it was done: repeat a wake, but rarely.
+            return REFUSAL_HOLDS_SECONDS if replica.residency is None else self._settle_seconds
+        if outcome in (Outcome.IN_USE, Outcome.STALE_ORDER):
+            return self._settle_seconds
+        if outcome in (Outcome.DIRTY, Outcome.NO_SUCH_MODEL, Outcome.BAD_BODY):
+            return REFUSAL_HOLDS_SECONDS
+        return answer.retry_after_seconds
+
+    def _record(self, pod: Pod, answer: Answer, models: frozenset[str] | None) -> None:
+        before = self._contacts.get(pod.uid, Contact())
+        after = Contact(answer.outcome, answer.detail, before.models if models is None else models)
+        self._contacts[pod.uid] = after
+        moved = [self._remember(pod, snapshot) for snapshot in answer.snapshots]
+        reached = before.outcome is not None and before.outcome.reached
+        if any(moved) or before.models != after.models or reached != answer.outcome.reached:
+            self._on_news()
+
+    def _remember(self, pod: Pod, snapshot: ModelSnapshot) -> bool:
+        memory = self.memory(pod, snapshot.name)
+        if memory.last_transition == snapshot.last_transition:
+            return False
+        self._memories[(pod.uid, snapshot.name)] = replace(memory, last_transition=snapshot.last_transition)
+        return True

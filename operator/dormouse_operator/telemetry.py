@@ -1,0 +1,91 @@
+"""The operator's own metrics, made from the contract's entries in the registry that is passed in."""
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+
+from dormouse_contract import Action, Residency, metrics
+from dormouse_contract.metrics import Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from .idle_signal import SignalState
+from .orders import Outcome
+from .resources import Name
+from .view import View
+
+
+class Telemetry:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._managed_models = _gauge(metrics.MANAGED_MODELS, registry)
+        self._duration = Histogram(metrics.RECONCILE_DURATION.name, metrics.RECONCILE_DURATION.help, registry=registry)
+        self._last = _gauge(metrics.LAST_RECONCILE, registry)
+        self._orders = _counter(metrics.ORDERS, registry)
+        self._queries = _counter(metrics.PROMETHEUS_QUERIES, registry)
+        self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
+        self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
+        self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
+        self._leader = _gauge(metrics.LEADER, registry)
+
+    def started(self, certificate_expires_at: float) -> None:
+        """There is no election yet: whoever runs, acts."""
+        self._expiry.set(certificate_expires_at)
+        self._leader.set(1)
+
+    def ordered(self, desired: Residency, outcome: Outcome) -> None:
+        self._orders.labels(desired, outcome).inc()
+
+    def queried(self, ok: bool) -> None:
+        self._queries.labels("ok" if ok else "failed").inc()
+
+    def reconciled(self, seconds: float, finished_at: float) -> None:
+        self._duration.observe(seconds)
+        self._last.set(finished_at)
+
+    def fleet(self, views: Iterable[View]) -> None:
+        tally: Tally[str] = Tally()
+        missing: dict[Name, float] = {}
+        releasable: dict[Name, float] = {}
+        for view in views:
+            key = view.owner.key
+            tally[view.owner.status.residency or "Unknown"] += 1
+            missing[key] = float(any(replica.seen.state is not SignalState.FRESH for replica in view.present))
+            if view.owner.policy.mode == "Observe":
+                releasable[key] = _would_release(view)
+        for residency in ("GPU", "CPU", "Unloaded", "Mixed", "Unknown"):
+            self._managed_models.labels(residency).set(tally[residency])
+        self._missing.show(missing)
+        self._releasable.show(releasable)
+
+
+class _PerManagedModel:
+    """Touches only the series that changed, and removes those of objects that are gone."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._shown: dict[Name, float] = {}
+
+    def show(self, values: dict[Name, float]) -> None:
+        for key in self._shown.keys() - values.keys():
+            self._gauge.remove(*key)
+        for key, value in values.items():
+            if self._shown.get(key) != value:
+                self._gauge.labels(*key).set(value)
+        self._shown = values
+
+
+def _would_release(view: View) -> float:
+    return sum(
+        replica.seen.reading.gpu_memory_bytes or 0.0
+        for replica in view.present
+        if replica.decision.action is Action.WOULD_ORDER
+        and replica.residency is Residency.GPU
+        and replica.seen.reading is not None
+    )
+
+
+def _gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
+    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    # The library puts `_total` back on.
+    return Counter(metric.name.removesuffix("_total"), metric.help, metric.labels, registry=registry)

@@ -1,0 +1,64 @@
+"""Publishes the operator's certificate where its pods are, as the ConfigMap that sidecars mount.
+
+One data key per operator instance (its namespace is its name), written by server-side apply, so that two
+operators in one cluster don't take each other's key away. What is published stays when the operator goes:
+it is public, and a sidecar that trusts a key that nobody uses any more is as safe as before.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from .errors import KubeError, KubeNotFound
+from .kube import APPLY_PATCH, Kube
+
+CONFIG_MAP_NAME = "dormouse-operator-trust"
+log = logging.getLogger(__name__)
+
+
+class TrustPublisher:
+    """Level-based: `publish` looks at every namespace and writes only where something is missing or wrong."""
+
+    def __init__(self, kube: Kube, operator_namespace: str, certificate_pem: bytes) -> None:
+        self._kube = kube
+        self._field = f"{operator_namespace}.crt"
+        self._manager = f"dormouse-operator-{operator_namespace}"
+        self._certificate = certificate_pem.decode()
+        self._published: set[str] = set()
+
+    def unpublished(self, namespaces: Iterable[str]) -> set[str]:
+        """Those where it was never written by us: they should not wait for the next look."""
+        return set(namespaces) - self._published
+
+    async def publish(self, namespaces: Iterable[str]) -> None:
+        """One namespace that refuses (it may be terminating) does not keep the others waiting."""
+        for namespace in sorted(namespaces):
+            try:
+                await self._ensure(namespace)
+            except KubeError as error:
+                log.warning(
+                    "The trust of %s is not published, so sidecars there take no orders yet: %s",
+                    namespace,
+                    error,
+                )
+
+    async def _ensure(self, namespace: str) -> None:
+        path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP_NAME}"
+        try:
+            current = (await self._kube.request("GET", path)).get("data") or {}
+        except KubeNotFound:
+            current = {}
+        if current.get(self._field) != self._certificate:
+            body = {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {
+                    "name": CONFIG_MAP_NAME,
+                    "namespace": namespace,
+                    "labels": {"app.kubernetes.io/part-of": "dormouse"},
+                },
+                "data": {self._field: self._certificate},
+            }
+            query = {"fieldManager": self._manager, "force": "true"}
+            await self._kube.request("PATCH", path, body, content_type=APPLY_PATCH, query=query)
+            log.info("Published the operator's certificate in %s", namespace)
+        self._published.add(namespace)
