@@ -11,11 +11,11 @@
     False    Unreachable           a pod does not answer
     True     Paused                nothing is wanted of the replicas
     Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalStale, IdleSignalMissing
-    False    ChangedWeights        unloading would lose weights that the app changed
     False    CannotNow             a replica can't wake or sleep at the moment; the message says why
     False    Observing             it would order something
     False    Transitioning         an order is on its way
     True     AboveByDemand         requests hold it above what is desired
+    True     ChangedWeights        unloading would lose weights that the app changed
     True     Observing, AsDesired
 
 `IdleSignalAvailable`: Prometheus has fresh figures of every replica. `ReplicasReachable`: each took our last
@@ -32,7 +32,7 @@ from dormouse_contract import Mode
 from .idle_signal import SignalState
 from .orders import Outcome
 from .status import Condition, Truth
-from .view import ReplicaView, View
+from .view import Contact, ReplicaView, View
 
 READY, IDLE_SIGNAL_AVAILABLE, REPLICAS_REACHABLE = "Ready", "IdleSignalAvailable", "ReplicasReachable"
 
@@ -82,7 +82,7 @@ def _ready(view: View) -> _Verdict:
     if view.owner.policy.mode is Mode.PAUSED:
         return "True", PAUSED, "Nothing is ordered while mode is Paused; requests still wake the model."
     if not view.replicas:
-        return "Unknown", *_signal(view)[1:]
+        return _without_models(view)
     return _unsettled(view) or _settled(view)
 
 
@@ -116,34 +116,33 @@ def _obstacle(view: View) -> tuple[str, str] | None:
 
 
 def _unreached(view: View) -> tuple[str, str] | None:
-    untrusted = [each for each in view.replicas if each.contact.outcome is Outcome.UNTRUSTED]
+    untrusted = [pod.name for pod, contact in view.contacts if contact.outcome is Outcome.UNTRUSTED]
     if untrusted:
         return (
             UNTRUSTED,
-            f"The sidecar of {_pods(untrusted)} is alive and does not take the operator's certificate; it can "
+            f"The sidecar of {_some(untrusted)} is alive and does not take the operator's certificate; it can "
             "take a minute until the ConfigMap dormouse-operator-trust reaches it. See that it is mounted.",
         )
-    unreachable = [each for each in view.replicas if _is_unreachable(each)]
+    unreachable = [pod.name for pod, contact in view.contacts if _is_unreachable(contact)]
     if unreachable:
         return (
             UNREACHABLE,
-            f"Pod {_pods(unreachable)} does not answer on its control port; requests are unharmed. "
+            f"Pod {_some(unreachable)} does not answer on its control port; requests are unharmed. "
             "See whether it runs and whether a NetworkPolicy lets the operator in.",
         )
     return None
+
+
+def _without_models(view: View) -> _Verdict:
+    if any(contact.models is None for _, contact in view.contacts):
+        return "Unknown", NOT_YET_CONTACTED, "The pods were not asked for their models yet."
+    return "False", UNKNOWN_MODEL, "The pods have registered no model. Register one in the server."
 
 
 def _unsettled(view: View) -> _Verdict | None:
     unknown = [each for each in view.replicas if each.residency is None]
     if unknown:
         return "Unknown", *_signal(view)[1:]
-    dirty = [each for each in view.replicas if each.memory.refusal is Outcome.DIRTY]
-    if dirty:
-        return (
-            "False",
-            CHANGED_WEIGHTS,
-            f"{_pods(dirty)} has changed weights that unloading would lose, so they stay in host RAM.",
-        )
     moving = [each for each in view.replicas if each.moves]
     stuck = [each for each in moving if each.memory.refusal is Outcome.CANNOT_NOW]
     if stuck:
@@ -159,6 +158,13 @@ def _settled(view: View) -> _Verdict:
     above = [each for each in view.replicas if each.above_desired]
     if above:
         return "True", ABOVE_BY_DEMAND, f"Requests hold {_pods(above)} above its desired residency."
+    changed = [each for each in view.replicas if each.seen.observation.unload_refused]
+    if changed:
+        return (
+            "True",
+            CHANGED_WEIGHTS,
+            f"{_pods(changed)} has changed weights that unloading would lose, so they stay in host RAM.",
+        )
     if view.owner.policy.mode is Mode.OBSERVE:
         return "True", OBSERVING, "Nothing would be ordered now."
     return "True", AS_DESIRED, "Every replica is where it should be."
@@ -185,13 +191,13 @@ def _reachable(view: View) -> _Verdict:
     unreached = _unreached(view)
     if unreached is not None:
         return ("False", *unreached)
-    if any(each.contact.outcome is None for each in view.replicas) or not view.replicas:
+    if any(contact.outcome is None for _, contact in view.contacts):
         return "Unknown", NOT_YET_CONTACTED, "Not every replica was called yet."
     return "True", REACHABLE, "Every replica takes orders."
 
 
-def _is_unreachable(replica: ReplicaView) -> bool:
-    outcome = replica.contact.outcome
+def _is_unreachable(contact: Contact) -> bool:
+    outcome = contact.outcome
     return outcome is not None and outcome is not Outcome.UNTRUSTED and not outcome.reached
 
 

@@ -57,6 +57,12 @@ class Errands:
         place.task = asyncio.create_task(self._run(place, errand))
         return True
 
+    def settle(self, key: Hashable) -> None:
+        """What the errand was for is achieved or no longer wanted: the next one need not wait."""
+        place = self._places.get(key)
+        if place is not None and place.task is None:
+            place.subject = None
+
     def forget(self, gone: Callable[[Hashable], bool]) -> None:
         """Drops what is remembered of keys that are `gone`; what is under way ends by itself."""
         for key in [key for key, place in self._places.items() if place.task is None and gone(key)]:

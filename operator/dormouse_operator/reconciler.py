@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from dormouse_contract import Action
 
@@ -21,7 +22,7 @@ from .replicas import Replicas
 from .resources import ManagedModel, Pod
 from .telemetry import Telemetry
 from .trust import TrustPublisher
-from .view import ReplicaView, View, look
+from .view import Contact, ReplicaView, View, look
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2
@@ -100,6 +101,7 @@ class Reconciler:
         for view in views:
             self._act(view)
             self._recorder.record(view)
+        self._introduce(views)
         self._withdraw(views, alive)
         self._replicas.forget_all_but(alive)
         self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
@@ -142,38 +144,36 @@ class Reconciler:
         return told | self._signal.models_of(pod.namespace, pod.name)
 
     def _act(self, view: View) -> None:
-        by_pod: defaultdict[str, list[ReplicaView]] = defaultdict(list)
         for replica in view.replicas:
-            by_pod[replica.pod.uid].append(replica)
-        for pod in view.selected:
-            if pod.has_sidecar and pod.ip is not None:
-                self._introduce(pod, by_pod[pod.uid])
-        for replica in view.replicas:
+            key = ("order", replica.pod.uid, replica.model)
             outcome = replica.contact.outcome
-            if outcome is not None and outcome.reached and replica.exists:
-                self._lend(view.owner, replica)
-                if replica.decision.action is Action.ORDER:
-                    self._order(view.owner, replica)
+            if outcome is None or not outcome.reached or not replica.exists:
+                continue
+            self._lend(view.owner, replica)
+            if replica.decision.action is Action.ORDER:
+                self._order(key, view.owner, replica)
+            else:
+                self._errands.settle(key)
 
-    def _introduce(self, pod: Pod, replicas: Iterable[ReplicaView]) -> None:
+    def _introduce(self, views: Iterable[View]) -> None:
         """At first sight, when Prometheus shows a transition that we have not heard of, and until it works."""
-        news = tuple(
-            sorted(
-                (replica.model, replica.seen.reading.last_transition)
-                for replica in replicas
-                if replica.seen.reading is not None and replica.seen.reading.last_transition and _untold(replica)
-            )
-        )
-        contact = self._replicas.contact(pod)
-        lost = contact.outcome is not None and not contact.outcome.reached
-        subject = (pod.ip, news, lost)
-        self._errands.start(("pod", pod.uid), subject, lambda: self._replicas.introduce(pod))
+        news: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
+        contacts: dict[str, tuple[Pod, Contact]] = {}
+        for view in views:
+            contacts.update((pod.uid, (pod, contact)) for pod, contact in view.contacts)
+            for replica in view.replicas:
+                untold = _untold_transition(replica)
+                if untold is not None:
+                    news[replica.pod.uid].append((replica.model, untold))
+        for uid, (pod, contact) in contacts.items():
+            if pod.ip is not None:
+                lost = contact.outcome is not None and not contact.outcome.reached
+                subject = (pod.ip, tuple(sorted(news.get(uid, ()))), lost)
+                self._errands.start(("pod", uid), subject, partial(self._replicas.introduce, pod))
 
-    def _order(self, owner: ManagedModel, replica: ReplicaView) -> None:
+    def _order(self, key: tuple[str, str, str], owner: ManagedModel, replica: ReplicaView) -> None:
         subject = (owner.uid, owner.generation, replica.decision.desired)
-        self._errands.start(
-            ("order", replica.pod.uid, replica.model), subject, lambda: self._replicas.order(owner, replica)
-        )
+        self._errands.start(key, subject, lambda: self._replicas.order(owner, replica))
 
     def _lend(self, owner: ManagedModel, replica: ReplicaView) -> None:
         now, pod, model = self._clock(), replica.pod, replica.model
@@ -206,7 +206,8 @@ class Reconciler:
         self._errands.start(("loan", *key), "withdraw", lambda: self._replicas.withdraw(key, pod))
 
 
-def _untold(replica: ReplicaView) -> bool:
+def _untold_transition(replica: ReplicaView) -> float | None:
+    """The time of a transition that Prometheus shows and the pod has not told us of."""
     shown = replica.seen.reading.last_transition if replica.seen.reading is not None else None
     told = replica.memory.last_transition
-    return shown is not None and (told is None or shown > told.time + 1e-3)
+    return shown if shown and (told is None or shown > told.time + 1e-3) else None

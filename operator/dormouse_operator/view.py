@@ -67,8 +67,11 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class View:
+    """contacts: of the selected pods that have a sidecar. replicas: the models of those that are its own."""
+
     owner: ManagedModel
     selected: tuple[Pod, ...]
+    contacts: tuple[tuple[Pod, Contact], ...]
     replicas: tuple[ReplicaView, ...]
     lost: tuple[Lost, ...]
 
@@ -105,7 +108,8 @@ def look(
         seen = _with_refusal(seen, memory)
         decision = plan(claim.owner.policy, seen.observation, now)
         replicas.append(ReplicaView(pod, model, seen, decision, contact_of(pod), memory))
-    return View(claim.owner, claim.selected, tuple(replicas), claim.lost)
+    contacts = tuple((pod, contact_of(pod)) for pod in claim.selected if pod.has_sidecar)
+    return View(claim.owner, claim.selected, contacts, tuple(replicas), claim.lost)
 
 
 def _with_refusal(seen: Seen, memory: ReplicaMemory) -> Seen:

@@ -1,0 +1,128 @@
+"""`dormouse-operator`: flags and environment in, a running operator out."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .errors import OperatorError, SettingsError
+from .settings import Settings
+
+SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+DEFAULT_NAMESPACE = "dormouse-system"
+EXAMPLES = """\
+examples:
+  in the cluster, with the pod's service account:
+    dormouse-operator run --prometheus-url http://prometheus.monitoring:9090
+  from a desk, on one namespace, looking every second:
+    dormouse-operator run --kubeconfig ~/.kube/config --prometheus-url http://127.0.0.1:9090 \\
+        --namespaces speech --scrape-interval 1 --tick 1 --metrics-host 127.0.0.1
+
+Each flag can be given by the variable named in its help; flags win.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser(os.environ)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Both tell of each request and each event, which at 10,000 objects is all one would see.
+    for noisy in ("httpx", "kopf"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    try:
+        settings = _settings(given, os.environ)
+        # Imported late, so that `--help` does not wait for kopf.
+        from .app import run
+
+        asyncio.run(run(settings))
+    except OperatorError as error:
+        print(f"dormouse-operator: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dormouse-operator",
+        description="Lets idle model servers sleep, as the ManagedModels of the cluster say.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="watch ManagedModels and send orders until stopped",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def flag(name: str, variable: str, default: str | None, text: str) -> None:
+        given = environment.get(variable) or default
+        note = "" if default is None else f"; default {default}"
+        run.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
+
+    flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
+    flag("--prometheus-url", "DORMOUSE_PROMETHEUS_URL", "http://127.0.0.1:9090", "what comes before /api/v1")
+    flag("--scrape-interval", "DORMOUSE_SCRAPE_INTERVAL", "15", "seconds between Prometheus' scrapes of a sidecar")
+    flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
+    flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
+    flag(
+        "--operator-namespace",
+        "DORMOUSE_OPERATOR_NAMESPACE",
+        None,
+        "where the operator's key is kept; by default the pod's own namespace, outside dormouse-system",
+    )
+    flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
+    flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
+    flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
+    flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error")
+    return parser
+
+
+def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsError for what makes no sense."""
+    return Settings(
+        kubeconfig=_kubeconfig(given.kubeconfig, environment),
+        prometheus_url=given.prometheus_url,
+        operator_namespace=given.operator_namespace or _own_namespace(),
+        scrape_interval_seconds=_number("--scrape-interval", given.scrape_interval),
+        tick_seconds=_number("--tick", given.tick),
+        namespaces=tuple(name.strip() for name in given.namespaces.split(",") if name.strip()),
+        metrics_host=given.metrics_host,
+        metrics_port=int(_number("--metrics-port", given.metrics_port)),
+        control_port=int(_number("--control-port", given.control_port)),
+    )
+
+
+def _kubeconfig(given: str | None, environment: Mapping[str, str]) -> Path | None:
+    if not given:
+        if "KUBERNETES_SERVICE_HOST" in environment:
+            return None
+        raise SettingsError("no cluster is named: give --kubeconfig, or run in a pod with a service account")
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise SettingsError(f"--kubeconfig is {given}, and there is no such file; give one that exists")
+    return path
+
+
+def _own_namespace() -> str:
+    try:
+        return SERVICE_ACCOUNT_NAMESPACE.read_text().strip() or DEFAULT_NAMESPACE
+    except OSError:
+        return DEFAULT_NAMESPACE
+
+
+def _number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingsError(f"{flag} is {text!r}; write a number") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What can be set, with units and defaults; flags beat the environment, which beats the default."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """kubeconfig: None means the service account of the pod that we run in.
+
+    prometheus_url: what comes before `/api/v1`.
+    scrape_interval_seconds: how often Prometheus scrapes the sidecars. Freshness and the line between
+        local timers and orders follow from it, so it must not be less than the truth.
+    tick_seconds: how often the fleet is looked at when nothing happens.
+    namespaces: empty means the whole cluster; a list needs only Roles in these.
+    operator_namespace: where the key's Secret is.
+    """
+
+    kubeconfig: Path | None
+    prometheus_url: str
+    operator_namespace: str
+    scrape_interval_seconds: float = 15.0
+    tick_seconds: float = 15.0
+    namespaces: tuple[str, ...] = ()
+    metrics_host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside; only reading
+    metrics_port: int = 9744
+    control_port: int = 7443
+
+    def __post_init__(self) -> None:
+        for flag, value in (
+            ("--scrape-interval", self.scrape_interval_seconds),
+            ("--tick", self.tick_seconds),
+        ):
+            if not 0.1 <= value <= 3600:
+                raise SettingsError(f"{flag} is {value:g}; write seconds from 0.1 to 3600")
+        if not self.prometheus_url.startswith(("http://", "https://")):
+            raise SettingsError(
+                f"--prometheus-url is {self.prometheus_url!r}; write the address of Prometheus, "
+                "for example http://prometheus.monitoring:9090"
+            )
+        for flag, port in (("--metrics-port", self.metrics_port), ("--control-port", self.control_port)):
+            if not 0 <= port <= 65535:
+                raise SettingsError(f"{flag} is {port}; write a port from 0 to 65535")
+
+    @property
+    def stalled_after_seconds(self) -> float:
+        """Without a finished pass for so long, we are not alive any more."""
+        return max(60.0, 10 * self.tick_seconds)
