@@ -29,7 +29,7 @@ async def load_configuration(kubeconfig: Path | None) -> Configuration:
     if kubeconfig is None:
         load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
-        await load_kube_config(config_file=str(kubeconfig), client_configuration=configuration, persist_config=False)
+        await load_kube_config(str(kubeconfig), None, configuration, persist_config=False)  # type: ignore[no-untyped-call]
     return configuration
 
 
