@@ -1,0 +1,93 @@
+"""The checksum finds every change that a model's weights can have, and nothing else."""
+
+import pytest
+import torch
+from dormouse_modelserver.engine import checksum as module
+from dormouse_modelserver.engine.checksum import checksum
+
+WORDS_PER_BLOCK = module._BLOCK_WORDS
+
+
+def sum_of(tensor: torch.Tensor) -> int:
+    return checksum(tensor.contiguous().view(-1).view(torch.uint8))
+
+
+def words(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(-(2**62), 2**62, (count,), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_two_negated_values_in_any_columns_are_found(dtype: torch.dtype) -> None:
+    """In the last lane of a word a sign is bit 63: times any odd coefficient only its parity is left."""
+    weight = torch.randn(6, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
+    before = sum_of(weight)
+    for column in range(8):
+        for rows in ((0, 1), (2, 5), (0, 1, 2, 3)):
+            changed = weight.clone()
+            changed[list(rows), column] *= -1
+            assert sum_of(changed) != before, (column, rows)
+
+
+@pytest.mark.parametrize("scale", [2.0, 0.5, 4.0, -2.0])
+def test_columns_scaled_by_a_power_of_two_are_found(scale: float) -> None:
+    weight = torch.randn(1024, 64, generator=torch.Generator().manual_seed(2))
+    before = sum_of(weight)
+    seen = set()
+    for column in range(64):
+        changed = weight.clone()
+        changed[:, column] *= scale
+        seen.add(sum_of(changed))
+    assert before not in seen
+    assert len(seen) == 64
+
+
+def test_each_single_flipped_bit_is_found_and_distinct() -> None:
+    data = words(9)
+    sums = {sum_of(data)}
+    for word in range(9):
+        for bit in range(64):
+            flipped = data.clone()
+            flipped[word] ^= -(2**63) if bit == 63 else 1 << bit
+            sums.add(sum_of(flipped))
+    assert len(sums) == 1 + 9 * 64
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(0, 1), (5, WORDS_PER_BLOCK - 1), (7, WORDS_PER_BLOCK + 7), (7, 2 * WORDS_PER_BLOCK + 7)],
+    ids=["neighbours", "within a block", "same place of the next block", "two blocks on"],
+)
+def test_swapped_words_are_found(one: int, other: int) -> None:
+    data = words(2 * WORDS_PER_BLOCK + 100)
+    before = sum_of(data)
+    data[[one, other]] = data[[other, one]]
+    assert sum_of(data) != before
+
+
+def test_swapped_rows_and_blocks_are_found() -> None:
+    table = torch.randn(50, 384)
+    before = sum_of(table)
+    assert sum_of(table[torch.tensor([1, 0, *range(2, 50)])]) != before
+    blocks = words(2 * WORDS_PER_BLOCK)
+    assert sum_of(blocks.roll(WORDS_PER_BLOCK)) != sum_of(blocks)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 32, 33])
+@pytest.mark.parametrize("rest", [0, 1, 1000])
+def test_the_variant_for_a_gpu_gives_the_same_sums_as_the_one_for_a_cpu(
+    blocks: int, rest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module._coefficients(torch.device("cpu"))  # of the real size, before blocks get small
+    monkeypatch.setattr(module, "_BLOCK_WORDS", 4096)
+    data = words(blocks * 4096 + rest, seed=blocks)
+    by_block, by_row = module._sums_by_block(data), module._sums_by_row(data)
+    assert by_block == by_row
+    assert len(by_block) == blocks + (rest > 0)
+
+
+def test_it_depends_on_the_bytes_alone() -> None:
+    data = words(1000)
+    assert sum_of(data) == sum_of(data.clone())
+    with torch.inference_mode():
+        assert sum_of(data) == sum_of(data.clone())
+    assert sum_of(torch.empty(0, dtype=torch.int64)) == 0
