@@ -1,0 +1,118 @@
+"""Schedule windows in the user's own time zone, over both changes of daylight saving time."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from dormouse_contract import Action, InvalidSchedule, Observation, Policy, Residency, Window, plan
+
+BERLIN = ZoneInfo("Europe/Berlin")
+GPU = Residency.GPU
+
+
+def berlin(*when: int, fold: int = 0) -> float:
+    return datetime(*when, tzinfo=BERLIN, fold=fold).timestamp()  # type: ignore[arg-type,misc]
+
+
+def daily(cron: str, seconds: int) -> Window:
+    return Window(cron, "Europe/Berlin", seconds, GPU)
+
+
+@pytest.mark.parametrize("day", [28, 29, 30, 31], ids=lambda day: f"{day} March")
+def test_a_morning_window_opens_at_the_same_local_time_before_and_after_spring(day: int) -> None:
+    window = daily("0 8 * * *", 3600)
+    opens = berlin(2026, 3, day, 8)
+    assert window.open_until(opens - 1) is None
+    assert window.open_until(opens) == opens + 3600
+    assert window.open_until(opens + 3599) == opens + 3600
+    assert window.open_until(opens + 3600) is None
+    assert window.opens_after(opens - 7200) == opens
+
+
+@pytest.mark.parametrize("day", [24, 25, 26])
+def test_a_morning_window_opens_at_the_same_local_time_before_and_after_autumn(day: int) -> None:
+    window = daily("0 8 * * *", 3600)
+    opens = berlin(2026, 10, day, 8)
+    assert window.open_until(opens) == opens + 3600
+    assert window.opens_after(opens - 1) == opens
+
+
+def test_a_window_over_the_hour_that_is_skipped_lasts_its_whole_duration() -> None:
+    """29 March 2026: 02:00 becomes 03:00. A window is so many seconds, not so many figures on a clock."""
+    window = daily("30 1 * * *", 3600)
+    opens = berlin(2026, 3, 29, 1, 30)
+    assert window.open_until(opens + 3599) == opens + 3600 == berlin(2026, 3, 29, 3, 30)
+
+
+def test_a_time_that_does_not_exist_in_spring_is_kept_close_by() -> None:
+    """02:30 does not exist on 29 March 2026: the window opens within the hour all the same, once."""
+    window = daily("30 2 * * *", 600)
+    opens = window.opens_after(berlin(2026, 3, 29, 0))
+    assert opens is not None
+    assert abs(opens - berlin(2026, 3, 29, 3)) <= 3600
+    assert window.opens_after(opens) == berlin(2026, 3, 30, 2, 30)
+
+
+def test_a_time_that_comes_twice_in_autumn_opens_the_window_once() -> None:
+    """25 October 2026: 02:30 comes in summer time and again in winter time."""
+    window = daily("30 2 * * *", 600)
+    opens = window.opens_after(berlin(2026, 10, 25, 0))
+    assert opens in (berlin(2026, 10, 25, 2, 30), berlin(2026, 10, 25, 2, 30, fold=1))
+    assert opens is not None
+    assert window.opens_after(opens) == berlin(2026, 10, 26, 2, 30)
+    assert window.open_until(opens + 599) == opens + 600
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param(berlin(2026, 3, 29, 1, 59), id="before spring forward"),
+        pytest.param(berlin(2026, 3, 29, 3, 0), id="after spring forward"),
+        pytest.param(berlin(2026, 10, 25, 2, 15), id="first 02:15"),
+        pytest.param(berlin(2026, 10, 25, 2, 15, fold=1), id="second 02:15"),
+        pytest.param(berlin(2026, 10, 25, 3, 5), id="after fall back"),
+    ],
+)
+def test_an_hourly_window_is_open_ten_minutes_in_each_real_hour(now: float) -> None:
+    window = daily("0 * * * *", 600)
+    into_the_hour = now % 3600
+    assert (window.open_until(now) is not None) is (into_the_hour < 600)
+
+
+def test_overlapping_firings_join() -> None:
+    window = daily("*/10 * * * *", 900)
+    now = berlin(2026, 6, 1, 12, 5)
+    assert window.open_until(now) == berlin(2026, 6, 1, 12, 0) + 900
+
+
+def test_a_pre_wake_is_ordered_when_the_window_opens_and_not_before() -> None:
+    policy = Policy(schedule=(Window("0 8 * * 1-5", "Asia/Shanghai", 36_000, GPU),), offload_after_seconds=600)
+    monday = datetime(2026, 11, 23, 8, tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()
+    asleep = Observation(Residency.CPU, 0, monday - 50_000)
+    before = plan(policy, asleep, monday - 1)
+    assert (before.action, before.revisit_at) == (Action.HOLD, monday)
+    assert plan(policy, asleep, monday).action is Action.ORDER
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "seconds", "says"),
+    [
+        ("0 8 * *", "Europe/Berlin", 60, "write five"),
+        ("0 8 * * 1-5 *", "Europe/Berlin", 60, "write five"),
+        ("", "Europe/Berlin", 60, "write five"),
+        ("61 8 * * *", "Europe/Berlin", 60, "cron '61 8"),
+        ("a b c d e", "Europe/Berlin", 60, "cron 'a b"),
+        ("0 8 30 2 *", "Europe/Berlin", 60, "never fires|cron '0 8 30 2"),
+        ("0 8 * * *", "Europe/Atlantis", 60, "is not known"),
+        ("0 8 * * *", "../../etc/passwd", 60, "IANA name"),
+        ("0 8 * * *", "", 60, "IANA name"),
+        ("0 8 * * *", "+01:00", 60, "IANA name"),
+        ("0 8 * * *", "Europe", 60, "is not known"),
+        ("0 8 * * *", "a/../../b", 60, "is not known"),
+        ("0 8 * * *", "Europe/Berlin", 0, "durationSeconds"),
+        ("0 8 * * *", "Europe/Berlin", 604_801, "durationSeconds"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_to_write(cron: str, zone: str, seconds: int, says: str) -> None:
+    with pytest.raises(InvalidSchedule, match=says):
+        Window(cron, zone, seconds, GPU)

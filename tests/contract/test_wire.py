@@ -1,0 +1,165 @@
+"""The bodies as they travel: the contract's field names, nothing unknown, no figure that isn't one."""
+
+import json
+from typing import Any
+
+import pytest
+from dormouse_contract import Residency, TransitionOutcome, Trigger
+from dormouse_contract.wire import (
+    LastTransitionSnapshot,
+    ModelList,
+    ModelSnapshot,
+    OrderStamp,
+    PolicyLoan,
+    ResidencyOrder,
+    TransitionSnapshot,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+STAMP = {"owner": "uid-1", "generation": 3, "issuer": "lease-1", "term": 2}
+ORDER = {
+    "desired": "CPU",
+    "trigger": "Idle",
+    "reason": "idle 612 s",
+    "ifIdleForSeconds": 600.0,
+    "order": STAMP,
+    "podUID": "pod-1",
+}
+LOAN = {
+    "keepAliveSeconds": 0.0,
+    "minResidentSeconds": 60.0,
+    "wakeBudgetSeconds": 30.0,
+    "pinned": True,
+    "validForSeconds": 3600.0,
+    "order": STAMP,
+    "podUID": "pod-1",
+}
+SNAPSHOT = ModelSnapshot(
+    name="tts",
+    residency=Residency.CPU,
+    in_flight=0,
+    waiting=1,
+    idle_seconds=2.5,
+    last_request_end=1.8e9,
+    gpu_memory_bytes=0,
+    host_memory_bytes=256,
+    gpu_memory_released_bytes=256,
+    released_method="sim",
+    device="sim",
+    dirty=False,
+    pinned=False,
+    restore_estimate_seconds=None,
+    transition=TransitionSnapshot(from_=Residency.CPU, to=Residency.GPU, trigger=Trigger.DEMAND, started_at=1.8e9),
+    last_transition=LastTransitionSnapshot(
+        from_=Residency.GPU,
+        to=Residency.CPU,
+        trigger=Trigger.IDLE,
+        reason="idle",
+        time=1.8e9,
+        seconds=0.5,
+        released_bytes=256,
+        outcome=TransitionOutcome.OK,
+    ),
+)
+
+
+@pytest.mark.parametrize(("kind", "body"), [(ResidencyOrder, ORDER), (PolicyLoan, LOAN), (OrderStamp, STAMP)])
+def test_a_body_comes_back_as_it_was_sent(kind: type[BaseModel], body: dict[str, Any]) -> None:
+    read = kind.model_validate_json(json.dumps(body))
+    assert json.loads(read.model_dump_json(by_alias=True)) == body
+
+
+def test_the_pods_uid_is_written_as_kubernetes_writes_it() -> None:
+    order = ResidencyOrder(desired=Residency.GPU, pod_uid="pod-1")
+    assert json.loads(order.to_json())["podUID"] == "pod-1"
+    with pytest.raises(ValidationError, match="podUid"):
+        ResidencyOrder.model_validate_json('{"desired": "GPU", "podUid": "pod-1"}')
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "change"),
+    [
+        pytest.param(ResidencyOrder, ORDER, {"force": True}, id="unknown field"),
+        pytest.param(ResidencyOrder, ORDER, {"order": {**STAMP, "force": True}}, id="unknown field inside"),
+        pytest.param(ResidencyOrder, ORDER, {"desired": "gpu"}, id="wrong case"),
+        pytest.param(ResidencyOrder, ORDER, {"desired": "Auto"}, id="no tier"),
+        pytest.param(ResidencyOrder, ORDER, {"trigger": "Because"}, id="unknown trigger"),
+        pytest.param(ResidencyOrder, ORDER, {"reason": "x" * 1025}, id="too long"),
+        pytest.param(ResidencyOrder, ORDER, {"order": {**STAMP, "generation": -1}}, id="negative generation"),
+        pytest.param(ResidencyOrder, ORDER, {"order": {**STAMP, "owner": ""}}, id="nobody's order"),
+        pytest.param(ResidencyOrder, ORDER, {"podUID": ""}, id="no pod"),
+        pytest.param(PolicyLoan, LOAN, {"validForSeconds": None}, id="valid for how long"),
+        pytest.param(PolicyLoan, LOAN, {"unloadAfterSeconds": 5}, id="no field of a loan"),
+    ],
+)
+def test_a_body_that_is_not_the_contracts_is_refused(
+    kind: type[BaseModel], body: dict[str, Any], change: dict[str, Any]
+) -> None:
+    kind.model_validate_json(json.dumps(body))
+    with pytest.raises(ValidationError):
+        kind.model_validate_json(json.dumps({**body, **change}))
+
+
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity", "-1", "-0.001", "1e300", '"soon"'])
+@pytest.mark.parametrize(
+    ("kind", "body", "field"),
+    [
+        (ResidencyOrder, ORDER, "ifIdleForSeconds"),
+        (PolicyLoan, LOAN, "keepAliveSeconds"),
+        (PolicyLoan, LOAN, "minResidentSeconds"),
+        (PolicyLoan, LOAN, "wakeBudgetSeconds"),
+        (PolicyLoan, LOAN, "validForSeconds"),
+    ],
+)
+def test_seconds_that_are_no_length_of_time_are_refused(
+    kind: type[BaseModel], body: dict[str, Any], field: str, bad: str
+) -> None:
+    text = json.dumps({**body, field: "HERE"}).replace('"HERE"', bad)
+    with pytest.raises(ValidationError, match=field):
+        kind.model_validate_json(text)
+
+
+def test_a_snapshot_has_exactly_the_contracts_fields() -> None:
+    sent = json.loads(SNAPSHOT.to_json())
+    assert list(sent) == [
+        "name",
+        "residency",
+        "inFlight",
+        "waiting",
+        "idleSeconds",
+        "lastRequestEnd",
+        "gpuMemoryBytes",
+        "hostMemoryBytes",
+        "gpuMemoryReleasedBytes",
+        "releasedMethod",
+        "device",
+        "dirty",
+        "pinned",
+        "restoreEstimateSeconds",
+        "transition",
+        "lastTransition",
+    ]
+    assert list(sent["transition"]) == ["from", "to", "trigger", "startedAt"]
+    expected = ["from", "to", "trigger", "reason", "time", "seconds", "releasedBytes", "outcome"]
+    assert list(sent["lastTransition"]) == expected
+    assert json.loads(ModelList(models=[SNAPSHOT]).to_json()) == {"models": [sent]}
+    assert ModelSnapshot.model_validate_json(SNAPSHOT.to_json()) == SNAPSHOT
+
+
+@given(st.text(max_size=253).filter(bool), st.integers(0, 2**53), st.text(max_size=1024))
+def test_any_text_survives_the_way(owner: str, generation: int, reason: str) -> None:
+    try:
+        owner.encode(), reason.encode()
+    except UnicodeEncodeError:
+        return
+    stamp = OrderStamp(owner=owner, generation=generation, issuer="i", term=0)
+    order = ResidencyOrder(desired=Residency.GPU, reason=reason, order=stamp)
+    assert ResidencyOrder.model_validate_json(order.to_json()) == order
+
+
+def test_bodies_can_not_be_changed_on_the_way() -> None:
+    order = ResidencyOrder(desired=Residency.GPU)
+    with pytest.raises(ValidationError, match="frozen"):
+        order.desired = Residency.CPU  # type: ignore[misc]
