@@ -1,0 +1,97 @@
+"""Objects as the API server sends them, and views made of them, for tests without a cluster."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dormouse_operator.fleet import Fleet
+from dormouse_operator.idle_signal import IdleSignal, build
+from dormouse_operator.orders import Outcome
+from dormouse_operator.prometheus_api import Vector
+from dormouse_operator.resources import Pod
+from dormouse_operator.view import Contact, ReplicaMemory, View, look
+
+NOW = 1_800_000_000.0
+QUERIES = ("in_flight", "idle_since", "sampled_at", "last_transition", "released", "gpu_memory", "moving_since")
+
+
+def managed_model(name: str = "tts", created: str = "2026-01-01T00:00:00Z", **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "uid": f"uid-{name}",
+            "generation": 1,
+            "resourceVersion": "10",
+            "namespace": "speech",
+            "name": name,
+            "creationTimestamp": created,
+        },
+        "spec": {"selector": {"matchLabels": {"app": "tts"}}, **spec},
+    }
+
+
+def pod(name: str = "tts-0", app: str = "tts", *, sidecar: bool = True, **status: Any) -> dict[str, Any]:
+    container = {"name": "dormouse-sidecar" if sidecar else "model"}
+    return {
+        "metadata": {"uid": f"uid-{name}", "namespace": "speech", "name": name, "labels": {"app": app, "x": "y"}},
+        "spec": {"containers": [container]},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", **status},
+    }
+
+
+def fleet(*bodies: dict[str, Any]) -> Fleet:
+    made = Fleet()
+    for body in bodies:
+        if "selector" in body["spec"]:
+            made.observe_managed_model(body)
+        else:
+            made.observe_pod(body)
+    return made
+
+
+def labels(pod_name: str, model: str, **more: str) -> dict[str, str]:
+    return {"namespace": "speech", "pod": pod_name, "model": model, **more}
+
+
+def signal(
+    pod_name: str = "tts-0", model: str = "tts", residency: str = "GPU", age: float = 1.0, **values: float
+) -> IdleSignal:
+    """One replica, idle for 100 s and all right but for what `values` says."""
+    given = {
+        "in_flight": 0.0,
+        "idle_since": NOW - 100,
+        "sampled_at": NOW - age,
+        "last_transition": 0.0,
+        "released": 0.0,
+        "gpu_memory": 1024.0**3,
+    } | values
+    answers = {
+        name: Vector(NOW, ((labels(pod_name, model), given[name]),) if name in given else ()) for name in QUERIES
+    }
+    return build(Vector(NOW, ((labels(pod_name, model, residency=residency), 1.0),)), answers)
+
+
+def view_of(
+    made: Fleet,
+    seen: IdleSignal,
+    name: str = "tts",
+    contact: Contact | None = None,
+    memory: ReplicaMemory | None = None,
+) -> View:
+    reached = contact or Contact(Outcome.DONE, "", frozenset({"tts"}))
+
+    def models_of(each: Pod) -> frozenset[str]:
+        return (reached.models or frozenset()) | seen.models_of(each.namespace, each.name)
+
+    claim = next(claim for claim in made.claims(models_of) if claim.owner.name == name)
+    return look(
+        claim,
+        seen,
+        NOW,
+        fresh_for_seconds=30,
+        contact_of=lambda _: reached,
+        memory_of=lambda *_: memory or ReplicaMemory(),
+    )
+
+
+nan = math.nan

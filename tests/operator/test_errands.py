@@ -1,0 +1,103 @@
+"""Calls side by side, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dormouse_operator.errands import Errands
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_one_at_a_time_for_each_and_a_slow_one_delays_nobody_else() -> None:
+    errands = Errands(concurrency=2, monotonic=Clock())
+    hang, done = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> float:
+        await hang.wait()
+        return 0.0
+
+    async def quick() -> float:
+        done.set()
+        return 0.0
+
+    assert errands.start("slow", None, slow)
+    assert not errands.start("slow", None, slow)
+    assert errands.start("quick", None, quick)
+    async with asyncio.timeout(5):
+        await done.wait()
+    hang.set()
+    await errands.finish(5)
+
+
+async def test_no_more_than_the_limit_run_at_once() -> None:
+    errands = Errands(concurrency=3, monotonic=Clock())
+    running = most = 0
+
+    async def call() -> float:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return 0.0
+
+    for key in range(20):
+        errands.start(key, None, call)
+    await errands.finish(5)
+    assert most == 3
+
+
+async def test_backs_off_further_with_each_failure_and_forgets_it_for_a_new_subject() -> None:
+    clock = Clock()
+    errands = Errands(monotonic=clock, jitter=lambda: 1.0)
+    calls = 0
+
+    async def fail() -> None:
+        nonlocal calls
+        calls += 1
+
+    waits = []
+    for _ in range(8):
+        began = clock.now
+        while not errands.start("pod", "same", fail):
+            clock.now += 0.5
+        waits.append(clock.now - began)
+        await errands.finish(5)
+    assert waits == [0, 1, 2, 4, 8, 16, 32, 60]
+    assert errands.start("pod", "other", fail)
+    await errands.finish(5)
+    assert calls == 9
+
+
+async def test_rests_as_long_as_the_errand_says_unless_settled() -> None:
+    clock = Clock()
+    errands = Errands(monotonic=clock)
+
+    async def rest() -> float:
+        return 30.0
+
+    assert errands.start("pod", "same", rest)
+    await errands.finish(5)
+    clock.now = 29
+    assert not errands.start("pod", "same", rest)
+    errands.settle("pod")
+    assert errands.start("pod", "same", rest)
+    await errands.finish(5)
+
+
+async def test_what_hangs_at_the_end_is_cut_off() -> None:
+    errands = Errands(monotonic=Clock())
+
+    async def hang() -> float:
+        await asyncio.Event().wait()
+        return 0.0
+
+    errands.start("pod", None, hang)
+    async with asyncio.timeout(5):
+        await errands.finish(0.01)

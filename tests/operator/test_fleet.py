@@ -1,0 +1,124 @@
+"""Which pods belong to whom, from events in any order."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from dormouse_contract import Residency
+from dormouse_operator.resources import has_sidecar
+from dormouse_operator.resources import managed_model as typed
+
+from .objects import fleet, managed_model, pod
+
+
+def test_selects_the_living_pods_that_carry_all_labels() -> None:
+    made = fleet(
+        managed_model(selector={"matchLabels": {"app": "tts", "x": "y"}}),
+        pod("b"),
+        pod("a"),
+        pod("other", app="asr"),
+        pod("done", phase="Succeeded"),
+    )
+    owner = made.managed_models[("speech", "tts")]
+    assert [each.name for each in made.select(owner)] == ["a", "b"]
+
+
+def test_a_pod_that_changes_its_labels_or_is_deleted_is_selected_no_more() -> None:
+    made = fleet(managed_model(), pod("a"), pod("b"), pod("c"))
+    owner = made.managed_models[("speech", "tts")]
+    made.observe_pod(pod("a", app="asr"))
+    made.observe_pod(pod("b"), deleted=True)
+    terminating = pod("c")
+    terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    made.observe_pod(terminating)
+    assert made.select(owner) == ()
+
+
+def test_a_late_word_about_an_object_that_was_created_again_is_ignored() -> None:
+    made = fleet(managed_model())
+    again = copy.deepcopy(managed_model())
+    again["metadata"]["uid"] = "uid-new"
+    made.observe_managed_model(again)
+    made.observe_managed_model(managed_model(), deleted=True)
+    assert made.managed_models[("speech", "tts")].uid == "uid-new"
+
+
+def test_an_older_version_does_not_replace_a_newer_one() -> None:
+    newer = managed_model(model="tts")
+    newer["metadata"]["resourceVersion"] = "11"
+    made = fleet(newer, managed_model(model="old"))
+    assert made.managed_models[("speech", "tts")].model == "tts"
+
+
+def test_our_own_status_writes_wake_nobody() -> None:
+    made = fleet(managed_model())
+    made.changed.clear()
+    written = managed_model() | {"status": {"observedGeneration": 1}}
+    written["metadata"]["resourceVersion"] = "12"
+    made.observe_managed_model(written)
+    assert not made.changed.is_set()
+    assert made.managed_models[("speech", "tts")].status.observed_generation == 1
+
+
+OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "winner"),
+    [
+        pytest.param({"model": "tts", "created": NEW}, {"created": OLD}, "first", id="named beats whole"),
+        pytest.param({"model": "tts", "created": OLD}, {"model": "tts", "created": NEW}, "first", id="older"),
+        pytest.param({"created": NEW}, {"created": OLD}, "second", id="older of two whole pods"),
+        pytest.param({"created": OLD}, {"created": OLD}, "first", id="same second: by name"),
+    ],
+)
+def test_one_manages_and_the_other_knows_who(first: dict[str, str], second: dict[str, str], winner: str) -> None:
+    made = fleet(managed_model("first", **first), managed_model("second", **second), pod())
+    claims = {claim.owner.name: claim for claim in made.claims(lambda _: {"tts"})}
+    loser = "second" if winner == "first" else "first"
+    assert [model for _, model in claims[winner].held] == ["tts"]
+    assert claims[winner].lost == ()
+    assert claims[loser].held == ()
+    assert {lost.winner for lost in claims[loser].lost} == {winner}
+
+
+def test_the_whole_pod_keeps_the_models_that_nobody_names() -> None:
+    made = fleet(managed_model("whole"), managed_model("named", model="tts"), pod())
+    claims = {claim.owner.name: claim for claim in made.claims(lambda _: {"tts", "asr"})}
+    assert [model for _, model in claims["whole"].held] == ["asr"]
+    assert [lost.model for lost in claims["whole"].lost] == ["tts"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"containers": [{"name": "dormouse-sidecar"}]}, True, id="by name"),
+        pytest.param({"initContainers": [{"name": "dormouse-sidecar"}], "containers": []}, True, id="native"),
+        pytest.param({"containers": [{"name": "x", "ports": [{"containerPort": 7443}]}]}, True, id="by port"),
+        pytest.param({"containers": [{"name": "x", "ports": [{"containerPort": 80}]}]}, False, id="neither"),
+    ],
+)
+def test_knows_a_sidecar(spec: dict[str, object], expected: bool) -> None:
+    assert has_sidecar(spec) is expected
+
+
+def test_a_bad_window_is_kept_as_words_and_the_rest_of_the_policy_holds() -> None:
+    window = {"cron": "0 8 * * 1-5", "timeZone": "Asia/Shanghai", "durationSeconds": 60, "residency": "GPU"}
+    bad = window | {"cron": "0 0 31 2 *"}
+    read = typed(managed_model(policy={"offloadAfterSeconds": 5, "schedule": [bad, window]}))
+    assert read.policy.offload_after_seconds == 5
+    assert [each.residency for each in read.policy.schedule] == [Residency.GPU]
+    assert read.schedule_errors[0].startswith("policy.schedule[0]: cron")
+
+
+def test_residency_since_is_the_latest_time_of_an_owner_of_the_field() -> None:
+    body = managed_model(residency="CPU")
+    owns, other = {"f:spec": {"f:residency": {}}}, {"f:spec": {"f:mode": {}}}
+    body["metadata"]["managedFields"] = [
+        {"time": "2026-01-01T00:00:00Z", "fieldsV1": owns},
+        {"time": "2026-01-02T00:00:00Z", "fieldsV1": owns},
+        {"time": "2026-01-03T00:00:00Z", "fieldsV1": other},
+    ]
+    assert typed(body).policy.residency_since == 1767312000.0
+    assert typed(managed_model()).policy.residency_since is None

@@ -1,0 +1,160 @@
+"""From what is known to what the user reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dormouse_contract.wire import LastTransitionSnapshot
+from dormouse_operator.idle_signal import IdleSignal
+from dormouse_operator.orders import Outcome
+from dormouse_operator.quantity import as_quantity
+from dormouse_operator.status import Status
+from dormouse_operator.summary import summarize
+from dormouse_operator.view import Contact, ReplicaMemory, View
+
+from .objects import NOW, fleet, managed_model, pod, signal, view_of
+
+OFFLOAD = {"offloadAfterSeconds": 50, "minResidentSeconds": 0}
+
+
+def ready(view: View) -> tuple[str, str]:
+    found = summarize(view, NOW).condition("Ready")
+    assert found is not None
+    return found.status, found.reason
+
+
+def make(spec: dict[str, Any], seen: IdleSignal | None = None, **known: Any) -> View:
+    return view_of(fleet(managed_model(**spec), pod()), signal() if seen is None else seen, **known)
+
+
+BAD_WINDOW = {"cron": "0 0 31 2 *", "timeZone": "UTC", "durationSeconds": 60, "residency": "GPU"}
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(make({}), ("True", "AsDesired"), id="no policy"),
+        pytest.param(make({"policy": OFFLOAD}), ("False", "Transitioning"), id="idle"),
+        pytest.param(make({"policy": OFFLOAD}, signal(residency="CPU")), ("True", "AsDesired"), id="asleep"),
+        pytest.param(
+            make({"residency": "CPU"}, signal(in_flight=1, idle_since=0)), ("True", "AboveByDemand"), id="in use"
+        ),
+        pytest.param(make({"mode": "Paused", "policy": OFFLOAD}), ("True", "Paused"), id="paused"),
+        pytest.param(make({"mode": "Observe", "policy": OFFLOAD}), ("False", "Observing"), id="observe"),
+        pytest.param(make({"mode": "Observe"}), ("True", "Observing"), id="observe, nothing to do"),
+        pytest.param(make({}, IdleSignal()), ("Unknown", "IdleSignalMissing"), id="no signal"),
+        pytest.param(make({}, signal(age=99)), ("Unknown", "IdleSignalStale"), id="stale"),
+        pytest.param(make({}, IdleSignal(failure="x")), ("Unknown", "PrometheusUnavailable"), id="down"),
+        pytest.param(make({}, contact=Contact(Outcome.UNREACHABLE)), ("False", "Unreachable"), id="unreachable"),
+        pytest.param(make({}, contact=Contact(Outcome.UNTRUSTED)), ("False", "Untrusted"), id="untrusted"),
+        pytest.param(make({"model": "asr"}), ("False", "UnknownModel"), id="unknown model"),
+        pytest.param(make({"policy": {"schedule": [BAD_WINDOW]}}), ("False", "InvalidSchedule"), id="bad schedule"),
+        pytest.param(
+            make(
+                {"residency": "GPU"},
+                signal(residency="CPU"),
+                memory=ReplicaMemory(Outcome.CANNOT_NOW, "needs 3 GiB, free 1 GiB"),
+            ),
+            ("False", "CannotNow"),
+            id="no room",
+        ),
+        pytest.param(
+            make(
+                {"residency": "Unloaded"},
+                signal(residency="CPU"),
+                memory=ReplicaMemory(Outcome.DIRTY, "changed", dirty_idle_since=NOW - 100),
+            ),
+            ("True", "ChangedWeights"),
+            id="changed weights",
+        ),
+    ],
+)
+def test_ready_says_what_is(view: View, expected: tuple[str, str]) -> None:
+    assert ready(view) == expected
+
+
+def test_nothing_selected_and_no_sidecar() -> None:
+    assert ready(view_of(fleet(managed_model()), IdleSignal())) == ("False", "NoReplicas")
+    bare = fleet(managed_model(), pod(sidecar=False))
+    assert ready(view_of(bare, signal())) == ("False", "NoSidecar")
+
+
+def test_the_first_visit_sets_all_three_conditions() -> None:
+    status = summarize(make({}, IdleSignal(), contact=Contact()), NOW)
+    assert [each.type for each in status.conditions] == ["Ready", "IdleSignalAvailable", "ReplicasReachable"]
+    assert all(each.observed_generation == 1 for each in status.conditions)
+    assert all(each.last_transition_time == "2027-01-15T08:00:00Z" for each in status.conditions)
+
+
+def test_an_unchanged_world_gives_the_same_status_at_any_time() -> None:
+    body = managed_model(policy={"offloadAfterSeconds": 500})
+    first = summarize(view_of(fleet(body, pod()), signal()), NOW)
+    body["status"] = first.to_patch()
+    assert Status.from_dict(body["status"]) == first
+    again = summarize(view_of(fleet(body, pod()), signal(age=7)), NOW + 3600)
+    assert again == first
+
+
+def test_the_time_of_a_condition_moves_only_with_its_status() -> None:
+    body = managed_model(policy=OFFLOAD)
+    body["status"] = summarize(view_of(fleet(body, pod()), signal(residency="CPU")), NOW).to_patch()
+    later = summarize(view_of(fleet(body, pod()), signal(residency="GPU")), NOW + 60)
+    changed, same = later.condition("Ready"), later.condition("IdleSignalAvailable")
+    assert changed is not None
+    assert same is not None
+    assert (changed.status, changed.last_transition_time) == ("False", "2027-01-15T08:01:00Z")
+    assert same.last_transition_time == "2027-01-15T08:00:00Z"
+
+
+def test_figures_of_the_replicas() -> None:
+    status = summarize(make({"policy": OFFLOAD}, signal(residency="CPU", released=13.85 * 1024**3)), NOW)
+    patch = status.to_patch()
+    assert patch["replicas"] == {"total": 1, "gpu": 0, "cpu": 1, "unloaded": 0, "unknown": 0, "summary": "0/1"}
+    assert patch["gpuMemoryReleased"] == "13.8Gi"
+    assert (patch["desiredResidency"], patch["residency"]) == ("CPU", "CPU")
+
+
+def test_what_was_measured_stays_while_the_signal_is_away() -> None:
+    body = managed_model()
+    body["status"] = {"gpuMemoryReleased": "13.8Gi"}
+    status = summarize(view_of(fleet(body, pod()), IdleSignal(failure="down")), NOW)
+    assert (status.gpu_memory_released, status.residency) == ("13.8Gi", "Unknown")
+
+
+def moved(**changes: Any) -> LastTransitionSnapshot:
+    values = {
+        "from": "GPU",
+        "to": "CPU",
+        "trigger": "Idle",
+        "reason": "idle 612 s ≥ 600 s; in flight 0",
+        "time": NOW - 5.25,
+        "seconds": 0.1,
+        "releasedBytes": int(13.85 * 1024**3),
+        "outcome": "ok",
+    }
+    return LastTransitionSnapshot.model_validate(values | changes)
+
+
+def test_the_last_transition_is_copied_with_its_figures_and_never_goes_back() -> None:
+    told = ReplicaMemory(last_transition=moved())
+    status = summarize(make({}, memory=told), NOW)
+    assert status.last_transition is not None
+    assert status.last_transition.message == "idle 612 s ≥ 600 s; in flight 0; released 13.8Gi"
+    assert status.last_transition.time == "2027-01-15T07:59:54.750000Z"
+    body = managed_model()
+    body["status"] = status.to_patch()
+    older = ReplicaMemory(last_transition=moved(time=NOW - 50, to="Unloaded"))
+    assert summarize(view_of(fleet(body, pod()), signal(), memory=older), NOW).last_transition == status.last_transition
+    failed = ReplicaMemory(last_transition=moved(time=NOW, outcome="failed"))
+    assert (
+        summarize(view_of(fleet(body, pod()), signal(), memory=failed), NOW).last_transition == status.last_transition
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (1023, "1023"), (1024, "1Ki"), (512 * 1024**2, "512Mi"), (13.85 * 1024**3, "13.8Gi")],
+)
+def test_quantities_never_claim_more_than_was_measured(count: float, text: str) -> None:
+    assert as_quantity(count) == text
