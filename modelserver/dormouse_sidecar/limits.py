@@ -20,9 +20,12 @@ class Limits:
     answer_seconds: from then to the last byte of the answer, the model process' own time included.
     goodbye_seconds: for a client that is still sending when it is answered (a body that is too large):
         reading on lets it see the answer instead of a reset.
-    max_connections: more are closed as soon as they are accepted.
-    max_connections_per_peer: the same for one address, so that a single pod can't take all of them.
-    max_header_bytes: request line and headers together.
+    max_connections: above it, the one that has waited longest for its request makes room, so that whoever
+        holds connections open can't keep out a probe, which needs milliseconds. When all are being
+        answered, the new one is closed.
+    max_connections_per_peer: of one address; more are closed as soon as they are accepted.
+    max_header_bytes: request line and headers together. Looked at between reads, so up to one read (8 KiB)
+        more may pass.
     max_body_bytes: more is refused before it is read.
     """
 

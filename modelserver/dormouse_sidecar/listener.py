@@ -162,17 +162,11 @@ class Listener:
 
     def _take(self, accepted: socket.socket, peer: str) -> None:
         limits = self._limits
-        if len(self._connections) >= limits.max_connections or self._peers[peer] >= limits.max_connections_per_peer:
-            accepted.close()
-            self._warn(
-                "%s port: refused %s: %d connections are open (%d of them its own; limits %d and %d)",
-                self.name,
-                peer,
-                len(self._connections),
-                self._peers[peer],
-                limits.max_connections,
-                limits.max_connections_per_peer,
-            )
+        if self._peers[peer] >= limits.max_connections_per_peer:
+            self._refuse(accepted, peer, f"it has {limits.max_connections_per_peer} open already")
+            return
+        if len(self._connections) >= limits.max_connections and not self._cut_off_oldest():
+            self._refuse(accepted, peer, f"all {limits.max_connections} connections are being answered")
             return
         accepted.setblocking(False)
         connection = Connection(accepted, self._handler, limits, self._door)
@@ -180,6 +174,21 @@ class Listener:
         self._connections[task] = connection
         self._peers[peer] += 1
         task.add_done_callback(lambda done: self._forget(done, accepted, peer))
+
+    def _refuse(self, accepted: socket.socket, peer: str, why: str) -> None:
+        accepted.close()
+        if not self._peers[peer]:
+            del self._peers[peer]
+        self._warn("%s port: refused %s: %s", self.name, peer, why)
+
+    def _cut_off_oldest(self) -> bool:
+        """Make room at the cost of the connection that has taken longest to send its request."""
+        for task, connection in self._connections.items():
+            if not connection.answering and not task.cancelling():
+                task.cancel()
+                self._warn("%s port: full of unfinished requests; the oldest are cut off", self.name)
+                return True
+        return False
 
     def _forget(self, task: asyncio.Task[None], accepted: socket.socket, peer: str) -> None:
         # A task that was cancelled before its first step never came to own the socket.
