@@ -26,8 +26,20 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes that a region is filled from: `nbytes` of the region's from `start` on."""
+
+    storage: torch.UntypedStorage
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class PackedTensor:
-    """A tensor object of the user's and the view that it becomes: offset and strides in elements."""
+    """A tensor object of the user's and the view that it becomes: offset and strides in elements.
+
+    inference: made under `torch.inference_mode`. Such a tensor has no version counter for good, and given
+    the data of an ordinary one it would raise at its next use.
+    """
 
     tensor: torch.Tensor
     path: str
@@ -35,6 +47,7 @@ class PackedTensor:
     offset: int
     shape: torch.Size
     stride: tuple[int, ...]
+    inference: bool
 
     def still_packed_at(self, base: int) -> bool:
         """Whether the tensor is still the view into the arena at address `base` that we made of it."""
@@ -54,14 +67,15 @@ class Packing:
     total_bytes: int
     regions: tuple[Region, ...]
     tensors: tuple[PackedTensor, ...]
-    sources: tuple[torch.UntypedStorage, ...]
+    sources: tuple[Source, ...]
 
     def gather(self, target: torch.Tensor) -> None:
         """Copy every storage into its region of `target` (flat uint8). Gaps are left as they are."""
         for region, source in zip(self.regions, self.sources, strict=True):
             if region.nbytes:
-                flat = torch.empty(0, dtype=torch.uint8, device=source.device).set_(source)
-                target[region.offset : region.offset + region.nbytes].copy_(flat[: region.nbytes])
+                flat = torch.empty(0, dtype=torch.uint8, device=source.storage.device).set_(source.storage)
+                bytes_there = flat[source.start : source.start + region.nbytes]
+                target[region.offset : region.offset + region.nbytes].copy_(bytes_there)
 
     def without_sources(self) -> "Packing":
         """The same without holding on to the storages that the bytes came from."""
@@ -71,44 +85,81 @@ class Packing:
         """Make every tensor a view into `arena`."""
         storage = arena.untyped_storage()
         for packed in self.tensors:
-            view = torch.empty(0, dtype=packed.tensor.dtype, device=arena.device)
-            view.set_(storage, packed.offset, packed.shape, packed.stride)
-            packed.tensor.data = view
+            with torch.inference_mode(packed.inference):
+                view = torch.empty(0, dtype=packed.tensor.dtype, device=arena.device)
+                view.set_(storage, packed.offset, packed.shape, packed.stride)
+                packed.tensor.data = view
 
     def point_at_nothing(self) -> None:
         """Make every tensor empty: reading it raises in torch, and nothing of the arena is held any more."""
         for packed in self.tensors:
-            packed.tensor.data = torch.empty(0, dtype=packed.tensor.dtype)
+            with torch.inference_mode(packed.inference):
+                packed.tensor.data = torch.empty(0, dtype=packed.tensor.dtype)
 
 
-def pack(found: Iterable[Found]) -> Packing:
-    """Lay out the tensors. Raises `LoadFailed` with the path of a tensor that can't be moved in an arena."""
+def pack(found: Iterable[Found], arena: torch.Tensor | None = None, laid_out: tuple[Region, ...] = ()) -> Packing:
+    """Lay out the tensors, one region for each storage.
+
+    With `arena` and the regions `laid_out` in it, tensors that view the arena keep the region that they are
+    in: the arena is one storage, and taken whole it would bring along what nobody views any more.
+
+    Raises `LoadFailed` with the path of a tensor that can't be moved in an arena.
+    """
     found = list(found)
-    regions: dict[int, Region] = {}
-    sources: list[torch.UntypedStorage] = []
-    saved_storages = {_key(item.tensor) for item in found if item.saved and _movable(item)}
+    for item in found:
+        _check_movable(item)
+    homes = [_home(item, arena, laid_out) for item in found]
+    saved = {home.key for item, home in zip(found, homes, strict=True) if item.saved}
+    regions: dict[tuple[int, int], Region] = {}
+    sources: list[Source] = []
     end = 0
     tensors: list[PackedTensor] = []
-    for item in found:
-        storage = item.tensor.untyped_storage()
-        key = _key(item.tensor)
-        region = regions.get(key)
+    for item, home in zip(found, homes, strict=True):
+        region = regions.get(home.key)
         if region is None:
-            region = Region(end, storage.nbytes(), key in saved_storages)
+            region = Region(end, home.nbytes, home.key in saved)
             end += -(-region.nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-            regions[key] = region
-            sources.append(storage)
+            regions[home.key] = region
+            sources.append(home.source)
         tensor = item.tensor
-        offset = region.offset // tensor.element_size() + int(tensor.storage_offset())
-        tensors.append(PackedTensor(tensor, item.path, region, offset, tensor.shape, tuple(tensor.stride())))
+        size = tensor.element_size()
+        offset = region.offset // size + int(tensor.storage_offset()) - home.source.start // size
+        strides = tuple(tensor.stride())
+        tensors.append(PackedTensor(tensor, item.path, region, offset, tensor.shape, strides, tensor.is_inference()))
     return Packing(end, tuple(regions.values()), tuple(tensors), tuple(sources))
 
 
-def _key(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where a tensor's bytes are before they are packed; tensors with one `key` share them."""
+
+    key: tuple[int, int]
+    source: Source
+    nbytes: int
 
 
-def _movable(item: Found) -> bool:
+def _home(item: Found, arena: torch.Tensor | None, laid_out: tuple[Region, ...]) -> _Home:
+    tensor = item.tensor
+    storage = tensor.untyped_storage()
+    identity = int(storage._cdata)
+    if arena is None or storage.data_ptr() != arena.untyped_storage().data_ptr():
+        return _Home((identity, 0), Source(storage, 0), storage.nbytes())
+    size = tensor.element_size()
+    first = int(tensor.storage_offset()) * size
+    if tensor.numel() == 0:
+        return _Home((0, id(tensor)), Source(storage, first), 0)
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    past = first + (sum((length - 1) * step for length, step in steps) + 1) * size
+    for region in laid_out:
+        if region.offset <= first and past <= region.offset + region.nbytes:
+            return _Home((identity, region.offset), Source(storage, region.offset), region.nbytes)
+    raise LoadFailed(
+        f"tensor {item.path!r} was made a view over several weights at once and can't be moved without them; "
+        "give it a storage of its own"
+    )
+
+
+def _check_movable(item: Found) -> None:
     tensor = item.tensor
     plain = type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
     if not plain or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_conj() or tensor.is_neg():
@@ -116,4 +167,3 @@ def _movable(item: Found) -> bool:
             f"tensor {item.path!r} ({type(tensor).__name__}, {tensor.layout}) can't be packed into an arena; "
             "the model was not loaded. Convert it to an ordinary strided tensor in `load`"
         )
-    return True

@@ -24,7 +24,7 @@ from .device import Arena, DeviceBackend, HostBuffer
 from .gate import Gate
 from .host_memory import HostMemory, read_host_memory
 from .inventory import Inventory, take_inventory
-from .packing import Packing, pack
+from .packing import Packing, Region, pack
 
 T = TypeVar("T")
 UnloadChanges = Literal["refuse", "discard"]
@@ -52,6 +52,9 @@ class _Loaded(Generic[T]):
     loaded_sums: tuple[int, ...]
     dirty: bool = False
     arena: Arena | None = None
+    # The regions as they lie in the arena; `packing` may be newer, for the next one.
+    laid_out: tuple[Region, ...] = ()
+    device_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -100,16 +103,18 @@ class Weights(Generic[T]):
 
     @property
     def dirty(self) -> bool:
-        return self._loaded is not None and self._loaded.dirty
+        held = self._loaded
+        return held is not None and held.dirty
 
     @property
     def device_bytes(self) -> int:
         held = self._loaded
-        return held.packing.total_bytes if held is not None and held.arena is not None else 0
+        return held.device_bytes if held is not None else 0
 
     @property
     def host_bytes(self) -> int:
-        return self._loaded.packing.total_bytes if self._loaded is not None else 0
+        held = self._loaded  # read once: an unload in its own thread may come between
+        return held.packing.total_bytes if held is not None else 0
 
     def load(self) -> None:
         """Unloaded → CPU. Raises `LoadFailed` or `HostFull`; nothing is kept then."""
@@ -161,7 +166,7 @@ class Weights(Generic[T]):
             held.packing.point_at_nothing()
             arena.close()
             raise
-        held.arena = arena
+        held.arena, held.laid_out, held.device_bytes = arena, held.packing.regions, held.packing.total_bytes
         self.speed.restore_seconds = time.monotonic() - started
 
     def offload(self) -> Released:
@@ -242,7 +247,8 @@ class Weights(Generic[T]):
 
         The tensors stay where they are, so the model goes on working if it must stay on the device.
         """
-        packing = pack(inventory.tensors)
+        assert held.arena is not None  # noqa: S101 - the caller is on the GPU
+        packing = pack(inventory.tensors, held.arena.bytes, held.laid_out)
         mirror = self._filled_mirror(packing)
         held.mirror.close()
         held.packing, held.mirror, held.mirror_sum = packing.without_sources(), mirror, checksum(mirror.bytes)
@@ -266,7 +272,7 @@ class Weights(Generic[T]):
         held.packing.point_at_nothing()
         before, method = self.device.held_bytes()
         held.arena.close()
-        held.arena = None
+        held.arena, held.device_bytes = None, 0
         after, _ = self.device.held_bytes()
         given_back = min(max(0, before - after), nbytes)
         return Released(given_back, nbytes - given_back, method)

@@ -1,0 +1,21 @@
+"""A simulated device and the weights of one model on it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engine.weights import Weights
+
+
+@pytest.fixture
+def device() -> SimDevice:
+    return SimDevice("sim", 64 << 20)
+
+
+@pytest.fixture
+def make(device: SimDevice) -> Callable[..., Weights[Any]]:
+    def make(load: Callable[[], Any], **settings: Any) -> Weights[Any]:
+        return Weights("tts", load, device, **settings)
+
+    return make
