@@ -48,11 +48,16 @@ def transition_event(
 def condition_events(
     owner: ManagedModel, before: Status, after: Status, now: float, instance: str
 ) -> list[dict[str, Any]]:
-    """For each condition that is bad now and was not before, or is bad for another reason."""
+    """One for each reason that is bad now and was not before; one cause often turns several conditions."""
+    known = {each.reason for each in before.conditions if _is_bad(each)}
+    news: dict[str, Condition] = {}
+    for each in after.conditions:
+        if _is_bad(each) and each.reason not in known:
+            news.setdefault(each.reason, each)
     return [
         _event(
             owner,
-            identity=(owner.uid, each.type, each.reason, each.last_transition_time),
+            identity=(owner.uid, each.reason, each.last_transition_time),
             reason=each.reason,
             note=f"{each.type} is {each.status}: {each.message}",
             warning=True,
@@ -60,8 +65,7 @@ def condition_events(
             now=now,
             instance=instance,
         )
-        for each in after.conditions
-        if _is_bad(each) and not _same(each, before.condition(each.type))
+        for each in news.values()
     ]
 
 
@@ -78,10 +82,6 @@ async def post(kube: Kube, event: dict[str, Any]) -> None:
 
 def _is_bad(condition: Condition) -> bool:
     return condition.status == "False" and condition.reason not in _NO_NEWS
-
-
-def _same(condition: Condition, before: Condition | None) -> bool:
-    return before is not None and (before.status, before.reason) == (condition.status, condition.reason)
 
 
 def _event(

@@ -136,7 +136,7 @@ def test_transitions_and_trouble_are_told_in_events_once(world: World) -> None:
     world.operator.kill()
     world.operator.start()
     world.wait_for("tts", "Ready", "True", "AsDesired")
-    always("nothing is told twice", lambda: len(events()) == len(set(events())), for_seconds=3)
+    always("nothing is told twice", lambda: len(events()) == len(set(events())), for_seconds=2)
 
 
 @pytest.fixture
