@@ -240,7 +240,7 @@ class Slot(Generic[T]):
             released = self._move_weights(transition.to)
         except DormouseError as problem:
             error = problem
-        except Exception as problem:
+        except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
             _log.exception("model %s: %s → %s broke", self.name, transition.origin, transition.to)
             error = TransitionFailed(f"model {self.name!r}: {type(problem).__name__}: {problem}")
         self._settle(transition, error, released)

@@ -37,6 +37,7 @@ class Source:
 class PackedTensor:
     """A tensor object of the user's and the view that it becomes: offset and strides in elements.
 
+    saved: a parameter or buffer (see `Found`).
     inference: made under `torch.inference_mode`. Such a tensor has no version counter for good, and given
     the data of an ordinary one it would raise at its next use.
     """
@@ -47,6 +48,7 @@ class PackedTensor:
     offset: int
     shape: torch.Size
     stride: tuple[int, ...]
+    saved: bool
     inference: bool
 
     def still_packed_at(self, base: int) -> bool:
@@ -124,8 +126,18 @@ def pack(found: Iterable[Found], arena: torch.Tensor | None = None, laid_out: tu
         tensor = item.tensor
         size = tensor.element_size()
         offset = region.offset // size + int(tensor.storage_offset()) - home.source.start // size
-        strides = tuple(tensor.stride())
-        tensors.append(PackedTensor(tensor, item.path, region, offset, tensor.shape, strides, tensor.is_inference()))
+        tensors.append(
+            PackedTensor(
+                tensor,
+                item.path,
+                region,
+                offset,
+                tensor.shape,
+                tuple(tensor.stride()),
+                item.saved,
+                tensor.is_inference(),
+            )
+        )
     return Packing(end, tuple(regions.values()), tuple(tensors), tuple(sources))
 
 

@@ -28,6 +28,7 @@ from .packing import Packing, Region, pack
 
 T = TypeVar("T")
 UnloadChanges = Literal["refuse", "discard"]
+_Fingerprint = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class _Loaded(Generic[T]):
     mirror: HostBuffer
     # Of the mirror's bytes; None while the mirror is being rewritten or was torn by a failed copy.
     mirror_sum: int | None
-    loaded_sums: tuple[int, ...]
+    as_loaded: _Fingerprint
     dirty: bool = False
     arena: Arena | None = None
     # The regions as they lie in the arena; `packing` may be newer, for the next one.
@@ -85,7 +86,7 @@ class Weights(Generic[T]):
         self._frozen, self._unload_changes, self._warm_up = frozen, unload_changes, warm_up
         self._host_memory = host_memory
         self._loaded: _Loaded[T] | None = None
-        self._first_load_sums: tuple[int, ...] | None = None
+        self._first_load: _Fingerprint | None = None
 
     @property
     def residency(self) -> Residency:
@@ -121,7 +122,7 @@ class Weights(Generic[T]):
         started = time.monotonic()
         try:
             model = self._load()
-        except Exception as error:
+        except BaseException as error:  # a load that calls sys.exit() must not take the worker along
             raise LoadFailed(f"load of model {self._name!r} raised {type(error).__name__}: {error}") from error
         inventory = self._inventory(model)
         packing = pack(inventory.tensors)
@@ -132,19 +133,19 @@ class Weights(Generic[T]):
                 "return it on the CPU, Dormouse moves it"
             )
         mirror = self._filled_mirror(packing)
-        sums = _region_sums(packing, mirror.bytes)
-        if self._first_load_sums not in (None, sums) and self._unload_changes == "refuse":
+        as_loaded = _fingerprint(packing, mirror.bytes)
+        if self._first_load not in (None, as_loaded) and self._unload_changes == "refuse":
             mirror.close()
             raise LoadFailed(
                 f"load of model {self._name!r} gave other weights than the first time, so answers would change; "
                 "make `load` deterministic, or register it with unload_changes='discard'"
             )
-        self._first_load_sums = sums
+        self._first_load = as_loaded
         packing = packing.without_sources()
         packing.point_at_nothing()
         gate = Gate(self._name)
         gate.guard(inventory.modules)
-        self._loaded = _Loaded(model, gate, packing, mirror, checksum(mirror.bytes), sums)
+        self._loaded = _Loaded(model, gate, packing, mirror, checksum(mirror.bytes), as_loaded)
         self.speed.load_seconds = time.monotonic() - started
 
     def restore(self) -> None:
@@ -254,7 +255,7 @@ class Weights(Generic[T]):
         held.packing, held.mirror, held.mirror_sum = packing.without_sources(), mirror, checksum(mirror.bytes)
         held.gate.guard(inventory.modules)
         self.speed.offload_bytes_copied = packing.total_bytes
-        held.dirty = _region_sums(packing, mirror.bytes) != held.loaded_sums
+        held.dirty = _fingerprint(packing, mirror.bytes) != held.as_loaded
 
     def _trust_mirror(self, held: _Loaded[T], device_sum: int) -> None:
         arrived = checksum(held.mirror.bytes)
@@ -264,7 +265,7 @@ class Weights(Generic[T]):
                 "it stays on the GPU, ask again"
             )
         held.mirror_sum = arrived
-        held.dirty = _region_sums(held.packing, held.mirror.bytes) != held.loaded_sums
+        held.dirty = _fingerprint(held.packing, held.mirror.bytes) != held.as_loaded
 
     def _leave_device(self, held: _Loaded[T]) -> Released:
         assert held.arena is not None  # noqa: S101 - both callers are on the GPU
@@ -278,11 +279,16 @@ class Weights(Generic[T]):
         return Released(given_back, nbytes - given_back, method)
 
 
-def _region_sums(packing: Packing, mirror: torch.Tensor) -> tuple[int, ...]:
-    """Checksums of what `Dirty` covers: the storages of parameters and buffers, in order."""
+def _fingerprint(packing: Packing, mirror: torch.Tensor) -> _Fingerprint:
+    """What `Dirty` covers: how each parameter and buffer views its storage, and the checksums of these storages."""
     sums = []
     for region in packing.regions:
         if region.saved and region.nbytes:
             padded = -(-region.nbytes // 8) * 8
             sums.append(checksum(mirror[region.offset : region.offset + padded]))
-    return tuple(sums)
+    views = [
+        (p.path, p.tensor.dtype, p.offset - p.region.offset // p.tensor.element_size(), p.shape, p.stride)
+        for p in packing.tensors
+        if p.saved
+    ]
+    return (*sums, *views)
