@@ -33,6 +33,7 @@ class ResidencyManager:
     idle_timeout, unload_timeout: seconds until GPU → CPU and → Unloaded; None is never. Defaults for
         models that set none of their own.
     after_task: "offload" takes the weights off the GPU when the last use ends, "keep" leaves them.
+    starting: True keeps `/readyz` at 503 until `started()` is called; for who serves an app of its own.
     socket: path of the control socket for a sidecar; None takes `DORMOUSE_SOCKET`, "" is none. With it,
         the manager serves the socket from a thread and loop of its own.
 
@@ -49,11 +50,12 @@ class ResidencyManager:
         after_task: AfterTask = "keep",
         min_resident: float = 0.0,
         wake_budget: float = 30.0,
+        starting: bool = False,
         socket: str | None = None,
     ) -> None:
         self.device: DeviceBackend = open_device(device)
         self.telemetry = Telemetry()
-        self.draining = False
+        self._starting, self._draining = starting, False
         self._settings = _checked(
             SlotSettings(_never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget)
         )
@@ -156,9 +158,17 @@ class ResidencyManager:
 
         install(self, app, prefix)
 
+    def not_ready_because(self) -> str | None:
+        """None when requests are taken: asleep, waking and a full GPU included."""
+        return "starting" if self._starting else "draining" if self._draining else None
+
+    def started(self) -> None:
+        """The app takes requests from now on, and `/readyz` says so."""
+        self._starting = False
+
     def drain(self) -> None:
         """Take no new work that needs a wake, and say so in `/readyz`; running uses go on."""
-        self.draining = True
+        self._draining = True
         for slot in self.slots():
             slot.begin_draining()
 

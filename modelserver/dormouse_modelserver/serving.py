@@ -11,12 +11,14 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import ConfigurationError
 from .manager import ResidencyManager
 from .serve_settings import ServeSettings
+from .server.install import answer_our_errors
 from .server.routes import Authority, control_router, loopback_authority, probe_router, token_authority
 
 _log = logging.getLogger("dormouse")
@@ -31,6 +33,7 @@ def run(settings: ServeSettings) -> int:
         idle_timeout=settings.idle_timeout,
         unload_timeout=settings.unload_timeout,
         after_task=settings.after_task,
+        starting=True,
     )
     for name, target in settings.models.items():
         manager.register(name, _import(target, "--model"))
@@ -45,11 +48,16 @@ def run(settings: ServeSettings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but `/readyz` says that the server drains as soon as it is asked to stop."""
+    """uvicorn, but `/readyz` tells when the app listens, and that it drains as soon as it is asked to stop."""
 
     def __init__(self, manager: ResidencyManager, app: ASGIApp) -> None:
         super().__init__(uvicorn.Config(app, access_log=False, log_config=None))
         self._manager = manager
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._manager.started()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._manager.drain()
@@ -68,6 +76,9 @@ class _InFront:
         self._probes = FastAPI(openapi_url=None)
         self._probes.include_router(probe_router(manager))
         self._app = app if app is not None else FastAPI(openapi_url=None)
+        if isinstance(self._app, Starlette):
+            # A wake that comes too late is a 503 with Retry-After in any app, not its 500.
+            answer_our_errors(self._app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")

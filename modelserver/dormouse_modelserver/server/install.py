@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 
 from ..errors import DormouseError
 from .problems import refusal_for
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def install(manager: "ResidencyManager", app: FastAPI, prefix: str) -> None:
     app.include_router(control_router(manager, prefix, token_authority()))
-    app.add_exception_handler(DormouseError, _answer)
+    answer_our_errors(app)
     inner = app.router.lifespan_context
 
     @asynccontextmanager
@@ -26,6 +27,11 @@ def install(manager: "ResidencyManager", app: FastAPI, prefix: str) -> None:
             manager.drain()
 
     app.router.lifespan_context = draining
+
+
+def answer_our_errors(app: Starlette) -> None:
+    """`WakeTimeout` and its relatives become problem+json with Retry-After, whichever route they come from."""
+    app.add_exception_handler(DormouseError, _answer)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -130,8 +130,9 @@ def probe_router(manager: "ResidencyManager") -> APIRouter:
 
     @router.get("/readyz")
     async def ready() -> Response:
-        if manager.draining:
-            return PlainTextResponse("draining\n", 503)
+        reason = manager.not_ready_because()
+        if reason is not None:
+            return PlainTextResponse(f"{reason}\n", 503)
         return PlainTextResponse("ok\n")
 
     return router
