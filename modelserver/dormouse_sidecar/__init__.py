@@ -8,6 +8,7 @@ The way of an order, and the file of each step:
     listener.py     a connection is accepted and counted
     connection.py   it has shaken hands in time (limits.py) and may live for one request
     tls.py          its certificate is one of those that trust.py read from the mounted folder
+    streams.py      TLS itself, on what OpenSSL checks
     http1.py        one request is read from it
     control.py      the request is an order (orders.py) for this pod
     upstream.py     the model process answers it over the unix socket

@@ -16,12 +16,12 @@ from .errors import ClientGone, RequestTooSlow
 from .http1 import Exchange, Request, Response
 from .limits import Limits
 from .problems import answer_to
+from .streams import PlainStream, TlsStream
 from .tls import Door
 
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
-_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Connection:
@@ -37,47 +37,36 @@ class Connection:
     async def serve(self) -> None:
         """To its end. Raises OSError for one that was refused, TimeoutError for one that was cut off."""
         deadline = asyncio.get_running_loop().time() + self._limits.request_seconds
-        async with asyncio.timeout_at(deadline):
-            reader, writer = await self._greet()
+        plain = await PlainStream.accept(self._socket)
         try:
-            await self._converse(Exchange(reader, writer, self._limits), writer, deadline)
+            async with asyncio.timeout_at(deadline):
+                stream = plain if self._door is None else await self._pass(self._door, plain)
+            await self._converse(stream, deadline)
         except ClientGone as gone:
             _log.debug("%s", gone)
         finally:
-            writer.transport.abort()
+            plain.abort()
 
-    async def _greet(self) -> _Streams:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(self._limits.max_header_bytes)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        if self._door is None:
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, self._socket)
-        else:
-            context = self._door.context
-            if context is None:
-                raise ConnectionRefusedError("nobody is trusted now")
-            transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol,
-                self._socket,
-                ssl=context,
-                ssl_handshake_timeout=self._limits.request_seconds,
-                ssl_shutdown_timeout=self._limits.goodbye_seconds,
-            )
-        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+    async def _pass(self, door: Door, plain: PlainStream) -> TlsStream:
+        if door.context is None:
+            raise ConnectionRefusedError("nobody is trusted now")
+        stream = TlsStream(plain, door.context)
+        await stream.handshake()
+        return stream
 
-    async def _converse(self, exchange: Exchange, writer: asyncio.StreamWriter, deadline: float) -> None:
-        self._check_admission(writer)
+    async def _converse(self, stream: PlainStream | TlsStream, deadline: float) -> None:
+        self._check_admission(stream)
+        exchange = Exchange(stream, self._limits)
         request = await self._read(exchange, deadline)
         # From this check to the handler's first step nothing waits.
-        self._check_admission(writer)
+        self._check_admission(stream)
         self.answering = True
         async with asyncio.timeout(self._limits.answer_seconds):
             await exchange.write(await self._answer(request))
         with suppress(OSError):
             async with asyncio.timeout(self._limits.goodbye_seconds):
                 await exchange.discard_rest()
-                writer.close()
-                await writer.wait_closed()
+                await stream.close()
 
     async def _read(self, exchange: Exchange, deadline: float) -> Request | Exception:
         """The request, or what is wrong with it."""
@@ -102,6 +91,8 @@ class Connection:
         except Exception as error:
             return answer_to(error)
 
-    def _check_admission(self, writer: asyncio.StreamWriter) -> None:
-        if self._door is not None and not self._door.admits(writer.get_extra_info("ssl_object")):
+    def _check_admission(self, stream: PlainStream | TlsStream) -> None:
+        if self._door is None:
+            return
+        if not isinstance(stream, TlsStream) or not self._door.admits(stream.peer_certificate):
             raise ssl.SSLCertVerificationError("its certificate is not, or no longer, trusted")

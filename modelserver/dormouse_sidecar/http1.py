@@ -5,7 +5,6 @@ as they take. Here a connection is one exchange with a bounded size, whose time 
 nothing is handled before the whole request has arrived.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ import h11
 
 from .errors import BodyTooLarge, ClientGone, MalformedRequest
 from .limits import Limits
+from .streams import Stream
 
 _READ_BYTES = 8 * 1024
 _WRITE_BYTES = 64 * 1024
@@ -43,9 +43,8 @@ class Response:
 class Exchange:
     """Reads the request, writes the answer; once each."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, stream: Stream, limits: Limits) -> None:
+        self._stream = stream
         self._limits = limits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_header_bytes)
         self._without_body = False
@@ -83,9 +82,9 @@ class Exchange:
         body = b"" if self._without_body else response.body
         for start in range(0, len(body), _WRITE_BYTES):
             self._send(h11.Data(data=body[start : start + _WRITE_BYTES]))
-            await self._writer.drain()
+            await self._stream.drain()
         self._send(h11.EndOfMessage())
-        await self._writer.drain()
+        await self._stream.drain()
 
     async def discard_rest(self) -> None:
         """Read on, within limits, what the client still sends of a request that was answered early.
@@ -95,7 +94,7 @@ class Exchange:
         if self._http.their_state is h11.DONE:
             return
         left = _DISCARD_BYTES
-        while left > 0 and (data := await self._reader.read(_READ_BYTES)):
+        while left > 0 and (data := await self._stream.read(_READ_BYTES)):
             left -= len(data)
 
     def _refuse_above(self, body_bytes: int) -> None:
@@ -118,7 +117,7 @@ class Exchange:
                 raise MalformedRequest("A connection carries one request here; open another one.")
             if event is not h11.NEED_DATA:
                 return event  # type: ignore[return-value]
-            self._http.receive_data(await self._reader.read(_READ_BYTES))
+            self._http.receive_data(await self._stream.read(_READ_BYTES))
 
     def _send(self, event: h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage) -> None:
-        self._writer.write(self._http.send(event) or b"")
+        self._stream.write(self._http.send(event) or b"")
