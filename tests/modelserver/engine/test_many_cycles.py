@@ -1,0 +1,92 @@
+"""Nothing piles up: a hundred times round the device's account and the process's memory are where they were."""
+
+import gc
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from dormouse_modelserver import IntegrityError
+from dormouse_modelserver.engine.sim import SimDevice, SimFaults
+from dormouse_modelserver.engine.weights import Weights
+from torch import nn
+
+from tests.modelserver.zoo import seeded
+
+from .using import held, on_gpu
+
+Make = Callable[..., Weights[Any]]
+# 8 MiB of weights: a leak of one arena per cycle would be 800 MiB.
+load = seeded(lambda: nn.Linear(2048, 1024, bias=False))
+_MAY_GROW_BYTES = 40 << 20
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def grows_by(cycle: Callable[[], None], times: int = 100) -> int:
+    for _ in range(10):
+        cycle()
+    before = resident_bytes()
+    for _ in range(times):
+        cycle()
+    return resident_bytes() - before
+
+
+def test_a_hundred_times_to_host_ram_and_back(make: Make, device: SimDevice) -> None:
+    weights = on_gpu(make(load))
+    used = device.memory().used
+
+    def cycle() -> None:
+        weights.offload()
+        weights.restore()
+
+    assert grows_by(cycle) < _MAY_GROW_BYTES
+    assert device.memory().used == used
+
+
+def test_a_hundred_times_with_changed_and_replaced_weights(make: Make, device: SimDevice) -> None:
+    weights = on_gpu(make(load))
+    used = device.memory().used
+
+    def cycle() -> None:
+        with held(weights) as model:
+            model.weight.data[0] += 1
+            model.weight.data = model.weight.data.clone()
+        weights.offload()
+        weights.restore()
+
+    assert grows_by(cycle, 50) < _MAY_GROW_BYTES
+    assert device.memory().used == used
+
+
+def test_forty_loads_and_unloads(make: Make, device: SimDevice) -> None:
+    weights = make(load)
+
+    def cycle() -> None:
+        on_gpu(weights).unload()
+
+    assert grows_by(cycle, 40) < _MAY_GROW_BYTES
+    assert device.memory().used == 0
+
+
+def test_a_hundred_failed_restores(make: Make, device: SimDevice) -> None:
+    weights = make(load)
+    weights.load()
+    device.faults.corrupt_copy_in_at_byte = 12345
+
+    def cycle() -> None:
+        try:
+            weights.restore()
+        except IntegrityError:
+            return
+        raise AssertionError("it was not noticed")
+
+    assert grows_by(cycle) < _MAY_GROW_BYTES
+    assert device.memory().used == 0
+    device.faults = SimFaults()
+    weights.restore()
+    assert torch.isfinite(weights.model.weight).all()
