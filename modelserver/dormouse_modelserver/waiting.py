@@ -43,4 +43,5 @@ class ThreadSignal:
         return True
 
     def wait(self, seconds: float) -> None:
-        self._event.wait(seconds)
+        # A wait without end is written as infinity, which no lock takes.
+        self._event.wait(min(seconds, threading.TIMEOUT_MAX))
