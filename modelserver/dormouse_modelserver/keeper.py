@@ -18,8 +18,11 @@ from .slot import Slot
 
 _log = logging.getLogger("dormouse")
 
-# A demotion that was refused or failed is tried again after this.
+# A demotion that was refused is asked for again after this.
 _RETRY_SECONDS = 1.0
+# One that failed (no host RAM for changed weights, a copy that broke) costs a pass over the weights and makes
+# requests wait for it, so it is tried again less often.
+_RETRY_FAILED_SECONDS = 10.0
 
 
 class Keeper:
@@ -85,6 +88,9 @@ class Keeper:
         times = [time for time in (decision.revisit_at, lapses_at) if time is not None]
         if decision.action is not Action.ORDER or decision.desired is None:
             return None, min(times, default=math.inf)
+        failed_at = slot.demotion_failed_at
+        if failed_at is not None and now < failed_at + _RETRY_FAILED_SECONDS:
+            return None, min([failed_at + _RETRY_FAILED_SECONDS, *times])
         trigger = Trigger.AFTER_TASK if policy.offload_after_seconds == 0 else Trigger.IDLE
         if decision.desired is Residency.UNLOADED:
             trigger = Trigger.IDLE

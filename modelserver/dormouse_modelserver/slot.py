@@ -88,6 +88,7 @@ class Slot(Generic[T]):
         self._released = Released()
         self._saved = SavedMeter(clock())
         self._unload_refused = False
+        self._demotion_failed_at: float | None = None
         self._draining = False
 
     # Uses -----------------------------------------------------------------------------------------
@@ -278,6 +279,8 @@ class Slot(Generic[T]):
                 self._woke(now)
             if isinstance(error, ModelChanged):
                 self._unload_refused = True
+            if not transition.to.is_above(transition.origin):
+                self._demotion_failed_at = now if isinstance(error, TransitionFailed) else None
             if isinstance(error, TransitionFailed):
                 error.residency, error.retry_after_seconds = self._residency, self._retry_after()
             ended = _describe(transition, outcome, error, now, released)
@@ -345,6 +348,12 @@ class Slot(Generic[T]):
                 unload_refused=self._unload_refused,
             )
             return self._lending.settings(now).policy(), observation, self._lending.lapses_at(now)
+
+    @property
+    def demotion_failed_at(self) -> float | None:
+        """When the last demotion failed (Unix seconds); None when it did not."""
+        with self._lock:
+            return self._demotion_failed_at
 
     def snapshot(self) -> ModelSnapshot:
         with self._lock:

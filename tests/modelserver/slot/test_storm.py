@@ -1,0 +1,107 @@
+"""Everything at once: threads, tasks, random cancels and random demotions. Every answer right, nothing left over."""
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+
+from dormouse_modelserver import Model, ModelBusy, Residency, ResidencyManager
+from torch import nn
+
+from .conftest import Loads, ask
+
+_SECONDS = 4.0
+_THREADS = 8
+_TASKS = 50
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.right = self.wrong = self.cancelled = self.demoted = 0
+        self.lock = threading.Lock()
+
+    def answered(self, value: int, answer: float) -> None:
+        with self.lock:
+            self.right += answer == 2 * value + 1
+            self.wrong += answer != 2 * value + 1
+
+
+def use_from_threads(tts: Model[nn.Linear], tally: Tally, ends: float, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - a storm, no secret
+    while time.monotonic() < ends:
+        value = chance.randrange(1000)
+        with tts.on_gpu() as model:
+            if chance.random() < 0.3:
+                with tts.on_gpu() as nested:
+                    assert nested is model
+            tally.answered(value, ask(model, value))
+        time.sleep(chance.random() * 0.05)
+
+
+async def use_from_tasks(tts: Model[nn.Linear], tally: Tally, ends: float) -> None:
+    chance = random.Random(0)  # noqa: S311
+
+    async def one(value: int) -> None:
+        async with tts.on_gpu() as model:
+            await asyncio.sleep(0)
+            tally.answered(value, ask(model, value))
+
+    async def many() -> None:
+        while time.monotonic() < ends:
+            use = asyncio.create_task(one(chance.randrange(1000)))
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.random() * 0.005)
+                tally.cancelled += use.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await use
+            await asyncio.sleep(chance.random() * 0.1)
+
+    await asyncio.gather(*(many() for _ in range(_TASKS)))
+
+
+def demote(tts: Model[nn.Linear], tally: Tally, ends: float) -> None:
+    chance = random.Random(1)  # noqa: S311
+    while time.monotonic() < ends:
+        with contextlib.suppress(ModelBusy):
+            tts.move_to(chance.choice([Residency.CPU, Residency.CPU, Residency.UNLOADED]))
+            tally.demoted += 1
+        time.sleep(chance.random() * 0.002)
+
+
+def test_a_storm_of_uses_cancels_and_demotions(tts: Model[nn.Linear], manager: ResidencyManager, loads: Loads) -> None:
+    tally, ends = Tally(), time.monotonic() + _SECONDS
+    failures: list[BaseException] = []
+
+    def guarded(work: object, *arguments: object) -> None:
+        try:
+            work(*arguments)  # type: ignore[operator]
+        except BaseException as error:
+            failures.append(error)
+
+    works: list[tuple[object, ...]] = [(use_from_threads, tts, tally, ends, seed) for seed in range(_THREADS)]
+    works += [(demote, tts, tally, ends), (lambda: asyncio.run(use_from_tasks(tts, tally, ends)),)]
+    threads = [threading.Thread(target=guarded, args=work, daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(_SECONDS + 20)
+        assert not thread.is_alive(), "it hangs"
+    assert failures == []
+    assert tally.wrong == 0
+    assert min(tally.right, tally.cancelled, tally.demoted) > 20, vars(tally)
+    left = tts.snapshot()
+    assert (left.in_flight, left.waiting, left.transition) == (0, 0, None)
+    counted = {tuple(s.labels.values())[1:]: s.value for s in transitions(manager) if s.labels["outcome"] == "ok"}
+    wakes = sum(value for key, value in counted.items() if key[1] == "GPU")
+    sleeps = sum(value for key, value in counted.items() if key[0] == "GPU")
+    assert wakes - sleeps == (left.residency is Residency.GPU), "one wake for each sleep"
+    unloads = sum(value for key, value in counted.items() if key[1] == "Unloaded")
+    assert loads.count - unloads == (left.residency is not Residency.UNLOADED), "one load for each unload"
+    tts.move_to(Residency.UNLOADED)
+    assert manager.device.memory().used == 0
+
+
+def transitions(manager: ResidencyManager):  # type: ignore[no-untyped-def]
+    families = manager.telemetry.registry.collect()
+    return [s for family in families for s in family.samples if s.name == "dormouse_transitions_total"]
