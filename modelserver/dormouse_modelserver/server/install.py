@@ -23,8 +23,10 @@ def install(manager: "ResidencyManager", app: FastAPI, prefix: str) -> None:
     @asynccontextmanager
     async def draining(running: Any) -> AsyncIterator[Any]:
         async with inner(running) as state:
-            yield state
-            manager.drain()
+            try:
+                yield state
+            finally:
+                manager.drain()
 
     app.router.lifespan_context = draining
 

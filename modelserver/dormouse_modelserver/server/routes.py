@@ -18,7 +18,8 @@ from dormouse_contract.wire import (
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ..slot import Slot, Transition
+from ..slot import Slot
+from ..transition import Transition
 from .exposition import render_metrics
 from .problems import ProblemRoute, Refusal
 

@@ -53,10 +53,15 @@ def serve_socket(manager: "ResidencyManager", path: str) -> Callable[[], None]:
 
 def _listen(path: Path) -> socket.socket:
     """Bind under a temporary name and rename: the path is never there without a listener behind it."""
-    if path.exists() and _answers(path):
+    if path.is_socket() and _answers(path):
         raise ConfigurationError(
             f"another model process serves {path}; one process per socket. "
             "Set DORMOUSE_SOCKET to another path for this one"
+        )
+    if path.exists() and not path.is_socket():
+        raise ConfigurationError(
+            f"the control socket {path} can't be made: something else is there, and it is left as it is. "
+            "Set DORMOUSE_SOCKET to another path"
         )
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -71,7 +76,7 @@ def _listen(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigurationError(
-            f"the control socket {path} can't be made: {error.strerror}. Check DORMOUSE_SOCKET"
+            f"the control socket {path} can't be made: {error.strerror or error}. Check DORMOUSE_SOCKET"
         ) from error
     return listener
 
@@ -81,8 +86,11 @@ def _answers(path: Path) -> bool:
     probe.settimeout(2)
     try:
         probe.connect(str(path))
-    except (ConnectionRefusedError, FileNotFoundError, TimeoutError):
+    except (ConnectionRefusedError, FileNotFoundError):
         return False
+    except OSError:
+        # Its queue is full, or it is another user's: somebody is there.
+        return True
     finally:
         probe.close()
     return True
