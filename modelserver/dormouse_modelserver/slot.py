@@ -16,12 +16,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
-from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderStamp, PolicyLoan, TransitionSnapshot
+from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderStamp, PolicyLoan
 
 from .clock import Clock, steady_unix_time
 from .engine.device import Fence
@@ -38,25 +37,11 @@ from .errors import (
 from .fencing import OrderFence
 from .settings import Lending, SlotSettings
 from .telemetry import SavedMeter, Telemetry
+from .transition import Transition, describe, outcome_of
 from .waiting import Place, Waiter
 
 T = TypeVar("T")
 _log = logging.getLogger("dormouse")
-
-
-@dataclass(slots=True)
-class Transition:
-    """One move under way; `settled` resolves to None, or to the error that stopped it."""
-
-    origin: Residency
-    to: Residency
-    trigger: Trigger
-    reason: str
-    started_at: float
-    settled: "Future[DormouseError | None]" = field(default_factory=Future)
-
-    def snapshot(self) -> TransitionSnapshot:
-        return TransitionSnapshot(from_=self.origin, to=self.to, trigger=self.trigger, started_at=self.started_at)
 
 
 class Slot(Generic[T]):
@@ -185,21 +170,27 @@ class Slot(Generic[T]):
         Raises `ModelBusy` for a demotion while in use, waited for, waking, or not idle for long enough, and
         `StaleOrder`. Nothing has changed then.
         """
-        with self._lock:
-            self._fence.pass_through(order)
-            under_way = self._transition
-            if under_way is None and self._residency is to:
-                return None
-            if under_way is not None and (under_way.to is to or to.is_above(under_way.to)):
-                return under_way
-            if self._residency.is_above(to) or under_way is not None:
-                self._check_unused(to, if_idle_for, trigger, reason)
-            if under_way is not None:
-                return under_way
-            return self._start(to, trigger, reason)
+        try:
+            with self._lock:
+                self._fence.pass_through(order)
+                return self._begin(to, if_idle_for, trigger, reason)
+        except ModelBusy as busy:
+            refused = TransitionOutcome.REFUSED
+            self._telemetry.transition(self.name, self._residency, to, trigger, refused, 0.0, f"{reason}; {busy}")
+            raise
 
-    def _check_unused(self, to: Residency, if_idle_for: float | None, trigger: Trigger, reason: str) -> None:
-        waking = self._transition is not None and self._transition.to.is_above(self._transition.origin)
+    def _begin(self, to: Residency, if_idle_for: float | None, trigger: Trigger, reason: str) -> Transition | None:
+        under_way = self._transition
+        if under_way is None and self._residency is to:
+            return None
+        if under_way is not None and (under_way.to is to or to.is_above(under_way.to)):
+            return under_way
+        if self._residency.is_above(to) or under_way is not None:
+            self._check_unused(to, if_idle_for)
+        return under_way if under_way is not None else self._start(to, trigger, reason)
+
+    def _check_unused(self, to: Residency, if_idle_for: float | None) -> None:
+        waking = self._transition is not None and self._transition.wakes
         idle = self._idle_seconds()
         if self._in_flight or self._waiters or waking:
             problem = f"in use by {self._in_flight} requests, {len(self._waiters)} waiting"
@@ -208,12 +199,8 @@ class Slot(Generic[T]):
             problem = f"idle for {idle:.1f} s only, and {if_idle_for:g} s are asked for"
         else:
             return
-        message = f"model {self.name!r} was not moved to {to}: {problem}. Ask again when it is idle"
-        self._telemetry.transition(
-            self.name, self._residency, to, trigger, TransitionOutcome.REFUSED, 0.0, f"{reason}; {problem}".lstrip("; ")
-        )
         raise ModelBusy(
-            message,
+            f"model {self.name!r} was not moved to {to}: {problem}. Ask again when it is idle",
             in_flight=self._in_flight,
             waiting=len(self._waiters),
             idle_seconds=idle,
@@ -266,7 +253,7 @@ class Slot(Generic[T]):
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         now = self._clock()
-        outcome = _outcome(error)
+        outcome = outcome_of(error)
         with self._lock:
             self._transition = None
             self._residency = self._weights.residency
@@ -275,18 +262,18 @@ class Slot(Generic[T]):
             if self._residency is Residency.GPU:
                 self._released = Released(0, self._released.residual, self._released.method)
             self._saved.changed_to(self._released.nbytes, now)
-            if error is None and transition.to.is_above(transition.origin):
+            if error is None and transition.wakes:
                 self._woke(now)
             if isinstance(error, ModelChanged):
                 self._unload_refused = True
-            if not transition.to.is_above(transition.origin):
+            if not transition.wakes:
                 self._demotion_failed_at = now if isinstance(error, TransitionFailed) else None
             if isinstance(error, TransitionFailed):
                 error.residency, error.retry_after_seconds = self._residency, self._retry_after()
-            ended = _describe(transition, outcome, error, now, released)
+            ended = describe(transition, outcome, error, now, released)
             if outcome is not TransitionOutcome.REFUSED:
                 self._last = ended
-            self._resolve_waiters(error, now)
+            self._resolve_waiters(transition, error, now)
             self._wake_for_waiters()
         self._telemetry.transition(
             self.name, transition.origin, transition.to, transition.trigger, outcome, ended.seconds, ended.reason
@@ -301,9 +288,10 @@ class Slot(Generic[T]):
         if self._residency is Residency.GPU:
             self._resident_since = now
 
-    def _resolve_waiters(self, error: DormouseError | None, now: float) -> None:
-        """After a wake, let everybody in; after a failed one, tell everybody why."""
-        if self._residency is not Residency.GPU and not isinstance(error, TransitionFailed):
+    def _resolve_waiters(self, transition: Transition, error: DormouseError | None, now: float) -> None:
+        """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on."""
+        wake_failed = transition.to is Residency.GPU and error is not None
+        if self._residency is not Residency.GPU and not wake_failed:
             return
         settled, self._waiters = self._waiters, deque()
         for waiter in settled:
@@ -418,28 +406,3 @@ class SlotFigures:
     idle_since: float
     released_byte_seconds: float
     residual_bytes: int
-
-
-def _outcome(error: DormouseError | None) -> TransitionOutcome:
-    if error is None:
-        return TransitionOutcome.OK
-    return TransitionOutcome.REFUSED if isinstance(error, ModelChanged) else TransitionOutcome.FAILED
-
-
-def _describe(
-    transition: Transition,
-    outcome: TransitionOutcome,
-    error: DormouseError | None,
-    now: float,
-    released: Released | None,
-) -> LastTransitionSnapshot:
-    return LastTransitionSnapshot(
-        from_=transition.origin,
-        to=transition.to,
-        trigger=transition.trigger,
-        reason=str(error) if error is not None else transition.reason,
-        time=now,
-        seconds=now - transition.started_at,
-        released_bytes=released.nbytes if released is not None else 0,
-        outcome=outcome,
-    )
