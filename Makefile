@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 SYNCED := .venv/.synced
+# Most tests wait for a process rather than compute, so there are more of them than cores.
+TEST_WORKERS ?= 4
 ifdef DEMO_SECONDS
 export DEMO_SECONDS
 endif
@@ -18,7 +20,7 @@ demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECON
 
 .PHONY: test
 test: env binaries ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: check
 check: env ## Lint, format, types and import contracts

@@ -10,6 +10,7 @@ pytest_plugins = ["localcluster.pytest_fixtures"]
 _TOGETHER = {"loop"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file stays on one worker; a folder that shares a stage does as a whole (`--dist loadgroup`)."""
     root = Path(__file__).parent
