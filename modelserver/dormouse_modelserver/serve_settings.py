@@ -118,6 +118,10 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise ConfigurationError(f"{path}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
     if not isinstance(content.get("models", {}), dict):
         raise ConfigurationError(f'{path}: models is no table; write [models] and tts = "package.module:function"')
+    targets = {f"models.{name}": target for name, target in content.get("models", {}).items()}
+    for key, target in {**targets, "app": content.get("app", "")}.items():
+        if not isinstance(target, str):
+            raise ConfigurationError(f'{path}: {key} is {target!r}; write "package.module:function"')
     return content
 
 
