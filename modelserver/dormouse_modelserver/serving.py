@@ -4,6 +4,7 @@ import importlib
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import ConfigurationError
@@ -27,23 +28,23 @@ _log = logging.getLogger("dormouse")
 def run(settings: ServeSettings) -> int:
     """Serve until SIGTERM or SIGINT. Raises `ConfigurationError` before anything is served."""
     sys.path.insert(0, str(settings.project_dir))
-    listener = _bind(settings.host, settings.port)
-    manager = ResidencyManager(
-        settings.device,
-        idle_timeout=settings.idle_timeout,
-        unload_timeout=settings.unload_timeout,
-        after_task=settings.after_task,
-        starting=True,
-    )
-    for name, target in settings.models.items():
-        manager.register(name, _import(target, "--model"))
-    app = _import(settings.app, "--app")(manager) if settings.app else None
-    _announce(settings, manager)
-    server = _Server(manager, _InFront(manager, app, _authority(settings.host)))
-    try:
-        server.run(sockets=[listener])
-    finally:
-        manager.close()
+    with _bind(settings.host, settings.port) as listener:
+        manager = ResidencyManager(
+            settings.device,
+            idle_timeout=settings.idle_timeout,
+            unload_timeout=settings.unload_timeout,
+            after_task=settings.after_task,
+            starting=True,
+        )
+        try:
+            for name, target in settings.models.items():
+                manager.register(name, _import(target, "--model"))
+            app = _import(settings.app, "--app")(manager) if settings.app else None
+            _announce(settings, manager)
+            server = _Server(manager, _InFront(manager, app, _authority(settings.host)))
+            server.run(sockets=[listener])
+        finally:
+            manager.close()
     return 0
 
 
@@ -60,8 +61,11 @@ class _Server(uvicorn.Server):
             self._manager.started()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
+        """Stop in order. uvicorn's own would raise the signal again at the end: status -15, and nothing closed."""
         self._manager.drain()
-        super().handle_exit(sig, frame)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 class _InFront:
@@ -90,8 +94,24 @@ class _InFront:
             await self._app(scope, receive, send)
 
     def _app_has(self, scope: Scope) -> bool:
-        routes = getattr(self._app, "routes", [])
-        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+        return _has(getattr(self._app, "routes", []), scope)
+
+
+def _has(routes: list[BaseRoute], scope: Scope) -> bool:
+    """Whether one of the routes is meant for this path, as it is or after a redirect to `path/`.
+
+    A site mounted at the root takes every path, but it doesn't have the probes: it would answer them with 404.
+    """
+    slashed = {**scope, "path": scope["path"] + "/"}
+    for route in routes:
+        if isinstance(route, Mount) and not route.path:
+            if _has(list(route.routes), scope):
+                return True
+            continue
+        asked = (scope, slashed) if isinstance(route, Mount) else (scope,)
+        if any(route.matches(one)[0] is Match.FULL for one in asked):
+            return True
+    return False
 
 
 def _authority(host: str) -> Authority:

@@ -1,0 +1,74 @@
+"""`dormouse-modelserver serve` as a user runs it: a real process, its log, its answers and how it ends."""
+
+import signal
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.modelserver.waiting import until
+
+from .serving_process import PROJECT, Serving
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "studio.py").write_text(PROJECT)
+    return tmp_path
+
+
+def test_the_main_job_from_start_to_end(project: Path) -> None:
+    with Serving(
+        project,
+        *("--model", "tts=studio:load_tts", "--app", "studio:create_app", "--device", "sim:1MiB"),
+        GPU_IDLE_TIMEOUT="0.5",
+    ) as server:
+        until(lambda: "GPU management enabled" in server.log)
+        assert "GPU 管理已启用" in server.log
+        assert "device sim:1MiB (simulated, no GPU); idle timeout 0.5 s, unload timeout never" in server.log
+        assert "LOADED" not in server.log, "start-up loads nothing"
+        assert server.get("/dormouse/v1/models/tts").json()["residency"] == "Unloaded"
+        assert server.get("/readyz").status_code == server.get("/healthz").status_code == 200
+
+        assert server.get("/say/4").json() == 9
+        until(lambda: server.get("/dormouse/v1/models/tts").json()["residency"] == "CPU")
+        assert server.get("/say/5").json() == 11
+        assert server.log.count("LOADED") == 1
+        assert "dormouse_model_residency" in server.get("/metrics").text
+
+        put = httpx.put(f"{server.url}/dormouse/v1/models/tts/residency", json={"desired": "Unloaded"})
+        assert put.json()["residency"] == "Unloaded", "loopback needs no token"
+        rebound = httpx.put(
+            f"{server.url}/dormouse/v1/models/tts/residency", json={"desired": "GPU"}, headers={"Host": "evil.example"}
+        )
+        assert (rebound.status_code, rebound.json()["reason"]) == (403, "NotAuthorised")
+        answers: list[httpx.Response] = []
+        request = threading.Thread(target=lambda: answers.append(server.get("/slow")))
+        request.start()
+        until(lambda: "BEGAN" in server.log)
+        assert server.stop() == 0, server.log
+        request.join(20)
+        assert answers[0].json() == "done", "a running request is answered before it ends"
+    assert "Traceback" not in server.log
+
+
+def test_the_apps_own_metrics_win_and_an_interrupt_ends_it_too(project: Path) -> None:
+    app = "studio:create_app_with_metrics"
+    with Serving(project, "--model", "tts=studio:load_tts", "--app", app, "--device", "sim") as server:
+        assert server.get("/metrics").text == "mine 1\n"
+        assert "dormouse_model_residency" in server.get("/dormouse/metrics").text
+        assert server.get("/readyz").status_code == server.get("/healthz").status_code == 200
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == 0
+
+
+def test_two_of_them_share_one_device(project: Path) -> None:
+    shared = ("--model", "tts=studio:load_tts", "--app", "studio:create_app", "--device", f"sim:900@{project}/gpu")
+    with Serving(project, *shared) as one, Serving(project, *shared, GPU_IDLE_TIMEOUT="never") as other:
+        assert one.get("/say/1").json() == 3
+        refused = other.get("/say/1")
+        assert refused.status_code == 503
+        assert (refused.json()["needBytes"], refused.json()["roomBytes"]) == (512, 388)
+        httpx.put(f"{one.url}/dormouse/v1/models/tts/residency", json={"desired": "CPU"})
+        assert other.get("/say/1").json() == 3
