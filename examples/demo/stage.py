@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ class Stage:
         """Until each server takes requests and each sidecar's control port trusts the operator."""
         for replica in self.replicas:
             replica.server.wait_until(
-                lambda url=replica.metrics_url: _answers(f"{url}/readyz"),
+                partial(_answers, f"{replica.metrics_url}/readyz"),
                 deadline_seconds=START_DEADLINE_SECONDS,
                 what="ready for requests",
             )
