@@ -3,29 +3,30 @@
 import math
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import torch
-from dormouse_contract.wire import MODEL_NAME_PATTERN, ModelSnapshot
+from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
-from .engine.device import DeviceBackend
 from .engine.open_device import open_device
 from .engine.weights import UnloadChanges, Weights
 from .errors import ConfigurationError, NoSuchModel
 from .keeper import Keeper
 from .model import Model
+from .roster import Roster
+from .server.install import install_routes
+from .server.routes import control_router, token_authority
+from .server.socket import serve_socket
 from .settings import AfterTask, SlotSettings
 from .slot import Slot
-from .telemetry import Telemetry
 
 T = TypeVar("T")
 
 
-class ResidencyManager:
+class ResidencyManager(Roster):
     """The models of this process on one device.
 
     device: "auto" (the CUDA device, or an error that names the choices), "cuda:0", "sim", "sim:4GiB",
@@ -53,22 +54,14 @@ class ResidencyManager:
         starting: bool = False,
         socket: str | None = None,
     ) -> None:
-        self.device: DeviceBackend = open_device(device)
-        self.telemetry = Telemetry()
-        self._starting, self._draining = starting, False
+        super().__init__(open_device(device), starting=starting)
         self._settings = _checked(
             SlotSettings(_never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget)
         )
         self._models: dict[str, Model[Any]] = {}
-        self._slots: dict[str, Slot[Any]] = {}
-        self._lock = threading.Lock()
-        self._keeper = Keeper(lambda: tuple(self._slots.values()))
-        self._close_socket: Callable[[], None] = lambda: None
+        self._keeper = Keeper(self.slots)
         path = os.environ.get("DORMOUSE_SOCKET", "") if socket is None else socket
-        if path:
-            from .server.socket import serve_socket  # the server needs the manager's type
-
-            self._close_socket = serve_socket(self, path)
+        self._close_socket: Callable[[], None] = serve_socket(self, path) if path else lambda: None
 
     def register(
         self,
@@ -114,13 +107,9 @@ class ResidencyManager:
         weights = Weights(
             name, load, self.device, modules=modules, frozen=frozen, unload_changes=unload_changes, warm_up=warm_up
         )
-        with self._lock:
-            if name in self._models:
-                raise ConfigurationError(f"a model {name!r} is registered already; choose another name")
-            slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._keeper.slot_changed)
-            self._slots[name] = slot
-            self._models[name] = model = Model(slot)
-        self.telemetry.registered(name)
+        slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._keeper.slot_changed)
+        self.add(slot)
+        self._models[name] = model = Model(slot)
         return model
 
     def __getitem__(self, name: str) -> Model[Any]:
@@ -135,42 +124,13 @@ class ResidencyManager:
     def __len__(self) -> int:
         return len(self._models)
 
-    def slot(self, name: str) -> Slot[Any]:
-        """The state behind a model, for the server. Raises `NoSuchModel`."""
-        self[name]
-        return self._slots[name]
-
-    def slots(self) -> tuple[Slot[Any], ...]:
-        return tuple(self._slots.values())
-
-    def snapshots(self) -> list[ModelSnapshot]:
-        return [slot.snapshot() for slot in self.slots()]
-
     def router(self, prefix: str = "/dormouse") -> APIRouter:
         """The control and metrics routes alone. They change state only with `DORMOUSE_PANEL_TOKEN`."""
-        from .server.routes import control_router, token_authority
-
         return control_router(self, prefix, token_authority())
 
     def install(self, app: FastAPI, prefix: str = "/dormouse") -> None:
         """Routes, `WakeTimeout` → 503 with Retry-After, and drain at shutdown, in an app you have."""
-        from .server.install import install
-
-        install(self, app, prefix)
-
-    def not_ready_because(self) -> str | None:
-        """None when requests are taken: asleep, waking and a full GPU included."""
-        return "starting" if self._starting else "draining" if self._draining else None
-
-    def started(self) -> None:
-        """The app takes requests from now on, and `/readyz` says so."""
-        self._starting = False
-
-    def drain(self) -> None:
-        """Take no new work that needs a wake, and say so in `/readyz`; running uses go on."""
-        self._draining = True
-        for slot in self.slots():
-            slot.begin_draining()
+        install_routes(self, app, prefix)
 
     def close(self) -> None:
         """Stop the timers and the control socket. Models stay usable where they are."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dormouse_contract import Residency, metrics
 from dormouse_contract.wire import ModelSnapshot
@@ -12,10 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..engine.host_memory import read_host_memory
+from ..roster import Roster
 from ..slot import SlotFigures
-
-if TYPE_CHECKING:
-    from ..manager import ResidencyManager
 
 _Family = GaugeMetricFamily | CounterMetricFamily
 _FAMILIES: dict[metrics.MetricType, Any] = {
@@ -40,19 +38,19 @@ _FROM_FIGURES: dict[metrics.Metric, Callable[[SlotFigures], float]] = {
 }
 
 
-def render_metrics(manager: "ResidencyManager") -> bytes:
+def render_metrics(roster: Roster) -> bytes:
     """Prometheus' text format. Each model's figures are of one moment."""
     registry = CollectorRegistry()
-    registry.register(_StateCollector(manager))
+    registry.register(_StateCollector(roster))
     return generate_latest(registry)
 
 
 class _StateCollector(Collector):
-    def __init__(self, manager: "ResidencyManager") -> None:
-        self._manager = manager
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
 
     def collect(self) -> Iterator[Metric]:
-        for events in self._manager.telemetry.registry.collect():
+        for events in self._roster.telemetry.registry.collect():
             # When a series was created is of no use to anyone here and doubles their number.
             events.samples = [sample for sample in events.samples if not sample.name.endswith("_created")]
             yield events
@@ -60,14 +58,14 @@ class _StateCollector(Collector):
         yield from self._process()
 
     def _models(self) -> Iterator[Metric]:
-        snapshots = self._manager.snapshots()
-        figures = {slot.name: slot.figures() for slot in self._manager.slots()}
+        snapshots = self._roster.snapshots()
+        figures = {slot.name: slot.figures() for slot in self._roster.slots()}
         residency = _family(metrics.RESIDENCY)
         info = _family(metrics.GPU_INFO)
         for snapshot in snapshots:
             for tier in Residency:
                 residency.add_metric([snapshot.name, tier], float(snapshot.residency is tier))
-            info.add_metric([snapshot.name, self._manager.device.gpu_uuid, snapshot.device], 1)
+            info.add_metric([snapshot.name, self._roster.device.gpu_uuid, snapshot.device], 1)
         yield residency
         yield info
         for metric, read in _FROM_SNAPSHOT.items():
@@ -82,10 +80,10 @@ class _StateCollector(Collector):
             yield family
 
     def _process(self) -> Iterator[Metric]:
-        memory = self._manager.device.memory()
+        memory = self._roster.device.memory()
         held = _family(metrics.PROCESS_GPU_MEMORY)
         if memory.used_by_this_process is not None:
-            held.add_metric([self._manager.device.gpu_uuid], memory.used_by_this_process)
+            held.add_metric([self._roster.device.gpu_uuid], memory.used_by_this_process)
         yield held
         budget = _family(metrics.HOST_MEMORY_BUDGET)
         budget.add_metric([], read_host_memory().budget)

@@ -2,21 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.applications import Starlette
 
 from ..errors import DormouseError
+from ..roster import Roster
 from .problems import refusal_for
 from .routes import control_router, token_authority
 
-if TYPE_CHECKING:
-    from ..manager import ResidencyManager
 
-
-def install(manager: "ResidencyManager", app: FastAPI, prefix: str) -> None:
-    app.include_router(control_router(manager, prefix, token_authority()))
+def install_routes(roster: Roster, app: FastAPI, prefix: str) -> None:
+    app.include_router(control_router(roster, prefix, token_authority()))
     answer_our_errors(app)
     inner = app.router.lifespan_context
 
@@ -26,7 +24,7 @@ def install(manager: "ResidencyManager", app: FastAPI, prefix: str) -> None:
             try:
                 yield state
             finally:
-                manager.drain()
+                roster.drain()
 
     app.router.lifespan_context = draining
 

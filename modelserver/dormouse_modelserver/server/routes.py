@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from dormouse_contract.wire import (
     MAX_BODY_BYTES,
@@ -18,13 +17,11 @@ from dormouse_contract.wire import (
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from ..roster import Roster
 from ..slot import Slot
 from ..transition import Transition
 from .exposition import render_metrics
 from .problems import ProblemRoute, Refusal
-
-if TYPE_CHECKING:
-    from ..manager import ResidencyManager
 
 # An order is answered 200 when it is done within this, and 202 otherwise.
 _ANSWER_WITHIN_SECONDS = 1.0
@@ -84,46 +81,46 @@ def loopback_authority(hosts: frozenset[str]) -> Authority:
     return check
 
 
-def control_router(manager: "ResidencyManager", prefix: str, authority: Authority) -> APIRouter:
+def control_router(roster: Roster, prefix: str, authority: Authority) -> APIRouter:
     router = APIRouter(prefix=prefix, route_class=ProblemRoute)
 
     @router.get("/v1/models")
     async def list_models() -> Response:
-        return _json(ModelList(models=manager.snapshots()))
+        return _json(ModelList(models=roster.snapshots()))
 
     @router.get("/v1/models/{model}")
     async def read_model(model: str) -> Response:
-        return _json(manager.slot(model).snapshot())
+        return _json(roster.slot(model).snapshot())
 
     @router.put("/v1/models/{model}/residency")
     async def order_residency(model: str, request: Request) -> Response:
         authority(request)
         order = ResidencyOrder.model_validate_json(await _body(request))
-        snapshot, settled = await _carry_out(manager.slot(model), order)
+        snapshot, settled = await _carry_out(roster.slot(model), order)
         return _json(snapshot, 200 if settled else 202)
 
     @router.put("/v1/models/{model}/policy")
     async def lend_policy(model: str, request: Request) -> Response:
         authority(request)
         loan = PolicyLoan.model_validate_json(await _body(request))
-        slot = manager.slot(model)
+        slot = roster.slot(model)
         slot.lend(loan)
         return _json(slot.snapshot())
 
     @router.get("/metrics")
     async def read_metrics() -> Response:
-        return metrics_response(manager)
+        return metrics_response(roster)
 
     return router
 
 
-def probe_router(manager: "ResidencyManager") -> APIRouter:
+def probe_router(roster: Roster) -> APIRouter:
     """`/metrics`, `/healthz` and `/readyz`. Ready is whatever takes requests: asleep, waking and full included."""
     router = APIRouter(route_class=ProblemRoute)
 
     @router.get("/metrics")
     async def read_metrics() -> Response:
-        return metrics_response(manager)
+        return metrics_response(roster)
 
     @router.get("/healthz")
     async def health() -> Response:
@@ -131,7 +128,7 @@ def probe_router(manager: "ResidencyManager") -> APIRouter:
 
     @router.get("/readyz")
     async def ready() -> Response:
-        reason = manager.not_ready_because()
+        reason = roster.not_ready_because()
         if reason is not None:
             return PlainTextResponse(f"{reason}\n", 503)
         return PlainTextResponse("ok\n")
@@ -139,8 +136,8 @@ def probe_router(manager: "ResidencyManager") -> APIRouter:
     return router
 
 
-def metrics_response(manager: "ResidencyManager") -> Response:
-    return Response(render_metrics(manager), media_type="text/plain; version=0.0.4; charset=utf-8")
+def metrics_response(roster: Roster) -> Response:
+    return Response(render_metrics(roster), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def _carry_out(slot: Slot[object], order: ResidencyOrder) -> tuple[ModelSnapshot, bool]:

@@ -7,27 +7,24 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
 from ..errors import ConfigurationError
+from ..roster import Roster
 from .routes import anyone, control_router, probe_router
-
-if TYPE_CHECKING:
-    from ..manager import ResidencyManager
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 
 
-def serve_socket(manager: "ResidencyManager", path: str) -> Callable[[], None]:
+def serve_socket(roster: Roster, path: str) -> Callable[[], None]:
     """Serve until the returned function is called. Raises `ConfigurationError` when another process serves it."""
     listener = _listen(Path(path))
     app = FastAPI(openapi_url=None)
-    app.include_router(control_router(manager, "/dormouse", anyone))
-    app.include_router(probe_router(manager))
+    app.include_router(control_router(roster, "/dormouse", anyone))
+    app.include_router(probe_router(roster))
     server = uvicorn.Server(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=2)
     )
