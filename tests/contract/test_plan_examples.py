@@ -114,6 +114,14 @@ def test_a_replica_woken_by_demand_after_the_override_stays_for_min_resident() -
     assert plan(policy, seen, NOW + 50).action is Action.ORDER
 
 
+def test_the_minimum_residence_is_kept_to_the_last_moment_and_not_longer() -> None:
+    policy = Policy(offload_after_seconds=10, min_resident_seconds=60)
+    seen = idle_for(20, resident_since=NOW - 30)
+    assert plan(policy, seen, NOW).revisit_at == NOW + 30
+    assert plan(policy, seen, NOW + 29.99).action is Action.HOLD
+    assert plan(policy, seen, NOW + 30).action is Action.ORDER
+
+
 def test_a_manual_unload_of_changed_weights_becomes_host_ram() -> None:
     assert plan(Policy(residency=UNLOADED), idle_for(1000, unload_refused=True), NOW).desired is CPU
 

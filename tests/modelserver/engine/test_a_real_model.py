@@ -40,7 +40,7 @@ def test_the_embeddings_are_the_same_bits_after_every_path(
     twin = embed(load_minilm())
     weights = Weights("minilm", load_minilm, SimDevice("sim", 1 << 30))
     on_gpu(weights)
-    for move in (weights.offload, weights.unload, weights.offload):
+    for move in (weights.offload, weights.unload):
         with held(weights) as model:
             assert torch.equal(embed(model), twin)
         move()

@@ -33,8 +33,10 @@ _RACER = """
 import sys
 from dormouse_modelserver.engine.account import FileAccount
 account = FileAccount(sys.argv[1], int(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
 taken = over = 0
-for _ in range(300):
+for _ in range(1500):
     if account.take(40) is None:
         taken += 1
         over += account.used()[0] > 100
@@ -102,12 +104,18 @@ def test_a_new_process_with_a_dead_ones_number_does_not_inherit(tmp_path: Path) 
 
 
 def test_two_processes_that_race_never_take_more_than_there_is(tmp_path: Path) -> None:
+    """All start at one word: three times 40 do not fit into 100, and nothing is lost or left over."""
+    command = [sys.executable, "-c", _RACER, str(tmp_path / "gpu"), "100"]
     racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _RACER, str(tmp_path / "gpu"), "100"], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for _ in range(3)
     ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
     for racer in racers:
         taken, over, left = racer.communicate(timeout=60)[0].split()
         assert int(taken) > 0
