@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
-from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderStamp, PolicyLoan
+from dormouse_contract.wire import ModelSnapshot, OrderStamp, PolicyLoan
 
 from .clock import Clock, steady_unix_time
 from .engine.device import Fence
@@ -30,14 +30,14 @@ from .errors import (
     DormouseError,
     Draining,
     ModelBusy,
-    ModelChanged,
     TransitionFailed,
     WakeTimeout,
 )
 from .fencing import OrderFence
+from .history import History
 from .settings import Lending, SlotSettings
-from .telemetry import SavedMeter, Telemetry
-from .transition import Transition, describe, outcome_of
+from .telemetry import Telemetry
+from .transition import Transition
 from .waiting import Place, Waiter
 
 T = TypeVar("T")
@@ -63,17 +63,10 @@ class Slot(Generic[T]):
         self._lock = threading.Lock()
         self._residency = Residency.UNLOADED
         self._transition: Transition | None = None
-        self._last: LastTransitionSnapshot | None = None
         self._in_flight = 0
         self._waiters: deque[Waiter] = deque()
         self._fences: list[Fence] = []
-        self._last_request_end = self._idle_since = clock()
-        self._resident_since: float | None = None
-        self._ever_used = False
-        self._released = Released()
-        self._saved = SavedMeter(clock())
-        self._unload_refused = False
-        self._demotion_failed_at: float | None = None
+        self._history = History(clock())
         self._draining = False
 
     # Uses -----------------------------------------------------------------------------------------
@@ -144,12 +137,11 @@ class Slot(Generic[T]):
         waiter.place = Place.GRANTED
         self._in_flight += 1
         self._weights.gate.open = True
-        self._unload_refused = False
+        self._history.use_began()
 
     def _end_use(self) -> None:
         self._in_flight -= 1
-        self._ever_used = True
-        self._last_request_end = self._idle_since = self._clock()
+        self._history.use_ended(self._clock())
         if self._in_flight == 0:
             self._weights.gate.open = False
 
@@ -253,40 +245,19 @@ class Slot(Generic[T]):
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         now = self._clock()
-        outcome = outcome_of(error)
         with self._lock:
             self._transition = None
             self._residency = self._weights.residency
-            if released is not None and released.method is not None:
-                self._released = released
-            if self._residency is Residency.GPU:
-                self._released = Released(0, self._released.residual, self._released.method)
-            self._saved.changed_to(self._released.nbytes, now)
-            if error is None and transition.wakes:
-                self._woke(now)
-            if isinstance(error, ModelChanged):
-                self._unload_refused = True
-            if not transition.wakes:
-                self._demotion_failed_at = now if isinstance(error, TransitionFailed) else None
             if isinstance(error, TransitionFailed):
                 error.residency, error.retry_after_seconds = self._residency, self._retry_after()
-            ended = describe(transition, outcome, error, now, released)
-            if outcome is not TransitionOutcome.REFUSED:
-                self._last = ended
+            ended = self._history.moved(transition, self._residency, error, released, now)
             self._resolve_waiters(transition, error, now)
             self._wake_for_waiters()
         self._telemetry.transition(
-            self.name, transition.origin, transition.to, transition.trigger, outcome, ended.seconds, ended.reason
+            self.name, ended.from_, ended.to, ended.trigger, ended.outcome, ended.seconds, ended.reason
         )
         transition.settled.set_result(error)
         self._changed(self)
-
-    def _woke(self, now: float) -> None:
-        self._idle_since = now
-        if not self._ever_used:
-            self._last_request_end = now
-        if self._residency is Residency.GPU:
-            self._resident_since = now
 
     def _resolve_waiters(self, transition: Transition, error: DormouseError | None, now: float) -> None:
         """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on."""
@@ -331,9 +302,9 @@ class Slot(Generic[T]):
             observation = Observation(
                 residency=self._residency,
                 in_flight=max(self._in_flight + len(self._waiters), int(held)),
-                idle_since=self._idle_since,
-                resident_since=self._resident_since,
-                unload_refused=self._unload_refused,
+                idle_since=self._history.idle_since,
+                resident_since=self._history.resident_since,
+                unload_refused=self._history.unload_refused,
             )
             return self._lending.settings(now).policy(), observation, self._lending.lapses_at(now)
 
@@ -341,7 +312,7 @@ class Slot(Generic[T]):
     def demotion_failed_at(self) -> float | None:
         """When the last demotion failed (Unix seconds); None when it did not."""
         with self._lock:
-            return self._demotion_failed_at
+            return self._history.demotion_failed_at
 
     def snapshot(self) -> ModelSnapshot:
         with self._lock:
@@ -352,26 +323,26 @@ class Slot(Generic[T]):
                 in_flight=self._in_flight,
                 waiting=len(self._waiters),
                 idle_seconds=self._idle_seconds(),
-                last_request_end=self._last_request_end,
+                last_request_end=self._history.last_request_end,
                 gpu_memory_bytes=self._weights.device_bytes,
                 host_memory_bytes=self._weights.host_bytes,
-                gpu_memory_released_bytes=self._released.nbytes,
-                released_method=self._released.method,
+                gpu_memory_released_bytes=self._history.released.nbytes,
+                released_method=self._history.released.method,
                 device=self._weights.device.name,
                 dirty=self._weights.dirty,
                 pinned=self.pinned_by_hand or (loan is not None and loan.pinned),
                 restore_estimate_seconds=self._estimate(now),
                 transition=None if doing is None else doing.snapshot(),
-                last_transition=self._last,
+                last_transition=self._history.last,
             )
 
     def figures(self) -> "SlotFigures":
         """What the metrics show beyond the snapshot."""
         with self._lock:
             return SlotFigures(
-                idle_since=0.0 if self._in_flight else self._idle_since,
-                released_byte_seconds=self._saved.total(self._clock()),
-                residual_bytes=self._released.residual,
+                idle_since=0.0 if self._in_flight else self._history.idle_since,
+                released_byte_seconds=self._history.released_byte_seconds(self._clock()),
+                residual_bytes=self._history.released.residual,
             )
 
     def begin_draining(self) -> None:
@@ -380,7 +351,7 @@ class Slot(Generic[T]):
             self._draining = True
 
     def _idle_seconds(self) -> float:
-        return 0.0 if self._in_flight else max(0.0, self._clock() - self._idle_since)
+        return 0.0 if self._in_flight else max(0.0, self._clock() - self._history.idle_since)
 
     def _estimate(self, now: float) -> float | None:
         """Seconds to the GPU from here, from the last measured load and restore; less what has passed."""
