@@ -7,7 +7,6 @@
     ├── ModelChanged            an unload was refused: the weights would lose their changes
     ├── ModelNotHeld            the model was used outside `on_gpu()`
     ├── StaleOrder              an order that a newer one has overtaken
-    ├── Draining                the server is shutting down and takes no new work
     ├── WakeTimeout             the model was not awake within the request's budget
     └── TransitionFailed        the weights could not be moved; they are where `residency` says
         ├── LoadFailed          the user's `load` raised, or gave something that can't be moved
@@ -60,10 +59,6 @@ class ModelNotHeld(DormouseError):
 
 class StaleOrder(DormouseError):
     pass
-
-
-class Draining(DormouseError):
-    retryable = True
 
 
 class WakeTimeout(DormouseError, TimeoutError):

@@ -24,7 +24,7 @@ class Hold(Generic[T]):
     """One `on_gpu()`: a context manager in both worlds, without state of its own, so it can be entered again.
 
     Raises `WakeTimeout` after `timeout` seconds (the model's wake budget when None), `TransitionFailed`
-    when the wake failed, `Draining` during shutdown.
+    when the wake failed.
     """
 
     __slots__ = ("_slot", "_timeout")
@@ -48,8 +48,6 @@ class Hold(Generic[T]):
                 self._slot.abandon(waiter)
                 raise
             self._admit(waiter, budget)
-        elif waiter.error is not None:
-            raise waiter.error
         self._count(+1)
         return self._slot.model()
 
@@ -65,8 +63,6 @@ class Hold(Generic[T]):
                 self._slot.abandon(waiter)
                 raise
             self._admit(waiter, budget)
-        elif waiter.error is not None:
-            raise waiter.error
         self._count(+1)
         return self._slot.model()
 

@@ -30,7 +30,7 @@ class Model(Generic[T]):
         """`with` or `async with`: wakes the model if needed, counts as a use, holds it on the GPU.
 
         Gives the user's own object. `timeout` in seconds; None is the model's wake budget.
-        Raises `WakeTimeout`, `TransitionFailed` (why the wake failed) or `Draining`.
+        Raises `WakeTimeout`, or `TransitionFailed` (why the wake failed).
         """
         return Hold(self._slot, timeout)
 

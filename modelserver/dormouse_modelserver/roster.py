@@ -47,7 +47,5 @@ class Roster:
         self._starting = False
 
     def drain(self) -> None:
-        """Take no new work that needs a wake, and say so in `/readyz`; running uses go on."""
+        """Say in `/readyz` that no new requests should come; those that were taken are answered, asleep or not."""
         self._draining = True
-        for slot in self.slots():
-            slot.begin_draining()

@@ -28,7 +28,6 @@ from .engine.weights import Released, Weights
 from .errors import (
     DeviceFull,
     DormouseError,
-    Draining,
     ModelBusy,
     TransitionFailed,
     WakeTimeout,
@@ -67,7 +66,6 @@ class Slot(Generic[T]):
         self._waiters: deque[Waiter] = deque()
         self._fences: list[Fence] = []
         self._history = History(clock())
-        self._draining = False
 
     # Uses -----------------------------------------------------------------------------------------
 
@@ -85,9 +83,6 @@ class Slot(Generic[T]):
             waiter = Waiter(settled, self._clock())
             if self._transition is None and self._residency is Residency.GPU:
                 self._grant(waiter)
-            elif self._draining:
-                waiter.place, waiter.error = Place.FAILED, Draining(f"model {self.name!r} is shutting down")
-                self._telemetry.request(self.name, RequestOutcome.REJECTED)
             else:
                 self._waiters.append(waiter)
                 self._wake_for_waiters()
@@ -344,11 +339,6 @@ class Slot(Generic[T]):
                 released_byte_seconds=self._history.released_byte_seconds(self._clock()),
                 residual_bytes=self._history.released.residual,
             )
-
-    def begin_draining(self) -> None:
-        """Take no new work that would need a wake; what is running or granted goes on."""
-        with self._lock:
-            self._draining = True
 
     def _idle_seconds(self) -> float:
         return 0.0 if self._in_flight else max(0.0, self._clock() - self._history.idle_since)

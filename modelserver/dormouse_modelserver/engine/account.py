@@ -97,9 +97,11 @@ class FileAccount:
                 if text:
                     state = json.JSONDecoder().raw_decode(text)[0]
                 holders = {who: held for who, held in state["holders"].items() if _alive(who)}
-                yield state["capacity"], holders
+                # With nobody on it, a device of an earlier run may come back in another size.
+                capacity = state["capacity"] if holders else self.capacity_bytes
+                yield capacity, holders
                 held = {who: nbytes for who, nbytes in holders.items() if nbytes}
-                new = json.dumps({"capacity": state["capacity"], "holders": held}).encode()
+                new = json.dumps({"capacity": capacity, "holders": held}).encode()
                 os.pwrite(file, new, 0)
                 os.ftruncate(file, len(new))
         finally:

@@ -1,6 +1,6 @@
 """Stops use of a model that nobody holds, with a sentence instead of torch's "mat2 must be a matrix"."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -30,8 +30,8 @@ class Gate:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pickled or deep-copied module is nobody's to move: its gate is always open.
-        return (_always_open, (self.model_name,))
+        # A pickled or deep-copied module is nobody's to move: nothing guards it.
+        return (_unguarded, ())
 
     def guard(self, modules: Iterable[torch.nn.Module]) -> None:
         """Add the hook to each module that has none yet."""
@@ -40,7 +40,14 @@ class Gate:
                 module.register_forward_pre_hook(self, prepend=True)
 
 
-def _always_open(model_name: str) -> Gate:
-    gate = Gate(model_name)
-    gate.open = True
-    return gate
+def carries_gate(module: torch.nn.Module) -> bool:
+    """Whether a model that was loaded before has this module: its weights are then wherever that model is."""
+    return any(isinstance(hook, Gate) for hook in module._forward_pre_hooks.values())
+
+
+def _unguarded() -> Callable[[torch.nn.Module, Any], None]:
+    return _pass
+
+
+def _pass(module: torch.nn.Module, args: Any) -> None:
+    """A hook that does nothing."""

@@ -21,7 +21,7 @@ from dormouse_contract.wire import ReleasedMethod
 from ..errors import HostFull, IntegrityError, LoadFailed, ModelChanged
 from .checksum import checksum
 from .device import Arena, DeviceBackend, HostBuffer
-from .gate import Gate
+from .gate import Gate, carries_gate
 from .host_memory import HostMemory, read_host_memory
 from .inventory import Inventory, take_inventory
 from .packing import Packing, Region, pack
@@ -125,6 +125,11 @@ class Weights(Generic[T]):
         except BaseException as error:  # a load that calls sys.exit() must not take the worker along
             raise LoadFailed(f"load of model {self._name!r} raised {type(error).__name__}: {error}") from error
         inventory = self._inventory(model)
+        if any(carries_gate(module) for module in inventory.modules):
+            raise LoadFailed(
+                f"load of model {self._name!r} returned a module of before, whose weights Dormouse has moved; "
+                "build it anew in each call"
+            )
         packing = pack(inventory.tensors)
         elsewhere = [p.path for p in packing.tensors if p.tensor.device.type != "cpu"]
         if elsewhere:

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from ..errors import (
     DeviceFull,
-    Draining,
     HostFull,
     ModelBusy,
     ModelChanged,
@@ -77,8 +76,6 @@ def refusal_for(error: Exception) -> Refusal | None:
             return _later(ProblemReason.CANNOT_NOW, title, error, error.retry_after_seconds, **figures)
         case TransitionFailed():
             return _later(ProblemReason.CANNOT_NOW, "The weights could not be moved", error, error.retry_after_seconds)
-        case Draining():
-            return _later(ProblemReason.CANNOT_NOW, "The server is shutting down", error, 1.0)
     return None
 
 

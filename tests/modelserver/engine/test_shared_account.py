@@ -134,7 +134,7 @@ def test_bytes_left_behind_by_a_torn_write_do_no_harm(tmp_path: Path, torn: str)
 
 
 def test_another_size_for_the_same_device_is_refused(tmp_path: Path) -> None:
-    FileAccount(str(tmp_path / "gpu"), 100)
+    FileAccount(str(tmp_path / "gpu"), 100).take(1)
     with pytest.raises(ConfigurationError, match="has 100 bytes and this process asks for 200"):
         FileAccount(str(tmp_path / "gpu"), 200)
 
@@ -148,3 +148,10 @@ def test_a_device_by_that_name_is_refused_room_that_another_process_holds(tmp_pa
     holder.kill()
     until(lambda: device.memory().used == 0)
     device.allocate(60).close()
+
+
+def test_a_device_that_nobody_is_on_may_come_back_in_another_size(tmp_path: Path) -> None:
+    earlier = FileAccount(str(tmp_path / "gpu"), 100)
+    earlier.take(60)
+    earlier.give_back(60)
+    assert FileAccount(str(tmp_path / "gpu"), 200).take(150) is None
