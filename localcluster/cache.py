@@ -1,6 +1,6 @@
 """Where what was built or downloaded stays, so that the second start is instant.
 
-One folder per user, not per checkout: building the binaries takes a quarter of an hour on two cores, and
+One folder per user, not per checkout: building the binaries takes about ten minutes on two cores, and
 every checkout needs the same ones.
 """
 

@@ -15,7 +15,7 @@ class History:
     last_request_end: load or start-up time before the first request.
     idle_since: the latest of last request's end, last wake and load.
     resident_since: the last arrival on the GPU; None before the first.
-    unload_refused: an unload would have lost changes, and the model was not used since.
+    unload_refused: why an unload would lose changes; nothing can have changed that while nobody used the model.
     demotion_failed_at: when the last demotion failed; None when it did not.
     """
 
@@ -24,13 +24,13 @@ class History:
         self.resident_since: float | None = None
         self.last: LastTransitionSnapshot | None = None
         self.released = Released()
-        self.unload_refused = False
+        self.unload_refused: ModelChanged | None = None
         self.demotion_failed_at: float | None = None
         self._ever_used = False
         self._saved = SavedMeter(now)
 
     def use_began(self) -> None:
-        self.unload_refused = False
+        self.unload_refused = None
 
     def use_ended(self, now: float) -> None:
         self._ever_used = True
@@ -57,7 +57,7 @@ class History:
         if error is None and transition.wakes:
             self._woke(arrived, now)
         if isinstance(error, ModelChanged):
-            self.unload_refused = True
+            self.unload_refused = error
         if not transition.wakes:
             self.demotion_failed_at = now if isinstance(error, TransitionFailed) else None
         ended = describe(transition, outcome, error, now, released)

@@ -154,8 +154,9 @@ class Slot(Generic[T]):
         """Start a move and return it, or the one under way; None when the weights are there already.
 
         A move under way that does not lead to `to` is returned as it is: wait for it and ask again.
-        Raises `ModelBusy` for a demotion while in use, waited for, waking, or not idle for long enough, and
-        `StaleOrder`. Nothing has changed then.
+        Raises `ModelBusy` for a demotion while in use, waited for, waking, or not idle for long enough,
+        `ModelChanged` at once for an unload that was refused since the last use, and `StaleOrder`. Nothing has
+        changed then.
         """
         try:
             with self._lock:
@@ -174,6 +175,8 @@ class Slot(Generic[T]):
             return under_way
         if self._residency.is_above(to) or under_way is not None:
             self._check_unused(to, if_idle_for)
+        if to is Residency.UNLOADED and self._history.unload_refused is not None:
+            raise self._history.unload_refused.with_traceback(None)
         return under_way if under_way is not None else self._start(to, trigger, reason)
 
     def _check_unused(self, to: Residency, if_idle_for: float | None) -> None:
@@ -299,7 +302,7 @@ class Slot(Generic[T]):
                 in_flight=max(self._in_flight + len(self._waiters), int(held)),
                 idle_since=self._history.idle_since,
                 resident_since=self._history.resident_since,
-                unload_refused=self._history.unload_refused,
+                unload_refused=self._history.unload_refused is not None,
             )
             return self._lending.settings(now).policy(), observation, self._lending.lapses_at(now)
 

@@ -12,6 +12,7 @@ from .errors import OperatorError, SettingsError
 from .settings import Settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_NAMESPACE = "dormouse-system"
 EXAMPLES = """\
 examples:
@@ -28,6 +29,8 @@ Each flag can be given by the variable named in its help; flags win.
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser(os.environ)
     given = parser.parse_args(arguments)
+    if given.log_level.lower() not in LOG_LEVELS:
+        parser.error(f"--log-level is {given.log_level!r}; write {', '.join(LOG_LEVELS)}")
     logging.basicConfig(level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Both tell of each request and each event, which at 10,000 objects is all one would see.
     for noisy in ("httpx", "kopf"):

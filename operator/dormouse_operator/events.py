@@ -22,7 +22,6 @@ from .timestamps import to_rfc3339_micro
 CONTROLLER = "dormouse.dev/operator"
 # Part of the normal course of things, though the condition is False meanwhile.
 _NO_NEWS = {TRANSITIONING, OBSERVING, NOT_YET_CONTACTED}
-_WORDS = {Residency.GPU: "Woken", Residency.CPU: "Offloaded", Residency.UNLOADED: "Unloaded"}
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +29,7 @@ def transition_event(
     owner: ManagedModel, pod: Pod, model: str, moved: LastTransitionSnapshot, now: float, instance: str
 ) -> dict[str, Any]:
     failed = moved.outcome is not TransitionOutcome.OK
-    reason = f"Transition{str(moved.outcome).capitalize()}" if failed else _WORDS[moved.to]
+    reason = f"Transition{str(moved.outcome).capitalize()}" if failed else _word(moved)
     message = describe(moved).message
     note = f"{model} of {pod.name}: {moved.from_} → {moved.to} in {moved.seconds:.1f} s by {moved.trigger}"
     return _event(
@@ -43,6 +42,12 @@ def transition_event(
         now=now,
         instance=instance,
     )
+
+
+def _word(moved: LastTransitionSnapshot) -> str:
+    if moved.to is Residency.CPU:
+        return "Offloaded" if moved.from_ is Residency.GPU else "Loaded"
+    return "Woken" if moved.to is Residency.GPU else "Unloaded"
 
 
 def condition_events(

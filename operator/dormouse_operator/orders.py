@@ -27,6 +27,8 @@ CALL_TIMEOUT_SECONDS = 15.0
 HTTP_TIMEOUT = httpx.Timeout(connect=3.0, read=10.0, write=5.0, pool=10.0)
 HEALTH_TIMEOUT_SECONDS = 2.0
 HEALTH_PORT = 9743
+# A snapshot is about 1 KB, and a pod of a thousand models is none that we know of.
+MAX_ANSWER_BYTES = 1 << 20
 
 
 class Outcome(StrEnum):
@@ -118,7 +120,8 @@ class ControlClient:
             transport=transport,
             timeout=HTTP_TIMEOUT,
             limits=httpx.Limits(max_keepalive_connections=0, max_connections=None),
-            headers={"Connection": "close", "User-Agent": "dormouse-operator"},
+            # Uncompressed, so that the limit below is the limit.
+            headers={"Connection": "close", "User-Agent": "dormouse-operator", "Accept-Encoding": "identity"},
             trust_env=False,
         )
 
@@ -141,10 +144,24 @@ class ControlClient:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                response = await self._http.request(method, url, content=body, headers=headers)
+                response = await self._read_whole(method, url, body, headers)
+        except httpx.DecodingError as error:
+            return Answer(Outcome.UNEXPECTED, str(error))
         except (httpx.HTTPError, ssl.SSLError, OSError, TimeoutError) as error:
             return await self._conclude(ip, str(error) or type(error).__name__)
         return _read(response, expected)
+
+    async def _read_whole(self, method: str, url: str, body: str | None, headers: dict[str, str]) -> httpx.Response:
+        """A pod may send what it likes; more than an answer can have is not read."""
+        async with self._http.stream(method, url, content=body, headers=headers) as response:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise httpx.DecodingError("its answer is compressed, which was not asked for")
+            content = bytearray()
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise httpx.DecodingError(f"its answer has more than {MAX_ANSWER_BYTES} bytes")
+        return httpx.Response(response.status_code, headers=_without_transfer(response.headers), content=bytes(content))
 
     async def _conclude(self, ip: str, error: str) -> Answer:
         """A foreign certificate and a dead sidecar look the same on the control port: ask the plain one."""
@@ -157,6 +174,11 @@ class ControlClient:
         if alive:
             return Answer(Outcome.UNTRUSTED, f"the sidecar is alive and refuses the operator ({error})")
         return Answer(Outcome.UNREACHABLE, error)
+
+
+def _without_transfer(headers: httpx.Headers) -> httpx.Headers:
+    """The content is complete by now, whatever way it came."""
+    return httpx.Headers([(name, value) for name, value in headers.items() if name != "transfer-encoding"])
 
 
 def _read(response: httpx.Response, expected: type[BaseModel] | None) -> Answer:

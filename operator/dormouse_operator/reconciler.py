@@ -28,6 +28,8 @@ from .view import Contact, ReplicaView, View, look
 DEBOUNCE_SECONDS = 0.2
 # How often the published trust is looked at where it was published already.
 TRUST_CHECK_SECONDS = 60.0
+# Between the clock of a pod and ours.
+CLOCKS_DIFFER_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -97,6 +99,7 @@ class Reconciler:
         await self._publish_trust()
         await self._observe()
         views = self._look()
+        self._notice_restarts(views)
         alive = {pod.uid: pod for pod in self._fleet.pods.values() if pod.alive}
         for view in views:
             self._act(view)
@@ -171,6 +174,14 @@ class Reconciler:
                 subject = (pod.ip, tuple(sorted(news.get(uid, ()))), lost)
                 self._errands.start(("pod", uid), subject, partial(self._replicas.introduce, pod))
 
+    def _notice_restarts(self, views: Iterable[View]) -> None:
+        """A model process that began anew has forgotten its lent policy, though its pod is the same."""
+        now = self._clock()
+        for view in views:
+            for replica in view.replicas:
+                if _began_anew(replica, now):
+                    self._replicas.forget(replica.pod, replica.model)
+
     def _order(self, key: tuple[str, str, str], owner: ManagedModel, replica: ReplicaView) -> None:
         subject = (owner.uid, owner.generation, replica.decision.desired)
         self._errands.start(key, subject, lambda: self._replicas.order(owner, replica))
@@ -211,3 +222,11 @@ def _untold_transition(replica: ReplicaView) -> float | None:
     shown = replica.seen.reading.last_transition if replica.seen.reading is not None else None
     told = replica.memory.last_transition
     return shown if shown and (told is None or shown > told.time + 1e-3) else None
+
+
+def _began_anew(replica: ReplicaView, now: float) -> bool:
+    """Prometheus shows no transition at a time when the pod had told us of one."""
+    reading, told = replica.seen.reading, replica.memory.last_transition
+    if reading is None or reading.last_transition != 0 or reading.age_seconds is None or told is None:
+        return False
+    return now - reading.age_seconds > told.time + CLOCKS_DIFFER_SECONDS

@@ -64,6 +64,12 @@ class Replicas:
         for loan_key in [key for key in self.lent if key[0] not in pod_uids]:
             del self.lent[loan_key]
 
+    def forget(self, pod: Pod, model: str) -> None:
+        """What was told and lent of one model: its process began anew."""
+        self._memories.pop((pod.uid, model), None)
+        for key in [key for key in self.lent if key[:2] == (pod.uid, model)]:
+            del self.lent[key]
+
     async def introduce(self, pod: Pod) -> float | None:
         """Asks the pod for its models: proves that it is reachable and tells the last transitions."""
         answer = await self._client.list_models(pod.ip or "")

@@ -40,6 +40,8 @@ class Settings:
                 f"--prometheus-url is {self.prometheus_url!r}; write the address of Prometheus, "
                 "for example http://prometheus.monitoring:9090"
             )
+        if self.control_port == 0:
+            raise SettingsError("--control-port is 0; write the port on which the sidecars listen, usually 7443")
         for flag, port in (("--metrics-port", self.metrics_port), ("--control-port", self.control_port)):
             if not 0 <= port <= 65535:
                 raise SettingsError(f"{flag} is {port}; write a port from 0 to 65535")

@@ -5,6 +5,7 @@ operators in one cluster don't take each other's key away. What is published sta
 it is public, and a sidecar that trusts a key that nobody uses any more is as safe as before.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -30,16 +31,14 @@ class TrustPublisher:
         return set(namespaces) - self._published
 
     async def publish(self, namespaces: Iterable[str]) -> None:
-        """One namespace that refuses (it may be terminating) does not keep the others waiting."""
-        for namespace in sorted(namespaces):
-            try:
-                await self._ensure(namespace)
-            except KubeError as error:
-                log.warning(
-                    "The trust of %s is not published, so sidecars there take no orders yet: %s",
-                    namespace,
-                    error,
-                )
+        """Side by side: one that refuses (it may be terminating) or hangs does not keep the others waiting."""
+        await asyncio.gather(*(self._try(namespace) for namespace in sorted(namespaces)))
+
+    async def _try(self, namespace: str) -> None:
+        try:
+            await self._ensure(namespace)
+        except KubeError as error:
+            log.warning("The trust of %s is not published, so sidecars there take no orders yet: %s", namespace, error)
 
     async def _ensure(self, namespace: str) -> None:
         path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP_NAME}"

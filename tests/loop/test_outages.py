@@ -43,6 +43,24 @@ def test_a_lent_policy_acts_without_prometheus(loop: Loop) -> None:
     eventually("the loan is withdrawn", lambda: _stays_after_a_use(loop))
 
 
+def test_a_restarted_model_process_is_lent_its_policy_again(loop: Loop) -> None:
+    loop.apply("tiny", policy={"offloadAfterSeconds": 0})
+    loop.ask()
+    loop.until_on(Residency.CPU)
+    eventually("the transition is known", lambda: loop.status("tiny").get("lastTransition", {}).get("to") == "CPU")
+    loop.replica.server.stop()
+    loop.replica.server.start()
+    loop.stage.wait_until_ready()
+
+    def acts_by_itself() -> bool:
+        loop.ask()
+        last = loop.until_on(Residency.CPU).last_transition
+        return last is not None and last.trigger is Trigger.AFTER_TASK
+
+    # Before the loan comes, the operator's own orders offload it a little later.
+    eventually("the policy acts in the new process", acts_by_itself)
+
+
 def _stays_after_a_use(loop: Loop) -> bool:
     loop.ask()
     seen = loop.snapshot()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ssl
 
 import httpx
@@ -53,6 +54,13 @@ GONE = httpx.RemoteProtocolError("Server disconnected")
         pytest.param(problem(503, "CannotNow"), True, Outcome.CANNOT_NOW, id="cannot now"),
         pytest.param(httpx.Response(503, text="proxy"), True, Outcome.CANNOT_NOW, id="503 without words"),
         pytest.param(httpx.Response(418, text="?"), True, Outcome.UNEXPECTED, id="unheard of"),
+        pytest.param(httpx.Response(200, content=b" " * (2 << 20)), True, Outcome.UNEXPECTED, id="too large"),
+        pytest.param(
+            httpx.Response(200, content=gzip.compress(b" "), headers={"Content-Encoding": "gzip"}),
+            True,
+            Outcome.UNEXPECTED,
+            id="compressed",
+        ),
         pytest.param(GONE, True, Outcome.UNTRUSTED, id="alive, refuses us"),
         pytest.param(GONE, False, Outcome.UNREACHABLE, id="dying"),
         pytest.param(httpx.ConnectTimeout("slow"), False, Outcome.UNREACHABLE, id="nobody"),

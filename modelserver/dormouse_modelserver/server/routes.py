@@ -130,7 +130,8 @@ def probe_router(roster: Roster) -> APIRouter:
     async def ready() -> Response:
         reason = roster.not_ready_because()
         if reason is not None:
-            return PlainTextResponse(f"{reason}\n", 503)
+            detail = f"The server is {reason}; send requests elsewhere, or wait"
+            raise Refusal(503, ProblemReason.CANNOT_NOW, f"Not ready: {reason}", detail, retry_after=1.0)
         return PlainTextResponse("ok\n")
 
     return router

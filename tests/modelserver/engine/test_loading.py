@@ -90,7 +90,7 @@ def test_a_load_that_gives_the_same_object_again_is_refused_and_not_served_empty
     only = nn.Linear(8, 8)
     weights = on_gpu(make(lambda: only))
     weights.unload()
-    with pytest.raises(LoadFailed, match="a module of before.*build it anew in each call"):
+    with pytest.raises(LoadFailed, match=r"a module of before.*build it anew in each call"):
         weights.load()
 
 

@@ -224,3 +224,18 @@ def test_a_model_that_could_not_be_restored_still_counts_what_it_released(tts: T
         tts.move_to(GPU)
     assert (tts.snapshot().residency, tts.snapshot().gpu_memory_released_bytes) == (CPU, released)
     device.faults = SimFaults()
+
+
+def test_an_unload_that_was_refused_is_refused_at_once_until_the_next_use(
+    changed: TTS, manager: ResidencyManager
+) -> None:
+    """So that an order hears `Dirty` in its answer however long finding it out takes."""
+    with pytest.raises(ModelChanged):
+        changed.move_to(UNLOADED)
+    slot = manager.slot(changed.name)
+    with pytest.raises(ModelChanged):
+        slot.begin_move(UNLOADED)
+    use(changed, 1)
+    looked_again = slot.begin_move(UNLOADED)
+    assert looked_again is not None
+    assert isinstance(looked_again.settled.result(10), ModelChanged)
