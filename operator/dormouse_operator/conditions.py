@@ -9,8 +9,8 @@
     False    UnknownModel          a pod has no such model; the message says which it has
     False    Untrusted             a sidecar lives but does not take our certificate (yet)
     False    Unreachable           a pod does not answer
-    Unknown  NotYetContacted       a pod was not asked yet
     True     Paused                nothing is wanted of the replicas
+    Unknown  NotYetContacted       a pod was not asked yet
     Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalStale, IdleSignalMissing
     False    CannotNow             a replica can't wake or sleep at the moment; the message says why
     False    Observing             it would order something
