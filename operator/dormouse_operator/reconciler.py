@@ -15,7 +15,7 @@ from dormouse_contract import Action
 
 from .errands import Errands
 from .fleet import Fleet
-from .idle_signal import IdleSignal
+from .idle_signal import IdleSignal, SignalState
 from .loans import is_due, terms_for, valid_for
 from .recorder import Recorder
 from .replicas import Replicas
@@ -28,8 +28,6 @@ from .view import Contact, ReplicaView, View, look
 DEBOUNCE_SECONDS = 0.2
 # How often the published trust is looked at where it was published already.
 TRUST_CHECK_SECONDS = 60.0
-# Between the clock of a pod and ours.
-CLOCKS_DIFFER_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +65,7 @@ class Reconciler:
         self._signal = IdleSignal(failure="Prometheus was not asked yet")
         self._signal_read_at = float("-inf")
         self._trust_checked_at = float("-inf")
+        self._shown: set[tuple[str, str]] = set()
         self.last_finished = monotonic()
 
     async def run(self) -> None:
@@ -175,12 +174,19 @@ class Reconciler:
                 self._errands.start(("pod", uid), subject, partial(self._replicas.introduce, pod))
 
     def _notice_restarts(self, views: Iterable[View]) -> None:
-        """A model process that began anew has forgotten its lent policy, though its pod is the same."""
-        now = self._clock()
+        """A model process that began anew has forgotten its lent policy, though its pod is the same.
+
+        Its series are away meanwhile, for one scrape at least; so what was shown and is missing is told anew.
+        """
+        shown: set[tuple[str, str]] = set()
         for view in views:
             for replica in view.replicas:
-                if _began_anew(replica, now):
+                key = (replica.pod.uid, replica.model)
+                if replica.seen.state is SignalState.MISSING and key in self._shown:
                     self._replicas.forget(replica.pod, replica.model)
+                elif replica.seen.state is not SignalState.MISSING and (replica.seen.reading or key in self._shown):
+                    shown.add(key)
+        self._shown = shown
 
     def _order(self, key: tuple[str, str, str], owner: ManagedModel, replica: ReplicaView) -> None:
         subject = (owner.uid, owner.generation, replica.decision.desired)
@@ -222,11 +228,3 @@ def _untold_transition(replica: ReplicaView) -> float | None:
     shown = replica.seen.reading.last_transition if replica.seen.reading is not None else None
     told = replica.memory.last_transition
     return shown if shown and (told is None or shown > told.time + 1e-3) else None
-
-
-def _began_anew(replica: ReplicaView, now: float) -> bool:
-    """Prometheus shows no transition at a time when the pod had told us of one."""
-    reading, told = replica.seen.reading, replica.memory.last_transition
-    if reading is None or reading.last_transition != 0 or reading.age_seconds is None or told is None:
-        return False
-    return now - reading.age_seconds > told.time + CLOCKS_DIFFER_SECONDS

