@@ -23,7 +23,7 @@ NAMESPACE = "loop"
 APP = "tests.loop.tiny_app:create_app"
 
 
-def eventually(what: str, check: Callable[[], Any], deadline_seconds: float = 40.0) -> Any:
+def eventually(what: str, check: Callable[[], Any], deadline_seconds: float = 90.0) -> Any:
     """The first truthy answer of `check`. Fails with `what` and the last answer."""
     deadline = time.monotonic() + deadline_seconds
     while True:

@@ -29,7 +29,7 @@ SIDECAR: dict[str, Any] = {
 }
 
 
-def eventually(what: str, check: Callable[[], Any], deadline_seconds: float = 30.0) -> Any:
+def eventually(what: str, check: Callable[[], Any], deadline_seconds: float = 60.0) -> Any:
     """The first truthy answer of `check`. Fails with `what` and the last answer."""
     deadline = time.monotonic() + deadline_seconds
     while True:

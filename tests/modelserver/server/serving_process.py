@@ -51,7 +51,7 @@ def create_app_with_metrics(residency):
         return PlainTextResponse("mine 1\\n")
     return app
 '''
-_STARTS_WITHIN_SECONDS = 40.0
+_STARTS_WITHIN_SECONDS = 180.0
 
 
 def free_port() -> int:
@@ -98,7 +98,11 @@ class Serving:
         return httpx.get(self.url + path, timeout=20, follow_redirects=True)
 
     def __enter__(self) -> "Serving":
-        until(self._ready, _STARTS_WITHIN_SECONDS)
+        try:
+            until(self._ready, _STARTS_WITHIN_SECONDS)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def _ready(self) -> bool:
