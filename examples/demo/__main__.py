@@ -38,8 +38,9 @@ def main() -> int:
     console = Console(highlight=False)
     seconds = _demo_seconds()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    # While it starts, Ctrl-C breaks off at once; `_play` ends in order instead.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     console.print("Starting etcd, kube-apiserver and Prometheus …")
     with Stage(device=os.environ.get("DORMOUSE_DEVICE") or None) as stage:
         stage.add_namespace(NAMESPACE)
@@ -50,8 +51,8 @@ def main() -> int:
         stage.start_operator()
         console.print(stage.cluster.kubectl("apply", "-f", str(MANIFESTS)).strip())
         stage.wait_until_ready()
-        if stop.is_set():
-            return 130
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: stop.set())
         _say_where_to_look(console, stage, replicas)
         summary = _play(console, stage, replicas, seconds, stop)
     SUMMARY.parent.mkdir(parents=True, exist_ok=True)
@@ -131,4 +132,8 @@ def _demo_seconds() -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped; nothing was left running", file=sys.stderr)  # noqa: T201
+        sys.exit(130)

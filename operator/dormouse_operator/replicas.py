@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Container
 from dataclasses import replace
 
-from dormouse_contract.wire import ModelSnapshot, ResidencyOrder
+from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
 
 from .loans import Lent, Terms, loan, withdrawal
 from .orders import Answer, ControlClient, Fence, Outcome
@@ -46,6 +46,7 @@ class Replicas:
         self._on_news = on_news
         self._contacts: dict[str, Contact] = {}
         self._memories: dict[tuple[str, str], ReplicaMemory] = {}
+        self._generations: dict[str, int] = {}
         self.lent: dict[LoanKey, Lent] = {}
 
     def contact(self, pod: Pod) -> Contact:
@@ -85,7 +86,7 @@ class Replicas:
             trigger=decision.trigger,
             reason=decision.reason[:1024],
             if_idle_for_seconds=decision.if_idle_for_seconds,
-            order=self._fence.stamp(owner.uid, owner.generation),
+            order=self._stamp(owner.uid, owner.generation),
             pod_uid=pod.uid,
         )
         answer = await self._client.order(pod.ip or "", replica.model, body)
@@ -116,7 +117,7 @@ class Replicas:
     async def lend(
         self, owner: ManagedModel, pod: Pod, model: str, terms: Terms, valid_for_seconds: float
     ) -> float | None:
-        stamp = self._fence.stamp(owner.uid, owner.generation)
+        stamp = self._stamp(owner.uid, owner.generation)
         answer = await self._client.lend(pod.ip or "", model, loan(terms, valid_for_seconds, stamp, pod.uid))
         self._record(pod, answer, None)
         if answer.outcome.accepted:
@@ -124,12 +125,12 @@ class Replicas:
             self.lent[(pod.uid, model, owner.uid)] = lent
             return 0.0
         log.warning("%s of %s was not lent its policy: %s %s", model, pod.name, answer.outcome, answer.detail)
-        return REFUSAL_HOLDS_SECONDS if answer.outcome is Outcome.NO_SUCH_MODEL else None
+        return None
 
     async def withdraw(self, key: LoanKey, pod: Pod) -> float | None:
         """Whatever the pod answers, it has heard it; only when nobody answers is it tried again."""
         lent = self.lent[key]
-        stamp = self._fence.stamp(lent.owner, lent.generation)
+        stamp = self._stamp(lent.owner, lent.generation)
         answer = await self._client.lend(pod.ip or "", key[1], withdrawal(stamp, pod.uid))
         self._record(pod, answer, None)
         if not answer.outcome.reached or answer.outcome is Outcome.CANNOT_NOW:
@@ -137,6 +138,11 @@ class Replicas:
         if self.lent.get(key) is lent:
             del self.lent[key]
         return 0.0
+
+    def _stamp(self, owner: str, generation: int) -> OrderStamp:
+        """Never older than what this owner's replicas have heard: a withdrawal of a deleted owner must pass too."""
+        self._generations[owner] = max(generation, self._generations.get(owner, 0))
+        return self._fence.stamp(owner, self._generations[owner])
 
     def _rest(self, replica: ReplicaView, answer: Answer) -> float | None:
         outcome = answer.outcome

@@ -1,6 +1,7 @@
 """What users and models notice when a part is away: nothing but memory that stays taken."""
 
 import json
+import time
 
 from dormouse_contract import Residency, Trigger
 
@@ -43,6 +44,16 @@ def test_a_lent_policy_acts_without_prometheus(loop: Loop) -> None:
     eventually("the loan is withdrawn", lambda: _stays_after_a_use(loop))
 
 
+def test_a_policy_lent_before_newer_orders_is_withdrawn_all_the_same(loop: Loop) -> None:
+    loop.apply("tiny", policy={"offloadAfterSeconds": 0, "minResidentSeconds": 0})
+    loop.ask()
+    loop.until_on(Residency.CPU)
+    loop.apply("tiny", residency="Unloaded", policy={"offloadAfterSeconds": 0, "minResidentSeconds": 0})
+    loop.until_on(Residency.UNLOADED)
+    loop.apply("tiny", mode="Paused", policy={"offloadAfterSeconds": 0, "minResidentSeconds": 0})
+    eventually("nothing acts any more", lambda: _stays_after_a_use(loop))
+
+
 def test_a_restarted_model_process_is_lent_its_policy_again(loop: Loop) -> None:
     loop.apply("tiny", policy={"offloadAfterSeconds": 0})
     loop.ask()
@@ -63,8 +74,12 @@ def test_a_restarted_model_process_is_lent_its_policy_again(loop: Loop) -> None:
 
 def _stays_after_a_use(loop: Loop) -> bool:
     loop.ask()
-    seen = loop.snapshot()
-    return seen.residency is Residency.GPU and seen.transition is None
+    awake_since = time.monotonic()
+    while time.monotonic() - awake_since < 1.0:
+        seen = loop.snapshot()
+        if seen.residency is not Residency.GPU or seen.transition is not None:
+            return False
+    return True
 
 
 def test_a_killed_operator_is_not_noticed_and_its_successor_goes_on(loop: Loop, users: Users) -> None:

@@ -124,6 +124,8 @@ class Weights(Generic[T]):
             model = self._load()
         except BaseException as error:  # a load that calls sys.exit() must not take the worker along
             raise LoadFailed(f"load of model {self._name!r} raised {type(error).__name__}: {error}") from error
+        if model is None:
+            raise LoadFailed(f"load of model {self._name!r} returned None; is its `return` missing?")
         inventory = self._inventory(model)
         if any(carries_gate(module) for module in inventory.modules):
             raise LoadFailed(
