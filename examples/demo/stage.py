@@ -167,7 +167,7 @@ class Stage:
         return operator
 
     def wait_until_ready(self) -> None:
-        """Until each server takes requests and each sidecar's control port trusts the operator."""
+        """Until each server takes requests, as its sidecar tells. The control port opens when the trust arrives."""
         for replica in self.replicas:
             replica.server.wait_until(
                 partial(_answers, f"{replica.metrics_url}/readyz"),

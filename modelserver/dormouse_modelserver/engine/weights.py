@@ -11,7 +11,7 @@ slot's worker. Nothing here knows of requests.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import torch
@@ -64,7 +64,7 @@ class Speed:
 
     load_seconds: float | None = None
     restore_seconds: float | None = None
-    offload_bytes_copied: int = field(default=0)
+    offload_bytes_copied: int = 0
 
 
 class Weights(Generic[T]):
