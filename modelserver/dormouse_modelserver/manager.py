@@ -5,14 +5,19 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
+from .engine.bundle import MirrorMode
+from .engine.canary import Canary
+from .engine.canary import checked as checked_canary
+from .engine.engine import Engine
 from .engine.open_device import open_device
-from .engine.weights import UnloadChanges, Weights
+from .engine.weights import UnloadChanges, Weights, WeightsOptions
+from .arbiter import Arbiter
 from .errors import ConfigurationError, NoSuchModel
 from .keeper import Keeper
 from .model import Model
@@ -59,6 +64,7 @@ class ResidencyManager(Roster):
             SlotSettings(_never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget)
         )
         self._models: dict[str, Model[Any]] = {}
+        self._engine = Engine(self.device, make_room=Arbiter(self.slots).make_room)
         self._keeper = Keeper(self.slots)
         path = os.environ.get("DORMOUSE_SOCKET", "") if socket is None else socket
         self._close_socket: Callable[[], None] = serve_socket(self, path) if path else lambda: None
@@ -71,9 +77,9 @@ class ResidencyManager(Roster):
         modules: Callable[[T], tuple[torch.nn.Module, ...]] | None = None,
         frozen: bool = False,
         unload_changes: UnloadChanges = "refuse",
-        mirror: Literal["auto", "keep", "drop"] = "auto",
+        mirror: MirrorMode = "auto",
         warm_up: Callable[[T], object] | None = None,
-        canary: None = None,
+        canary: Canary | None = None,
         idle_timeout: float | None = None,
         unload_timeout: float | None = None,
         after_task: AfterTask | None = None,
@@ -84,7 +90,11 @@ class ResidencyManager(Roster):
         modules: picks the modules of what `load` gave, when they can't be found through its attributes.
         frozen: a promise that the weights never change; skips the checksum, and changes are then lost.
         unload_changes: "refuse" keeps changed weights in host RAM (`ModelChanged`), "discard" drops them.
+        mirror: "keep" holds a copy of the weights in host RAM from the load on, so that offloading copies nothing; "drop"
+            holds one only while the weights are not on the GPU; "auto" keeps it while host RAM allows.
         warm_up: called with the model after each restore, counted in the restore time.
+        canary: (input, digest): after each restore `digest(model(input))` must be that, or nobody is let in. The input
+            may be a function of the model, the digest None for that of the first answer.
         idle_timeout, unload_timeout: seconds, `math.inf` for never, None for the manager's default.
 
         Raises `ConfigurationError` for a name that is taken or malformed, or settings that can't work.
@@ -95,8 +105,15 @@ class ResidencyManager(Roster):
             )
         if not callable(load):
             raise ConfigurationError(f"model {name!r}: load is {load!r}; give a function that returns the model")
-        if mirror == "drop" or canary is not None:
-            raise ConfigurationError(f"model {name!r}: mirror='drop' and canary are not supported by this version")
+        options: WeightsOptions[T] = WeightsOptions(
+            modules, frozen, unload_changes, mirror, warm_up, checked_canary(canary, name)
+        )
+        for what, value, choices in (
+            ("mirror", mirror, ("auto", "keep", "drop")),
+            ("unload_changes", unload_changes, ("refuse", "discard")),
+        ):
+            if value not in choices:
+                raise ConfigurationError(f"model {name!r}: {what} is {value!r}; write one of {', '.join(choices)}")
         own = self._settings
         if idle_timeout is not None:
             own = replace(own, idle_timeout_seconds=_never(idle_timeout))
@@ -104,9 +121,7 @@ class ResidencyManager(Roster):
             own = replace(own, unload_timeout_seconds=_never(unload_timeout))
         if after_task is not None:
             own = replace(own, after_task=after_task)
-        weights = Weights(
-            name, load, self.device, modules=modules, frozen=frozen, unload_changes=unload_changes, warm_up=warm_up
-        )
+        weights = Weights(name, load, self._engine, options)
         slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._keeper.slot_changed)
         self.add(slot)
         self._models[name] = model = Model(slot)

@@ -72,6 +72,11 @@ class Model(Generic[T]):
                 _raise(error)
                 return
 
+    @property
+    def moved_apart(self) -> tuple[str, ...]:
+        """Tensors that can't lie in the arena and are moved on their own, as `path: reason`; empty when unloaded."""
+        return self._slot.moved_apart
+
     def snapshot(self) -> ModelSnapshot:
         """Everything about the model at one moment, as the control API shows it."""
         return self._slot.snapshot()

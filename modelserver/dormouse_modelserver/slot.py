@@ -26,8 +26,8 @@ from .clock import Clock, steady_unix_time
 from .engine.device import Fence
 from .engine.weights import Released, Weights
 from .errors import (
-    DeviceFull,
     DormouseError,
+    HostFull,
     ModelBusy,
     TransitionFailed,
     WakeTimeout,
@@ -72,6 +72,10 @@ class Slot(Generic[T]):
     @property
     def in_use(self) -> bool:
         return self._in_flight > 0
+
+    @property
+    def moved_apart(self) -> tuple[str, ...]:
+        return self._weights.moved_apart
 
     def model(self) -> T:
         """The user's object; only for who holds a use."""
@@ -215,7 +219,7 @@ class Slot(Generic[T]):
         try:
             for fence in fences:
                 fence.wait()
-            released = self._move_weights(transition.to)
+            released = self._move_weights(transition)
         except DormouseError as problem:
             error = problem
         except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
@@ -223,23 +227,24 @@ class Slot(Generic[T]):
             error = TransitionFailed(f"model {self.name!r}: {type(problem).__name__}: {problem}")
         self._settle(transition, error, released)
 
-    def _move_weights(self, to: Residency) -> Released | None:
-        weights = self._weights
+    def _move_weights(self, transition: Transition) -> Released | None:
+        weights, to = self._weights, transition.to
+        if to is Residency.GPU:
+            weights.wake()
+            return None
         if weights.residency is Residency.UNLOADED:
             weights.load()
-            if to is Residency.GPU:
-                try:
-                    weights.restore()
-                except DeviceFull:
-                    raise  # the load is done and only room lacks: host RAM is a whole tier to stay in
-                except Exception:
-                    weights.unload()
-                    raise
             return None
-        if to is Residency.GPU:
-            weights.restore()
-            return None
-        return weights.offload() if to is Residency.CPU else weights.unload()
+        if to is Residency.UNLOADED:
+            return weights.unload()
+        try:
+            return weights.offload()
+        except HostFull as full:
+            if transition.trigger is Trigger.MANUAL:
+                raise
+            # What the ladder, or pressure, asks for is that the GPU is free: straight to Unloaded, then.
+            transition.to, transition.reason = Residency.UNLOADED, f"{transition.reason}; {full}"
+            return weights.unload()
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         now = self._clock()
@@ -274,6 +279,24 @@ class Slot(Generic[T]):
                 waiter.place = Place.LEFT
                 self._end_use()
 
+    @property
+    def idle_since(self) -> float:
+        """Unix seconds; see `History`."""
+        with self._lock:
+            return self._history.idle_since
+
+    @property
+    def may_make_room(self) -> bool:
+        """On the device, used by nobody, and not pinned: it may be asked to leave for another model."""
+        with self._lock:
+            at_rest = self._transition is None and not self._in_flight and not self._waiters
+            return self._residency is Residency.GPU and at_rest and not self._pinned(self._clock())
+
+    @property
+    def on_device(self) -> bool:
+        with self._lock:
+            return self._residency is Residency.GPU
+
     # What it goes by, and what it tells -----------------------------------------------------------
 
     def lend(self, loan: PolicyLoan) -> None:
@@ -295,8 +318,7 @@ class Slot(Generic[T]):
         """
         with self._lock:
             now = self._clock()
-            loan = self._lending.current(now)
-            held = self._transition is not None or self.pinned_by_hand or (loan is not None and loan.pinned)
+            held = self._transition is not None or self._pinned(now)
             observation = Observation(
                 residency=self._residency,
                 in_flight=max(self._in_flight + len(self._waiters), int(held)),
@@ -314,7 +336,7 @@ class Slot(Generic[T]):
 
     def snapshot(self) -> ModelSnapshot:
         with self._lock:
-            now, doing, loan = self._clock(), self._transition, self._lending.current(self._clock())
+            now, doing = self._clock(), self._transition
             return ModelSnapshot(
                 name=self.name,
                 residency=self._residency,
@@ -328,7 +350,7 @@ class Slot(Generic[T]):
                 released_method=self._history.released.method,
                 device=self._weights.device.name,
                 dirty=self._weights.dirty,
-                pinned=self.pinned_by_hand or (loan is not None and loan.pinned),
+                pinned=self._pinned(now),
                 restore_estimate_seconds=self._estimate(now),
                 transition=None if doing is None else doing.snapshot(),
                 last_transition=self._history.last,
@@ -343,21 +365,18 @@ class Slot(Generic[T]):
                 residual_bytes=self._history.released.residual,
             )
 
+    def _pinned(self, now: float) -> bool:
+        loan = self._lending.current(now)
+        return self.pinned_by_hand or (loan is not None and loan.pinned)
+
     def _idle_seconds(self) -> float:
         return 0.0 if self._in_flight else max(0.0, self._clock() - self._history.idle_since)
 
     def _estimate(self, now: float) -> float | None:
-        """Seconds to the GPU from here, from the last measured load and restore; less what has passed."""
-        speed = self._weights.speed
-        if self._residency is Residency.GPU:
-            return 0.0
-        from_disk = self._residency is Residency.UNLOADED
-        if speed.restore_seconds is None or (from_disk and speed.load_seconds is None):
-            return None
-        whole = speed.restore_seconds + (speed.load_seconds or 0.0) * from_disk
-        doing = self._transition
+        """Seconds to the GPU from here, from measured speeds; less what has passed of a wake under way."""
+        whole, doing = self._weights.estimate_seconds(), self._transition
         waking = doing is not None and doing.to is Residency.GPU
-        return max(0.0, whole - (now - doing.started_at)) if doing is not None and waking else whole
+        return max(0.0, whole - (now - doing.started_at)) if whole is not None and doing is not None and waking else whole
 
     def _retry_after(self) -> float:
         return max(1.0, self._estimate(self._clock()) or 0.0)

@@ -32,6 +32,25 @@ class CudaArena:
                 torch.cuda.empty_cache()
 
 
+class CudaSent:
+    """A tensor outside of any arena, in memory of torch's own allocator."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor: torch.Tensor | None = tensor
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        if self._tensor is None:
+            raise RuntimeError("it was given back")
+        return self._tensor
+
+    def close(self) -> None:
+        if self._tensor is not None:
+            device, self._tensor = self._tensor.device, None
+            with torch.cuda.device(device):
+                torch.cuda.empty_cache()
+
+
 class PinnedBuffer:
     """Ordinary memory of exact size, registered with the driver.
 
@@ -106,8 +125,8 @@ class CudaDevice:
     def host_buffer(self, nbytes: int) -> PinnedBuffer:
         return PinnedBuffer(nbytes)
 
-    def copy_in(self, source: torch.Tensor, arena: Arena) -> None:
-        self._copy(source, arena.bytes)
+    def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
+        self._copy(source, arena.bytes[at : at + source.numel()])
 
     def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
         self._copy(arena.bytes, target)
@@ -121,6 +140,15 @@ class CudaDevice:
                     target[start : start + _CHUNK_BYTES].copy_(source[start : start + _CHUNK_BYTES], non_blocking=True)
             self._stream.synchronize()
         except RuntimeError as error:
+            raise CopyFailed(f"{self.name}: {error}") from error
+
+    def send(self, tensor: torch.Tensor, nbytes: int) -> CudaSent:
+        try:
+            return CudaSent(tensor.detach().to(self.torch_device))
+        except torch.cuda.OutOfMemoryError as error:
+            room = torch.cuda.mem_get_info(self.torch_device)[0]
+            raise DeviceFull(self.name, nbytes, room) from error
+        except (RuntimeError, NotImplementedError) as error:
             raise CopyFailed(f"{self.name}: {error}") from error
 
     def fence(self) -> CudaFence:

@@ -37,6 +37,17 @@ class HostBuffer(Protocol):
     def close(self) -> None: ...
 
 
+class Sent(Protocol):
+    """A tensor of its own on the device, outside of any arena, until `close`."""
+
+    @property
+    def tensor(self) -> torch.Tensor: ...
+
+    def close(self) -> None:
+        """Give its memory back to the device; later calls do nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
     """Bytes on the whole device, and what this process holds of them; measured, never added up by us."""
@@ -63,12 +74,16 @@ class DeviceBackend(Protocol):
 
     def host_buffer(self, nbytes: int) -> HostBuffer: ...
 
-    def copy_in(self, source: torch.Tensor, arena: Arena) -> None:
-        """Host → device, complete on return. Raises `CopyFailed`; the source is unharmed."""
+    def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
+        """Host → device, from byte `at` of the arena on, complete on return. Raises `CopyFailed`; source unharmed."""
         ...
 
     def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
         """Device → host, complete on return. Raises `CopyFailed`; the arena is unharmed."""
+        ...
+
+    def send(self, tensor: torch.Tensor, nbytes: int) -> Sent:
+        """A copy of a tensor of any kind, `nbytes` in all. Raises `DeviceFull` or `CopyFailed`; it is unharmed."""
         ...
 
     def fence(self) -> Fence:
