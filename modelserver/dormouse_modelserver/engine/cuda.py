@@ -1,12 +1,15 @@
 """A CUDA device: one allocation per model, pinned host memory of exact size, a stream for the copies."""
 
+import functools
 from contextlib import suppress
 
 import torch
 from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import ConfigurationError, CopyFailed, DeviceFull
+from .cuda_driver import CudaDriver, load_driver
 from .cuda_pinned import PinnedBuffer
+from .cuda_vmm import CudaReservation, view_of
 from .device import Arena, DeviceMemory
 from .nvml import ProcessMemory
 
@@ -36,7 +39,7 @@ class CudaFence:
     """After a kernel has failed every call raises, and nothing runs any more: there is nothing to wait for.
 
     A fence keeps quiet about it, since it is set and asked when a use ends, which must not fail half-way;
-    the error is told at the next move.
+    the error is told by `synchronize` at the next move.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -76,6 +79,7 @@ class CudaDevice:
             str(torch.cuda.get_device_properties(index).uuid), lambda: torch.cuda.memory_reserved(index)
         )
         self.gpu_uuid = self._process.gpu_uuid
+        self._driver: CudaDriver | None = None
         self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]
 
     def allocate(self, nbytes: int) -> Arena:
@@ -90,6 +94,11 @@ class CudaDevice:
             room = torch.cuda.mem_get_info(self.torch_device)[0]
             raise DeviceFull(self.name, whole_segment, room) from error
         return CudaArena(tensor[:nbytes])
+
+    def reserve(self, nbytes: int) -> CudaReservation:
+        if self._driver is None:
+            self._driver = CudaDriver(load_driver(), self.name, self.torch_device.index)
+        return CudaReservation(self._driver, nbytes, functools.partial(view_of, device=self.torch_device))
 
     def host_buffer(self, nbytes: int) -> PinnedBuffer:
         return PinnedBuffer(nbytes, self.torch_device)
@@ -116,6 +125,15 @@ class CudaDevice:
 
     def fence(self) -> CudaFence:
         return CudaFence(self.torch_device)
+
+    def synchronize(self) -> None:
+        try:
+            torch.cuda.synchronize(self.torch_device)
+        except RuntimeError as error:
+            raise CopyFailed(
+                f"{self.name}: work queued on the device failed or can't be waited for now ({error}); no weights "
+                "were moved. Ask again; if it goes on, restart the process"
+            ) from error
 
     def memory(self) -> DeviceMemory:
         free, total = torch.cuda.mem_get_info(self.torch_device)

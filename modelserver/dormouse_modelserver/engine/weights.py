@@ -224,7 +224,7 @@ class Weights(Generic[T]):
         held.gate.open = True
         try:
             warm_up(held.model)
-            self.device.fence().wait()
+            self.device.synchronize()
         except Exception as error:
             raise LoadFailed(f"warm_up of model {self._name!r} raised {type(error).__name__}: {error}") from error
         finally:
@@ -233,6 +233,8 @@ class Weights(Generic[T]):
     def _take_in_changes(self, held: _Loaded[T]) -> None:
         """Bring the mirror up to date with the device. The device's bytes are never written."""
         assert held.arena is not None  # noqa: S101 - both callers are on the GPU
+        # The app may have used streams of its own: their writes are part of the weights, and their reads need them.
+        self.device.synchronize()
         inventory = self._inventory(held.model)
         base = held.arena.bytes.untyped_storage().data_ptr()
         same = [id(f.tensor) for f in inventory.tensors] == [id(p.tensor) for p in held.packing.tensors]
@@ -279,8 +281,9 @@ class Weights(Generic[T]):
         nbytes = held.arena.bytes.numel()
         held.packing.point_at_nothing()
         before, method = self.device.held_bytes()
-        held.arena.close()
-        held.arena, held.device_bytes = None, 0
+        # From here on the weights are in host RAM, also when the device refuses to take its memory back.
+        arena, held.arena, held.device_bytes = held.arena, None, 0
+        arena.close()
         after, _ = self.device.held_bytes()
         given_back = min(max(0, before - after), nbytes)
         return Released(given_back, nbytes - given_back, method)
