@@ -11,13 +11,13 @@ import torch
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
+from .arbiter import Arbiter
 from .engine.bundle import MirrorMode
 from .engine.canary import Canary
 from .engine.canary import checked as checked_canary
 from .engine.engine import Engine
 from .engine.open_device import open_device
 from .engine.weights import UnloadChanges, Weights, WeightsOptions
-from .arbiter import Arbiter
 from .errors import ConfigurationError, NoSuchModel
 from .keeper import Keeper
 from .model import Model
@@ -80,6 +80,7 @@ class ResidencyManager(Roster):
         mirror: MirrorMode = "auto",
         warm_up: Callable[[T], object] | None = None,
         canary: Canary | None = None,
+        stable_addresses: bool = False,
         idle_timeout: float | None = None,
         unload_timeout: float | None = None,
         after_task: AfterTask | None = None,
@@ -90,11 +91,13 @@ class ResidencyManager(Roster):
         modules: picks the modules of what `load` gave, when they can't be found through its attributes.
         frozen: a promise that the weights never change; skips the checksum, and changes are then lost.
         unload_changes: "refuse" keeps changed weights in host RAM (`ModelChanged`), "discard" drops them.
-        mirror: "keep" holds a copy of the weights in host RAM from the load on, so that offloading copies nothing; "drop"
-            holds one only while the weights are not on the GPU; "auto" keeps it while host RAM allows.
+        mirror: "keep" holds a copy of the weights in host RAM from the load on, so that offloading copies nothing;
+            "drop" holds one only while the weights are not on the GPU; "auto" keeps it while host RAM allows.
         warm_up: called with the model after each restore, counted in the restore time.
         canary: (input, digest): after each restore `digest(model(input))` must be that, or nobody is let in. The input
             may be a function of the model, the digest None for that of the first answer.
+        stable_addresses: the weights come back to the same device addresses after each restore, as CUDA graphs and
+            compiled code that captured them need. Not for modules that several registered models share.
         idle_timeout, unload_timeout: seconds, `math.inf` for never, None for the manager's default.
 
         Raises `ConfigurationError` for a name that is taken or malformed, or settings that can't work.
@@ -106,7 +109,7 @@ class ResidencyManager(Roster):
         if not callable(load):
             raise ConfigurationError(f"model {name!r}: load is {load!r}; give a function that returns the model")
         options: WeightsOptions[T] = WeightsOptions(
-            modules, frozen, unload_changes, mirror, warm_up, checked_canary(canary, name)
+            modules, frozen, unload_changes, mirror, warm_up, checked_canary(canary, name), stable_addresses
         )
         for what, value, choices in (
             ("mirror", mirror, ("auto", "keep", "drop")),

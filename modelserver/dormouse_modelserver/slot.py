@@ -376,7 +376,9 @@ class Slot(Generic[T]):
         """Seconds to the GPU from here, from measured speeds; less what has passed of a wake under way."""
         whole, doing = self._weights.estimate_seconds(), self._transition
         waking = doing is not None and doing.to is Residency.GPU
-        return max(0.0, whole - (now - doing.started_at)) if whole is not None and doing is not None and waking else whole
+        return (
+            max(0.0, whole - (now - doing.started_at)) if whole is not None and doing is not None and waking else whole
+        )
 
     def _retry_after(self) -> float:
         return max(1.0, self._estimate(self._clock()) or 0.0)

@@ -16,15 +16,16 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import torch
+
 from ..errors import CopyFailed, IntegrityError
 from .checksum import checksum
-from .device import Arena, DeviceBackend, HostBuffer
+from .device import Arena, DeviceBackend, HostBuffer, Reservation
 from .filling import STRETCH_BYTES, Filling
 from .fingerprint import Fingerprint, fingerprint
 from .host_budget import HostBudget
 from .inventory import Found
-from .packing import Packing, pack
 from .pace import Pace, Path
+from .packing import Packing, pack
 
 MirrorMode = Literal["auto", "keep", "drop"]
 _numbers = itertools.count()
@@ -41,7 +42,15 @@ class Bundle:
     """
 
     def __init__(
-        self, name: str, device: DeviceBackend, host: HostBudget, pace: Pace, *, frozen: bool, mirror: MirrorMode
+        self,
+        name: str,
+        device: DeviceBackend,
+        host: HostBudget,
+        pace: Pace,
+        *,
+        frozen: bool,
+        mirror: MirrorMode,
+        stable: bool = False,
     ) -> None:
         self.lock = threading.RLock()
         self.number = next(_numbers)
@@ -51,7 +60,9 @@ class Bundle:
         self._unsettled: set[object] = set()
         self.bytes_copied_back = 0
         self._name, self._device, self._host, self._pace = name, device, host, pace
-        self._frozen, self._mode = frozen, mirror
+        self._frozen, self._mode, self._stable = frozen, mirror, stable
+        self._reservation: Reservation | None = None
+        self._reserved_bytes = 0
         self.packing = Packing(0, (), ())
         self._mirror: HostBuffer | None = None
         self._arena: Arena | None = None
@@ -112,10 +123,10 @@ class Bundle:
 
     # Loading --------------------------------------------------------------------------------------
 
-    def fill_mirror(self, packing: Packing, filling: Filling) -> None:
-        """Freshly loaded → host RAM. Raises `HostFull` or `OSError`; the model that was loaded is spoilt then."""
+    def fill_mirror(self, filling: Filling) -> None:
+        """Freshly loaded, laid out as `packing` → host RAM. Raises `HostFull` or `OSError`; the model is spoilt then."""
         started = time.monotonic()
-        mirror = self._device.host_buffer(packing.total_bytes)
+        mirror = self._device.host_buffer(self.nbytes)
         try:
             for start, end in filling.stretches():
                 with self._host.promised(end - start):
@@ -125,17 +136,16 @@ class Bundle:
         except BaseException:
             mirror.close()
             raise
-        self.packing = packing
         self._keep(mirror, total)
-        self._pace.measured(Path.LOAD, packing.total_bytes, time.monotonic() - started)
+        self._pace.measured(Path.LOAD, self.nbytes, time.monotonic() - started)
 
-    def fill_device(self, packing: Packing, filling: Filling, arena: Arena) -> None:
+    def fill_device(self, filling: Filling, arena: Arena) -> None:
         """Freshly loaded → device through a small buffer, when host RAM has no room for a mirror or wants none.
 
         Raises `HostFull`, `CopyFailed`, `IntegrityError` or `OSError`; the model that was loaded is spoilt then.
         """
-        with self._host.promised(min(STRETCH_BYTES, packing.total_bytes)):
-            staging = self._device.host_buffer(min(STRETCH_BYTES, packing.total_bytes))
+        with self._host.promised(min(STRETCH_BYTES, self.nbytes)):
+            staging = self._device.host_buffer(min(STRETCH_BYTES, self.nbytes))
         try:
             for start, end in filling.stretches():
                 stage = staging.bytes[: end - start]
@@ -149,12 +159,28 @@ class Bundle:
             raise
         finally:
             staging.close()
-        self.packing = packing
         self.commit(arena)
         self._sum = None if self._frozen else checksum(arena.bytes)
-        self._as_loaded = fingerprint(packing, self._slices(arena.bytes))
+        self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes))
 
     # Towards the device ---------------------------------------------------------------------------
+
+    def allocate(self) -> Arena:
+        """Memory for it on the device, at the same address each time if that was asked for. No lock is needed.
+
+        Raises `DeviceFull`, or `ConfigurationError` where addresses can't be reserved.
+        """
+        if not self._stable:
+            return self._device.allocate(self.nbytes)
+        if self._reservation is None or self._reserved_bytes != self.nbytes:
+            self._close_reservation()  # other weights than before: they can't be where the old ones were
+            self._reservation, self._reserved_bytes = self._device.reserve(self.nbytes), self.nbytes
+        return self._reservation.allocate()
+
+    def _close_reservation(self) -> None:
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            reservation.close()
 
     def bring(self, arena: Arena) -> None:
         """Host RAM → `arena`, verified. Raises `CopyFailed` or `IntegrityError`; nothing has changed then."""
@@ -187,9 +213,9 @@ class Bundle:
             self._dirty = fingerprint(self.packing, self._slices(self._arena.bytes)) != self.as_loaded
 
     def take_in(self, found: list[Found]) -> None:
-        """Bring the mirror up to date with the device, whose bytes are never written; `found` is what belongs to it now.
+        """Bring the mirror up to date with the device, whose bytes are never written.
 
-        Raises `CopyFailed`, `HostFull` or `IntegrityError`; still on the device then.
+        `found` is what belongs to it now. Raises `CopyFailed`, `HostFull` or `IntegrityError`; still on the device then.
         """
         self.bytes_copied_back = 0
         if self._arena is None:
@@ -300,9 +326,7 @@ class Bundle:
         return parts
 
     def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":
-        part = Bundle(
-            self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode
-        )
+        part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
         part.packing = self.packing.select(numbers)
         with self._host.promised(part.nbytes):
             buffer = self._device.host_buffer(part.nbytes)
@@ -334,6 +358,7 @@ class Bundle:
         """Unloaded: nothing is held any more."""
         self._drop_mirror()
         self.leave()
+        self._close_reservation()
 
     def remember_as_loaded(self) -> None:
         """Before the mirror is written for the first time: what it was."""

@@ -24,9 +24,7 @@ class _Version:
 
 
 _V2 = _Version("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
-_V1 = _Version(
-    "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-)
+_V1 = _Version("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def read_host_memory(root: Path = Path("/")) -> HostMemory:

@@ -38,17 +38,17 @@ def load_fresh(
         raise
     except BaseException as error:  # a load that calls sys.exit() must not take the worker along
         raise LoadFailed(f"load of model {name!r} raised {type(error).__name__}: {error}") from error
-    return Fresh(model, inventory, files)
-
-
-def refuse_what_can_not_be_moved(name: str, inventory: Inventory, own: list[Found]) -> None:
-    """Raises `LoadFailed` for tensors of its `own` that have no shape yet, are not on the CPU, or were moved before."""
-    for found in own:
+    for found in inventory.tensors:
         if torch.nn.parameter.is_lazy(found.tensor):
             raise LoadFailed(
                 f"load of model {name!r} returned {found.path!r} without a shape ({type(found.tensor).__name__}); "
                 "run it once on an example in `load`"
             )
+    return Fresh(model, inventory, files)
+
+
+def refuse_what_can_not_be_moved(name: str, inventory: Inventory, own: list[Found]) -> None:
+    """Raises `LoadFailed` for tensors of its `own` that are not on the CPU, or were moved and let go before."""
     elsewhere = [found.path for found in own if found.tensor.device.type != "cpu"]
     if elsewhere:
         raise LoadFailed(

@@ -98,7 +98,6 @@ class Packing:
         """Make every tensor empty: reading it raises in torch, and nothing of the arena is held any more."""
         point_at_nothing(self.tensors)
 
-
     def select(self, numbers: Iterable[int]) -> "Packing":
         """Some of the regions, in the order given, and their tensors: a layout of its own."""
         regions: dict[int, Region] = {}

@@ -16,29 +16,12 @@ from dormouse_contract.wire import ReleasedMethod
 from ..errors import CopyFailed, DeviceFull
 from .account import Account, FileAccount, LocalAccount
 from .device import Arena, DeviceMemory, Sent
+from .sim_faults import SimFaults as SimFaults
 from .sim_memory import SimMemory
+from .sim_reservation import SimReservation
 
 DEFAULT_CAPACITY_BYTES = 4 << 30
 _CHUNK_BYTES = 64 << 20
-
-
-@dataclass(slots=True)
-class SimFaults:
-    """Faults to inject; None is no fault. Tests set them and reset them.
-
-    full_at_byte: an allocation fails as if the device had this many bytes.
-    fail_copy_in_at_byte: a restore fails after so many bytes were copied.
-    corrupt_copy_in_at_byte, corrupt_copy_out_at_byte: this byte arrives with a flipped bit.
-    before_copy_in: called before each restore's copy, for tests that force an order of events.
-    """
-
-    full_at_byte: int | None = None
-    fail_copy_in_at_byte: int | None = None
-    corrupt_copy_in_at_byte: int | None = None
-    corrupt_copy_out_at_byte: int | None = None
-    fail_copy_out: bool = False
-    before_copy_in: Callable[[], None] | None = None
-    before_copy_out: Callable[[], None] | None = None
 
 
 class SimArena:
@@ -108,7 +91,7 @@ class SimDevice:
         self.faults = SimFaults()
         self._account: Account = FileAccount(path, capacity_bytes) if path else LocalAccount(capacity_bytes)
         self._memory = SimMemory(capacity_bytes)
-        self._late = _LateWork()
+        self._late, self._late_aside = _LateWork(), _LateWork()
 
     def allocate(self, nbytes: int) -> Arena:
         self._take(nbytes)
@@ -133,6 +116,9 @@ class SimDevice:
         room = self._account.take(nbytes)
         if room is not None:
             raise DeviceFull(self.name, nbytes, room)
+
+    def reserve(self, nbytes: int) -> SimReservation:
+        return SimReservation(self.name, nbytes, self._account, lambda: self.faults, self.synchronize)
 
     def host_buffer(self, nbytes: int) -> SimHostBuffer:
         return SimHostBuffer(nbytes)
@@ -174,9 +160,16 @@ class SimDevice:
     def fence(self) -> "_LateFence":
         return _LateFence(self._late.last_done())
 
-    def run_late(self, kernel: Callable[[], None]) -> None:
-        """Queue work as a GPU kernel is queued: this returns at once, `kernel` runs later, in order."""
-        self._late.put(kernel)
+    def synchronize(self) -> None:
+        for stream in (self._late, self._late_aside):
+            _LateFence(stream.last_done()).wait()
+
+    def run_late(self, kernel: Callable[[], object], *, aside: bool = False) -> None:
+        """Queue work as a GPU kernel is queued: this returns at once, `kernel` runs later, in order.
+
+        aside: on a stream of the app's own, which a fence doesn't see.
+        """
+        (self._late_aside if aside else self._late).put(kernel)
 
     def memory(self) -> DeviceMemory:
         used, mine = self._account.used()
@@ -202,11 +195,11 @@ class _LateWork:
     """One queue worked off in order by a thread of its own, like a CUDA stream."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._last: threading.Event | None = None
 
-    def put(self, kernel: Callable[[], None]) -> None:
+    def put(self, kernel: Callable[[], object]) -> None:
         done = threading.Event()
         with self._lock:
             if self._last is None:

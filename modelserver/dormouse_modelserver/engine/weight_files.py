@@ -72,9 +72,7 @@ def spans_of(path: Path) -> dict[str, FileSpan]:
             raise ValueError(f"{path} is no safetensors file: its header can't be {length} bytes long")
         try:
             header = json.loads(file.read(length))
-            spans = {
-                name: _span(path, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"
-            }
+            spans = {name: _span(path, 8 + length, entry) for name, entry in header.items() if name != "__metadata__"}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is no safetensors file: its header can't be read ({error})") from error
     for name, span in spans.items():

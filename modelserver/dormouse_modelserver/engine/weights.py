@@ -28,8 +28,8 @@ from .gate import Gate
 from .inventory import Found, take_inventory
 from .loaded import Loaded
 from .loading import Fresh, load_fresh, refuse_what_can_not_be_moved
-from .packing import pack
 from .pace import Path
+from .packing import pack
 from .sharing import locked
 
 T = TypeVar("T")
@@ -56,6 +56,7 @@ class WeightsOptions(Generic[T]):
     mirror: MirrorMode = "auto"
     warm_up: Callable[[T], object] | None = None
     canary: Canary | None = None
+    stable_addresses: bool = False
 
 
 @dataclass(slots=True)
@@ -199,20 +200,27 @@ class Weights(Generic[T]):
         del sources, fresh  # what `filling` lets go of is freed at once
         own, engine = loaded.own, self._engine
         with own.lock:
+            own.packing = packing
             if may_skip_mirror and self._skips_mirror(packing.total_bytes):
                 own.claim(loaded)
-                arena = engine.with_room(self._name, lambda: engine.device.allocate(packing.total_bytes))
-                own.fill_device(packing, filling, arena)
+                own.fill_device(filling, engine.with_room(self._name, own.allocate))
             else:
-                own.fill_mirror(packing, filling)
+                own.fill_mirror(filling)
             own.holders[loaded] = None
             self._compare_with_first_load(own)
-        shared.add(own)
+        if not self._options.stable_addresses:
+            shared.add(own)
 
     def _bundle(self) -> Bundle:
         engine, options = self._engine, self._options
         return Bundle(
-            self._name, engine.device, engine.host, engine.pace, frozen=options.frozen, mirror=options.mirror
+            self._name,
+            engine.device,
+            engine.host,
+            engine.pace,
+            frozen=options.frozen,
+            mirror=options.mirror,
+            stable=options.stable_addresses,
         )
 
     def _skips_mirror(self, nbytes: int) -> bool:
@@ -237,7 +245,7 @@ class Weights(Generic[T]):
         """
         loaded = self._there()
         started = time.monotonic()
-        while not all([bundle.claim(loaded) for bundle in loaded.bundles]):
+        while not all(bundle.claim(loaded) for bundle in loaded.bundles):
             pass  # one was split as we looked; `bundles` has its parts now
         try:
             self._bring(loaded.bundles)
@@ -269,8 +277,7 @@ class Weights(Generic[T]):
         engine, arenas = self._engine, dict[Bundle, Arena]()
         try:
             for bundle in bundles:
-                nbytes = bundle.nbytes
-                arenas[bundle] = engine.with_room(self._name, lambda nbytes=nbytes: engine.device.allocate(nbytes))  # type: ignore[misc]
+                arenas[bundle] = engine.with_room(self._name, bundle.allocate)
         except BaseException as error:
             got = sum(bundle.nbytes for bundle in arenas)
             for arena in arenas.values():
@@ -305,7 +312,7 @@ class Weights(Generic[T]):
     # Away from the GPU ----------------------------------------------------------------------------
 
     def offload(self) -> Released:
-        """GPU → CPU. Copies only what changed. Raises `CopyFailed`, `HostFull`, `IntegrityError`; still on the GPU then."""
+        """GPU → CPU; what changed is copied. Raises `CopyFailed`, `HostFull`, `IntegrityError`: still on the GPU then."""
         loaded = self._there()
         self._engine.device.synchronize()  # on streams of the app's own, too: their writes are part of the weights
         packable = self._take_stock(loaded)
@@ -315,7 +322,8 @@ class Weights(Generic[T]):
                     bundle.take_in(packable if bundle is loaded.own else bundle.as_found())
                 elif bundle is loaded.own:
                     bundle.take_in_new(packable)
-            self._engine.shared.add(loaded.own)
+            if not self._options.stable_addresses:
+                self._engine.shared.add(loaded.own)
             self.speed.offload_bytes_copied = sum(bundle.bytes_copied_back for bundle in loaded.bundles)
             for one in loaded.apart:
                 one.take_in()
