@@ -42,6 +42,9 @@ class ResidencyManager(Roster):
     starting: True keeps `/readyz` at 503 until `started()` is called; for who serves an app of its own.
     socket: path of the control socket for a sidecar; None takes `DORMOUSE_SOCKET`, "" is none. With it,
         the manager serves the socket from a thread and loop of its own.
+    gpu_arbiter: folder in which the processes of this user on one GPU make room for each other; None takes
+        `DORMOUSE_GPU_ARBITER`, "" is none.
+    max_waiting: so many requests may wait for one model to wake; the next ones get `QueueFull` (503) at once.
 
     Raises `ConfigurationError` for a device or a setting that can't work, or a socket that another
     process serves.
@@ -58,14 +61,22 @@ class ResidencyManager(Roster):
         wake_budget: float = 30.0,
         starting: bool = False,
         socket: str | None = None,
+        gpu_arbiter: str | None = None,
+        max_waiting: int = 1024,
     ) -> None:
         super().__init__(open_device(device), starting=starting)
         self._settings = _checked(
-            SlotSettings(_never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget)
+            SlotSettings(
+                _never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget, max_waiting
+            )
         )
         self._models: dict[str, Model[Any]] = {}
-        self._engine = Engine(self.device, make_room=Arbiter(self.slots).make_room)
+        self._arbiter = Arbiter(self.slots, lambda: self.device.memory().total)
+        self._engine = Engine(self.device, make_room=self._arbiter.make_room)
         self._keeper = Keeper(self.slots)
+        folder = os.environ.get("DORMOUSE_GPU_ARBITER", "") if gpu_arbiter is None else gpu_arbiter
+        if folder:
+            self._arbiter.join(folder, self.device.gpu_uuid)
         path = os.environ.get("DORMOUSE_SOCKET", "") if socket is None else socket
         self._close_socket: Callable[[], None] = serve_socket(self, path) if path else lambda: None
 
@@ -125,7 +136,7 @@ class ResidencyManager(Roster):
         if after_task is not None:
             own = replace(own, after_task=after_task)
         weights = Weights(name, load, self._engine, options)
-        slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._keeper.slot_changed)
+        slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._slot_changed)
         self.add(slot)
         self._models[name] = model = Model(slot)
         return model
@@ -150,10 +161,15 @@ class ResidencyManager(Roster):
         """Routes, `WakeTimeout` → 503 with Retry-After, and drain at shutdown, in an app you have."""
         install_routes(self, app, prefix)
 
+    def _slot_changed(self, slot: Slot[Any]) -> None:
+        self._keeper.slot_changed(slot)
+        self._arbiter.slot_changed()
+
     def close(self) -> None:
-        """Stop the timers and the control socket. Models stay usable where they are."""
+        """Stop the timers and the sockets. Models stay usable where they are."""
         self.drain()
         self._keeper.close()
+        self._arbiter.close()
         self._close_socket()
 
 

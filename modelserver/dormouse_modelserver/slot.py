@@ -26,9 +26,12 @@ from .clock import Clock, steady_unix_time
 from .engine.device import Fence
 from .engine.weights import Released, Weights
 from .errors import (
+    DeviceFull,
     DormouseError,
     HostFull,
     ModelBusy,
+    NoRoom,
+    QueueFull,
     TransitionFailed,
     WakeTimeout,
 )
@@ -81,15 +84,29 @@ class Slot(Generic[T]):
         """The user's object; only for who holds a use."""
         return self._weights.model
 
-    def enter(self, settled: Callable[[], bool]) -> Waiter:
-        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken."""
+    def enter(self, settled: Callable[[], bool], timeout_seconds: float | None = None) -> Waiter:
+        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken.
+
+        `timeout_seconds` is how long it may wait, None the model's wake budget. Raises `QueueFull`.
+        """
         with self._lock:
-            waiter = Waiter(settled, self._clock())
+            now = self._clock()
+            settings = self._lending.settings(now)
+            budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
+            waiter = Waiter(settled, now, budget)
             if self._transition is None and self._residency is Residency.GPU:
                 self._grant(waiter)
-            else:
+            elif len(self._waiters) < settings.max_waiting:
                 self._waiters.append(waiter)
                 self._wake_for_waiters()
+            else:
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+                retry_after = self._retry_after()
+                raise QueueFull(
+                    f"{len(self._waiters)} requests wait for model {self.name!r} already, which is as many as may; "
+                    f"ask again in {retry_after:.0f} s",
+                    retry_after,
+                )
             return waiter
 
     def abandon(self, waiter: Waiter) -> None:
@@ -110,18 +127,28 @@ class Slot(Generic[T]):
                 waiter.place = Place.LEFT
             return waiter.place
 
-    def timed_out(self, budget_seconds: float) -> WakeTimeout:
-        """The error for a use whose budget is used up, with when to come back."""
+    def timed_out(self, waiter: Waiter) -> WakeTimeout:
+        """The error for a use whose budget is used up, with when to come back, and what room is missing."""
         self._telemetry.request(self.name, RequestOutcome.TIMEOUT)
         with self._lock:
             retry_after = self._retry_after()
             doing = self._transition
+        if doing is not None and doing.obstacle is not None:
+            return NoRoom(self.name, waiter.budget_seconds, doing.obstacle, retry_after)
         what = f"{doing.origin} → {doing.to} under way" if doing is not None else f"it is on the {self._residency}"
         return WakeTimeout(
-            f"model {self.name!r} was not awake within {budget_seconds:g} s ({what}); the wake goes on. "
+            f"model {self.name!r} was not awake within {waiter.budget_seconds:g} s ({what}); the wake goes on. "
             f"Ask again in {retry_after:.0f} s",
             retry_after,
         )
+
+    def patience_seconds(self, obstacle: DeviceFull) -> float:
+        """How long a wake that lacks room may still wait for it: as long as somebody waits for the model."""
+        with self._lock:
+            if self._transition is not None:
+                self._transition.obstacle = obstacle
+            now = self._clock()
+            return max((waiter.since + waiter.budget_seconds - now for waiter in self._waiters), default=0.0)
 
     def leave(self, failed: bool) -> None:
         """End a use. What the caller queued on the device is waited for before the weights move."""
@@ -280,10 +307,9 @@ class Slot(Generic[T]):
                 self._end_use()
 
     @property
-    def idle_since(self) -> float:
-        """Unix seconds; see `History`."""
+    def idle_seconds(self) -> float:
         with self._lock:
-            return self._history.idle_since
+            return self._idle_seconds()
 
     @property
     def may_make_room(self) -> bool:

@@ -5,17 +5,10 @@ import threading
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.modelserver.waiting import until
 
-from .serving_process import PROJECT, Serving
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "studio.py").write_text(PROJECT)
-    return tmp_path
+from .serving_process import Serving
 
 
 def test_the_main_job_from_start_to_end(project: Path) -> None:
@@ -61,14 +54,3 @@ def test_the_apps_own_metrics_win_and_an_interrupt_ends_it_too(project: Path) ->
         assert server.get("/readyz").status_code == server.get("/healthz").status_code == 200
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(20) == 0
-
-
-def test_two_of_them_share_one_device(project: Path) -> None:
-    shared = ("--model", "tts=studio:load_tts", "--app", "studio:create_app", "--device", f"sim:900@{project}/gpu")
-    with Serving(project, *shared) as one, Serving(project, *shared, GPU_IDLE_TIMEOUT="never") as other:
-        assert one.get("/say/1").json() == 3
-        refused = other.get("/say/1")
-        assert refused.status_code == 503
-        assert (refused.json()["needBytes"], refused.json()["roomBytes"]) == (512, 388)
-        httpx.put(f"{one.url}/dormouse/v1/models/tts/residency", json={"desired": "CPU"})
-        assert other.get("/say/1").json() == 3
