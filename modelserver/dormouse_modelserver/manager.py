@@ -11,6 +11,7 @@ import torch
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
+from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
 from .engine.open_device import open_device
 from .engine.weights import UnloadChanges, Weights
 from .errors import ConfigurationError, NoSuchModel
@@ -54,6 +55,14 @@ class ResidencyManager(Roster):
         starting: bool = False,
         socket: str | None = None,
     ) -> None:
+        check_text("device", device, "cuda:0")
+        for setting, seconds in (
+            ("idle_timeout", idle_timeout),
+            ("unload_timeout", unload_timeout),
+            ("min_resident", min_resident),
+            ("wake_budget", wake_budget),
+        ):
+            check_seconds_setting(setting, seconds)
         super().__init__(open_device(device), starting=starting)
         self._settings = _checked(
             SlotSettings(_never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget)
@@ -89,12 +98,18 @@ class ResidencyManager(Roster):
 
         Raises `ConfigurationError` for a name that is taken or malformed, or settings that can't work.
         """
-        if not re.fullmatch(MODEL_NAME_PATTERN, name):
+        if not isinstance(name, str) or not re.fullmatch(MODEL_NAME_PATTERN, name):
             raise ConfigurationError(
                 f"model name {name!r}: write lower-case letters, digits and inner hyphens, at most 63 characters"
             )
         if not callable(load):
             raise ConfigurationError(f"model {name!r}: load is {load!r}; give a function that returns the model")
+        check_seconds_setting(f"model {name!r}: idle_timeout", idle_timeout)
+        check_seconds_setting(f"model {name!r}: unload_timeout", unload_timeout)
+        check_callable(f"model {name!r}: modules", modules, "a function that picks the modules of what load gave")
+        check_callable(f"model {name!r}: warm_up", warm_up, "a function that is called with the model")
+        check_choice(f"model {name!r}: unload_changes", unload_changes, ("refuse", "discard"))
+        check_choice(f"model {name!r}: mirror", mirror, ("auto", "keep", "drop"))
         if mirror == "drop" or canary is not None:
             raise ConfigurationError(f"model {name!r}: mirror='drop' and canary are not supported by this version")
         own = self._settings
@@ -130,6 +145,7 @@ class ResidencyManager(Roster):
 
     def install(self, app: FastAPI, prefix: str = "/dormouse") -> None:
         """Routes, `WakeTimeout` → 503 with Retry-After, and drain at shutdown, in an app you have."""
+        check_fastapi(app)
         install_routes(self, app, prefix)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ModelSnapshot
 
+from .arguments import check_residency, check_seconds_argument
 from .errors import DormouseError
 from .hold import Hold
 from .slot import Slot
@@ -32,6 +33,7 @@ class Model(Generic[T]):
         Gives the user's own object. `timeout` in seconds; None is the model's wake budget.
         Raises `WakeTimeout`, or `TransitionFailed` (why the wake failed).
         """
+        check_seconds_argument(f"{self.name}.on_gpu(timeout=…)", timeout)
         return Hold(self._slot, timeout)
 
     def move_to(
@@ -47,6 +49,7 @@ class Model(Generic[T]):
         `if_idle_for` in seconds. Raises `ModelBusy` when in use or not idle for long enough, `ModelChanged`
         when an unload would lose changes, `TransitionFailed` when it did not work; nothing was moved then.
         """
+        self._check_move("move_to", residency, if_idle_for)
         while (
             move := self._slot.begin_move(residency, if_idle_for=if_idle_for, trigger=trigger, reason=reason)
         ) is not None:
@@ -64,6 +67,7 @@ class Model(Generic[T]):
         reason: str = "",
     ) -> None:
         """`move_to` for async code. Cancelling the wait does not stop the move."""
+        self._check_move("amove_to", residency, if_idle_for)
         while (
             move := self._slot.begin_move(residency, if_idle_for=if_idle_for, trigger=trigger, reason=reason)
         ) is not None:
@@ -71,6 +75,10 @@ class Model(Generic[T]):
             if move.to is residency:
                 _raise(error)
                 return
+
+    def _check_move(self, call: str, residency: Residency, if_idle_for: float | None) -> None:
+        check_residency(f"{self.name}.{call}()", residency)
+        check_seconds_argument(f"{self.name}.{call}(if_idle_for=…)", if_idle_for)
 
     def snapshot(self) -> ModelSnapshot:
         """Everything about the model at one moment, as the control API shows it."""
