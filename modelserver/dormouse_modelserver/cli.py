@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request to the metrics or health route would drown the transitions.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Its INFO lines come from a logger called uvicorn.error, which reads as if something were wrong.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         settings: ServeSettings = resolve(given)
         # torch takes seconds to import: only after the settings are known to be good.

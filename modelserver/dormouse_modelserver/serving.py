@@ -50,9 +50,20 @@ def run(settings: ServeSettings) -> int:
                 app = make_app(create_app, manager, f"--app {settings.app!r}")
             announce(settings, manager.device)
             server = _Server(manager, _InFront(manager, app, _authority(settings.host)))
-            server.run(sockets=[listener])
+            return _serve(server, listener)
         finally:
             manager.close()
+
+
+def _serve(server: "_Server", listener: socket.socket) -> int:
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:
+        # Some versions of uvicorn end so when the app's start-up fails, others return.
+        if server.started:
+            raise
+    if not server.started:
+        _log.error("the app's own start-up failed, see above; nothing was served")
     return 0 if server.started else 1
 
 
@@ -78,10 +89,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._manager.started()
+            _log.info("ready: requests are taken")
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop in order. uvicorn's own would raise the signal again at the end: status -15, and nothing closed."""
         self._manager.drain()
+        _log.info("stopping: running requests are answered first; Ctrl-C once more stops at once")
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
