@@ -1,7 +1,8 @@
 """The handle of a registered model: what the user's code holds."""
 
 import asyncio
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ModelSnapshot
@@ -10,8 +11,11 @@ from .arguments import check_residency, check_seconds_argument
 from .errors import DormouseError
 from .hold import Hold
 from .slot import Slot
+from .uses_gpu import UsesGpu, hold_while_running
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Model(Generic[T]):
@@ -35,6 +39,25 @@ class Model(Generic[T]):
         """
         check_seconds_argument(f"{self.name}.on_gpu(timeout=…)", timeout)
         return Hold(self._slot, timeout)
+
+    @overload
+    def uses_gpu(self, function: Callable[Concatenate[T, P], R], /) -> Callable[P, R]: ...
+    @overload
+    def uses_gpu(self, function: Callable[..., R], /) -> Callable[..., R]: ...
+    @overload
+    def uses_gpu(self, /, *, timeout: float | None = None) -> UsesGpu[T]: ...
+    def uses_gpu(self, function: Callable[..., Any] | None = None, /, *, timeout: float | None = None) -> Any:
+        """`@tts.uses_gpu` or `@tts.uses_gpu(timeout=30)`: the function holds the model on the GPU while it runs.
+
+        For functions, async functions, generators and async generators; a generator holds the model from
+        its first item until it is exhausted or closed. The model goes to the parameter named `model`,
+        otherwise to the first one; callers leave it out. Raises what `on_gpu()` raises, and TypeError at
+        decoration when there is no place for the model.
+        """
+        hold, handle = self.on_gpu(timeout), f"{self.name}.uses_gpu"
+        if function is not None:
+            return hold_while_running(hold, function, handle)
+        return lambda function: hold_while_running(hold, function, handle)
 
     def move_to(
         self,
