@@ -1,25 +1,26 @@
 """What `serve` writes into its log at the start: what is managed, by which rules, and where to look."""
 
 import logging
-import math
 from collections.abc import Iterator
 
 from .durations import shown
-from .engine.device import DeviceBackend
-from .serve_settings import ModelSettings, ServeSettings
+from .roster import Roster
+from .serve_settings import ServeSettings
+from .settings import SlotSettings
 
 _log = logging.getLogger("dormouse")
 _ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - looked for, not listened on
 
 
-def announce(settings: ServeSettings, device: DeviceBackend) -> None:
+def announce(settings: ServeSettings, roster: Roster) -> None:
     """One line per fact, so that `docker logs` and `grep` find each."""
     _log.info("GPU management enabled · GPU 管理已启用")
-    for line in lines(settings, device):
+    for line in lines(settings, roster):
         _log.info("%s", line)
 
 
-def lines(settings: ServeSettings, device: DeviceBackend) -> Iterator[str]:
+def lines(settings: ServeSettings, roster: Roster) -> Iterator[str]:
+    device = roster.device
     simulated = " (simulated, no GPU)" if device.simulated else ""
     yield (
         f"device {device.name}{simulated}, memory {device.memory().total / 2**30:.4g} GiB; "
@@ -28,10 +29,8 @@ def lines(settings: ServeSettings, device: DeviceBackend) -> Iterator[str]:
     )
     if settings.idle_timeout is None:
         yield _without_idle_timeout(settings)
-    for name, model in settings.models.items():
-        own = ", ".join(_own(model))
-        if own:
-            yield f"model {name}: {own}"
+    for slot in roster.slots():
+        yield f"model {slot.name}: {', '.join(_own(slot.settings, settings)) or 'as above'}"
     yield f"page {page_address(settings.host, settings.port)}"
 
 
@@ -50,9 +49,11 @@ def _without_idle_timeout(settings: ServeSettings) -> str:
     return "the idle ladder is switched off: weights that came to the GPU stay there until somebody moves them"
 
 
-def _own(model: ModelSettings) -> Iterator[str]:
-    for what, seconds in (("idle timeout", model.idle_timeout), ("unload timeout", model.unload_timeout)):
-        if seconds is not None:
-            yield f"{what} {shown(None if math.isinf(seconds) else seconds)}"
-    if model.after_task is not None:
+def _own(model: SlotSettings, server: ServeSettings) -> Iterator[str]:
+    """What the model has of its own, from its table in the file or from `register()`."""
+    if model.idle_timeout_seconds != server.idle_timeout:
+        yield f"idle timeout {shown(model.idle_timeout_seconds)}"
+    if model.unload_timeout_seconds != server.unload_timeout:
+        yield f"unload timeout {shown(model.unload_timeout_seconds)}"
+    if model.after_task != server.after_task:
         yield f"after task {model.after_task}"

@@ -48,7 +48,7 @@ def run(settings: ServeSettings) -> int:
             if settings.app is not None:
                 create_app = find_function(settings.app, "--app")
                 app = make_app(create_app, manager, f"--app {settings.app!r}")
-            announce(settings, manager.device)
+            announce(settings, manager)
             server = _Server(manager, _InFront(manager, app, _authority(settings.host)))
             return _serve(server, listener)
         finally:

@@ -1,31 +1,35 @@
 """The first lines of the log: what is managed, by which rules, and where to look."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dormouse_modelserver.announcement import lines, page_address
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.serve_settings import ModelSettings, ServeSettings
+from dormouse_modelserver.serve_settings import ServeSettings
+
+from tests.modelserver.slot.conftest import Loads, Manage, manage
+
+__all__ = ["manage"]  # the fixture
+
+Told = Callable[..., list[str]]
 
 
-def told(**settings: Any) -> list[str]:
-    given = {
-        "models": {},
-        "app": "a:b",
-        "idle_timeout": 600.0,
-        "unload_timeout": None,
-        "after_task": "keep",
-        "host": "127.0.0.1",
-        "port": 7860,
-        "device": "sim",
-        "project_dir": Path(),
-    }
-    return list(lines(ServeSettings(**{**given, **settings}), SimDevice("sim:1536MiB", 1536 << 20)))
+@pytest.fixture
+def told(manage: Manage) -> Callable[..., list[str]]:
+    def told(models: dict[str, dict[str, Any]] | None = None, **own: Any) -> list[str]:
+        given = {"idle_timeout": 600.0, "unload_timeout": None, "after_task": "keep"} | own
+        manager = manage("sim:1536MiB", **given)
+        for name, settings in (models or {}).items():
+            manager.register(name, load=Loads(), **settings)
+        where = {"host": "127.0.0.1", "port": 7860, "device": "sim", "project_dir": Path()}
+        return list(lines(ServeSettings(models={}, app="a:b", **where, **given), manager))
+
+    return told
 
 
-def test_device_memory_and_rules_are_told() -> None:
+def test_device_memory_and_rules_are_told(told: Told) -> None:
     assert told() == [
         "device sim:1536MiB (simulated, no GPU), memory 1.5 GiB; "
         "idle timeout 600 s, unload timeout never, after task keep",
@@ -42,13 +46,16 @@ def test_device_memory_and_rules_are_told() -> None:
     ],
     ids=["alone", "with offload after each task", "with an unload"],
 )
-def test_never_is_said_to_switch_the_ladder_off(settings: dict[str, Any], says: str) -> None:
+def test_never_is_said_to_switch_the_ladder_off(told: Told, settings: dict[str, Any], says: str) -> None:
     assert told(idle_timeout=None, **settings)[1].endswith(says)
 
 
-def test_what_a_model_has_of_its_own_is_told() -> None:
-    models = {"tts": ModelSettings("m:f", math.inf, 7200, "offload"), "asr": ModelSettings("m:g")}
-    assert told(models=models)[1:-1] == ["model tts: idle timeout never, unload timeout 7200 s, after task offload"]
+def test_what_a_model_has_of_its_own_is_told(told: Told) -> None:
+    own = {"idle_timeout": math.inf, "unload_timeout": 7200, "after_task": "offload"}
+    assert told(models={"tts": own, "asr": {}})[1:-1] == [
+        "model tts: idle timeout never, unload timeout 7200 s, after task offload",
+        "model asr: as above",
+    ]
 
 
 @pytest.mark.parametrize(
