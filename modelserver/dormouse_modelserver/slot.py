@@ -255,7 +255,14 @@ class Slot(Generic[T]):
             self._resolve_waiters(transition, error, now)
             self._wake_for_waiters()
         self._telemetry.transition(
-            self.name, ended.from_, ended.to, ended.trigger, ended.outcome, ended.seconds, ended.reason
+            self.name,
+            ended.from_,
+            ended.to,
+            ended.trigger,
+            ended.outcome,
+            ended.seconds,
+            ended.reason,
+            ended.released_bytes,
         )
         transition.settled.set_result(error)
         self._changed(self)

@@ -45,6 +45,8 @@ def test_a_task_ends_and_the_weights_leave_within_two_seconds_though_the_timeout
         last = server.get("/dormouse/v1/models/tts").json()["lastTransition"]
         assert (last["trigger"], last["releasedBytes"]) == ("AfterTask", 512)
         assert ("GPU → CPU ok", "AfterTask") in transitions(server)
+        assert "in flight 0) · released 512 bytes\n" in server.log
+        assert "signal" not in server.log, "it looks at its own clock"
 
 
 def test_the_ladder_goes_down_in_two_steps_and_a_request_goes_up_again(project: Path) -> None:
