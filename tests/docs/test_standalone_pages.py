@@ -29,7 +29,9 @@ SCRIPT = ROOT / "modelserver" / "start_with_gpu_management.sh"
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.+?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    """The fenced blocks of this language, "" for those that name none."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for named, text in fences if named == language]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
