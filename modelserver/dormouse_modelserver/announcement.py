@@ -42,6 +42,8 @@ def page_address(host: str, port: int) -> str:
 
 
 def _without_idle_timeout(settings: ServeSettings) -> str:
+    if settings.behind_sidecar:
+        return "behind a sidecar: the operator's policy decides; while it lends none, nothing sleeps by idleness"
     if settings.after_task == "offload":
         return "the idle timeout is switched off: weights leave the GPU after each task, never by idleness"
     if settings.unload_timeout is not None:

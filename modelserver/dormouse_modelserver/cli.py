@@ -15,7 +15,11 @@ _EXAMPLES = """examples:
 
 create_app(residency) gets the ResidencyManager and returns an ASGI app; load_tts() returns the model on the CPU.
 Each option also comes from the environment and from $PROJECT_DIR/dormouse.toml, in this order of precedence:
-option, environment, file."""
+option, environment, file. The file may give a model times of its own:
+  app = "my_app.server:create_app"
+  [models.tts]
+  load = "my_app.models:load_tts"
+  idle-timeout = 60"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

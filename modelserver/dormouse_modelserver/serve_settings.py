@@ -28,7 +28,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """Timeouts in seconds, None for never."""
+    """Timeouts in seconds, None for never. behind_sidecar: an operator decides, as long as it lends a policy."""
 
     models: dict[str, ModelSettings]
     app: str | None
@@ -39,6 +39,7 @@ class ServeSettings:
     port: int
     device: str
     project_dir: Path
+    behind_sidecar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ def resolve(given: argparse.Namespace, environment: Mapping[str, str] = os.envir
         port=_port(*value(_PORT)),
         device=value(_DEVICE)[0],
         project_dir=project_dir,
+        behind_sidecar=behind_sidecar,
     )
     if not settings.models and settings.app is None:
         raise ConfigurationError(

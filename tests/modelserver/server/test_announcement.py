@@ -18,12 +18,12 @@ Told = Callable[..., list[str]]
 
 @pytest.fixture
 def told(manage: Manage) -> Callable[..., list[str]]:
-    def told(models: dict[str, dict[str, Any]] | None = None, **own: Any) -> list[str]:
+    def told(models: dict[str, dict[str, Any]] | None = None, *, sidecar: bool = False, **own: Any) -> list[str]:
         given = {"idle_timeout": 600.0, "unload_timeout": None, "after_task": "keep"} | own
         manager = manage("sim:1536MiB", **given)
         for name, settings in (models or {}).items():
             manager.register(name, load=Loads(), **settings)
-        where = {"host": "127.0.0.1", "port": 7860, "device": "sim", "project_dir": Path()}
+        where = {"host": "127.0.0.1", "port": 7860, "device": "sim", "project_dir": Path(), "behind_sidecar": sidecar}
         return list(lines(ServeSettings(models={}, app="a:b", **where, **given), manager))
 
     return told
@@ -42,9 +42,10 @@ def test_device_memory_and_rules_are_told(told: Told) -> None:
     [
         ({}, "the idle ladder is switched off: weights that came to the GPU stay there until somebody moves them"),
         ({"after_task": "offload"}, "switched off: weights leave the GPU after each task, never by idleness"),
+        ({"sidecar": True}, "the operator's policy decides; while it lends none, nothing sleeps by idleness"),
         ({"unload_timeout": 7200.0}, "switched off: weights stay on the GPU until 7200 s idle"),
     ],
-    ids=["alone", "with offload after each task", "with an unload"],
+    ids=["alone", "with offload after each task", "behind a sidecar", "with an unload"],
 )
 def test_never_is_said_to_switch_the_ladder_off(told: Told, settings: dict[str, Any], says: str) -> None:
     assert told(idle_timeout=None, **settings)[1].endswith(says)
