@@ -343,7 +343,9 @@ def test_without_a_place_for_the_model_it_says_so_at_once(tts: TTS) -> None:
         tts.uses_gpu(Studio.say)
 
 
-@pytest.mark.parametrize("wrong", [5, "say", staticmethod(ask), nn.Linear], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [5, "say", staticmethod(ask), nn.Linear], ids=["number", "text", "staticmethod", "class"]
+)
 def test_only_functions_can_be_decorated(tts: TTS, wrong: Any) -> None:
     with pytest.raises(TypeError, match="put it on a function, below any other decorator"):
         tts.uses_gpu(wrong)
