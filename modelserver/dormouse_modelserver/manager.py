@@ -12,6 +12,7 @@ from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
 from .arbiter import Arbiter
+from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
 from .engine.bundle import MirrorMode
 from .engine.canary import Canary
 from .engine.canary import checked as checked_canary
@@ -64,6 +65,14 @@ class ResidencyManager(Roster):
         gpu_arbiter: str | None = None,
         max_waiting: int = 1024,
     ) -> None:
+        check_text("device", device, "cuda:0")
+        for setting, seconds in (
+            ("idle_timeout", idle_timeout),
+            ("unload_timeout", unload_timeout),
+            ("min_resident", min_resident),
+            ("wake_budget", wake_budget),
+        ):
+            check_seconds_setting(setting, seconds)
         super().__init__(open_device(device), starting=starting)
         self._settings = _checked(
             SlotSettings(
@@ -113,21 +122,21 @@ class ResidencyManager(Roster):
 
         Raises `ConfigurationError` for a name that is taken or malformed, or settings that can't work.
         """
-        if not re.fullmatch(MODEL_NAME_PATTERN, name):
+        if not isinstance(name, str) or not re.fullmatch(MODEL_NAME_PATTERN, name):
             raise ConfigurationError(
                 f"model name {name!r}: write lower-case letters, digits and inner hyphens, at most 63 characters"
             )
         if not callable(load):
             raise ConfigurationError(f"model {name!r}: load is {load!r}; give a function that returns the model")
+        check_seconds_setting(f"model {name!r}: idle_timeout", idle_timeout)
+        check_seconds_setting(f"model {name!r}: unload_timeout", unload_timeout)
+        check_callable(f"model {name!r}: modules", modules, "a function that picks the modules of what load gave")
+        check_callable(f"model {name!r}: warm_up", warm_up, "a function that is called with the model")
+        check_choice(f"model {name!r}: unload_changes", unload_changes, ("refuse", "discard"))
+        check_choice(f"model {name!r}: mirror", mirror, ("auto", "keep", "drop"))
         options: WeightsOptions[T] = WeightsOptions(
             modules, frozen, unload_changes, mirror, warm_up, checked_canary(canary, name), stable_addresses
         )
-        for what, value, choices in (
-            ("mirror", mirror, ("auto", "keep", "drop")),
-            ("unload_changes", unload_changes, ("refuse", "discard")),
-        ):
-            if value not in choices:
-                raise ConfigurationError(f"model {name!r}: {what} is {value!r}; write one of {', '.join(choices)}")
         own = self._settings
         if idle_timeout is not None:
             own = replace(own, idle_timeout_seconds=_never(idle_timeout))
@@ -159,6 +168,7 @@ class ResidencyManager(Roster):
 
     def install(self, app: FastAPI, prefix: str = "/dormouse") -> None:
         """Routes, `WakeTimeout` → 503 with Retry-After, and drain at shutdown, in an app you have."""
+        check_fastapi(app)
         install_routes(self, app, prefix)
 
     def _slot_changed(self, slot: Slot[Any]) -> None:

@@ -13,6 +13,7 @@ One short lock; the weights are moved by a thread of the transition's own, outsi
 """
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import Generic, TypeVar
 from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, PolicyLoan
 
+from .advice import Observed
 from .clock import Clock, steady_unix_time
 from .engine.device import Fence
 from .engine.weights import Released, Weights
@@ -94,6 +96,7 @@ class Slot(Generic[T]):
             settings = self._lending.settings(now)
             budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
             waiter = Waiter(settled, now, budget)
+            self._history.arrivals.arrived(now, alone=not self._in_flight and not self._waiters)
             if self._transition is None and self._residency is Residency.GPU:
                 self._grant(waiter)
             elif len(self._waiters) < settings.max_waiting:
@@ -284,7 +287,14 @@ class Slot(Generic[T]):
             self._resolve_waiters(transition, error, now)
             self._wake_for_waiters()
         self._telemetry.transition(
-            self.name, ended.from_, ended.to, ended.trigger, ended.outcome, ended.seconds, ended.reason
+            self.name,
+            ended.from_,
+            ended.to,
+            ended.trigger,
+            ended.outcome,
+            ended.seconds,
+            ended.reason,
+            ended.released_bytes,
         )
         transition.settled.set_result(error)
         self._changed(self)
@@ -391,6 +401,24 @@ class Slot(Generic[T]):
                 residual_bytes=self._history.released.residual,
             )
 
+    def observed(self) -> Observed:
+        """How the model was used and what its sleep is worth, for advice on its timeouts."""
+        with self._lock:
+            now, policy, speed = self._clock(), self._lending.own.policy(), self._weights.speed
+            lent = self._lending.current(now) is not None
+            bursts = self._history.arrivals.bursts(now)
+            return Observed(
+                now=now,
+                since=self._history.arrivals.since,
+                bursts=bursts,
+                in_use=bool(self._in_flight or self._waiters),
+                gpu_memory_bytes=self._weights.device_bytes or self._history.released.nbytes or None,
+                restore_seconds=speed.restore_seconds,
+                load_seconds=speed.load_seconds,
+                idle_timeout_seconds=None if lent else _or_never(policy.offload_after_seconds),
+                unload_timeout_seconds=_or_never(policy.unload_after_seconds),
+            )
+
     def _pinned(self, now: float) -> bool:
         loan = self._lending.current(now)
         return self.pinned_by_hand or (loan is not None and loan.pinned)
@@ -417,3 +445,7 @@ class SlotFigures:
     idle_since: float
     released_byte_seconds: float
     residual_bytes: int
+
+
+def _or_never(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds
