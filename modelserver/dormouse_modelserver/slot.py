@@ -300,7 +300,10 @@ class Slot(Generic[T]):
         self._changed(self)
 
     def _resolve_waiters(self, transition: Transition, error: DormouseError | None, now: float) -> None:
-        """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on."""
+        """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on.
+
+        A wake that waited for room gave up because nobody waited any more.
+        """
         wake_failed = transition.to is Residency.GPU and error is not None
         if self._residency is not Residency.GPU and not wake_failed:
             return
@@ -309,8 +312,13 @@ class Slot(Generic[T]):
             if self._residency is Residency.GPU:
                 self._grant(waiter)
                 self._telemetry.waited(self.name, now - waiter.since)
+            elif transition.obstacle is not None and now < waiter.since + waiter.budget_seconds:
+                self._waiters.append(waiter)  # it came as the wake gave up waiting for room: it has a wake of its own
+                continue
             else:
                 waiter.place, waiter.error = Place.FAILED, error
+                if transition.obstacle is not None and isinstance(error, DeviceFull):
+                    waiter.error = NoRoom(self.name, waiter.budget_seconds, error, self._retry_after())
                 self._telemetry.request(self.name, RequestOutcome.REJECTED)
             if not waiter.settled() and waiter.place is Place.GRANTED:
                 waiter.place = Place.LEFT
