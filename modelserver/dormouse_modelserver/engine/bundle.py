@@ -13,6 +13,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -22,12 +23,14 @@ from .checksum import checksum
 from .device import Arena, DeviceBackend, HostBuffer, Reservation
 from .filling import STRETCH_BYTES, Filling
 from .fingerprint import Fingerprint, fingerprint
-from .host_budget import HostBudget
+from .host_budget import HostBudget, Promise
 from .inventory import Found
 from .pace import Pace, Path
 from .packing import Packing, pack
 
 MirrorMode = Literal["auto", "keep", "drop"]
+# The first of these that one of a bundle's holders asked for is in force.
+_MIRROR_MODES: tuple[MirrorMode, ...] = ("keep", "auto", "drop")
 _numbers = itertools.count()
 
 
@@ -57,6 +60,8 @@ class Bundle:
         self.users: set[object] = set()
         self.holders: dict[Any, frozenset[int] | None] = {}
         self.superseded = False
+        # Set once it may be joined; see `SharedBundles.join`.
+        self.ready = threading.Event()
         self._unsettled: set[object] = set()
         self.bytes_copied_back = 0
         self._name, self._device, self._host, self._pace = name, device, host, pace
@@ -108,10 +113,15 @@ class Bundle:
             self._unsettled.add(user)
             return True
 
+    def keep_mirror(self, user: object) -> None:
+        """Until `settle` or `disclaim`: `user` is about to leave the device, and the mirror is what will be left."""
+        self._unsettled.add(user)
+
     def settle(self, user: object) -> None:
-        """The wake is good. Takes the lock itself."""
+        """The wake is good, or the demotion was not. Takes the lock itself."""
         with self.lock:
             self._unsettled.discard(user)
+            self.ready.set()
             if self._mode == "drop":
                 self.give_up_mirror()
 
@@ -121,16 +131,26 @@ class Bundle:
         self._unsettled.discard(user)
         return not self.users
 
+    def suit(self, *, frozen: bool, mirror: MirrorMode) -> None:
+        """Another model has joined: what it was not promised of its weights, nobody may count on."""
+        self._frozen = self._frozen and frozen
+        self._mode = next(mode for mode in _MIRROR_MODES if mode in (self._mode, mirror))
+
     # Loading --------------------------------------------------------------------------------------
 
-    def fill_mirror(self, filling: Filling) -> None:
-        """Freshly loaded, laid out as `packing` → host RAM. Raises `HostFull` or `OSError`; the model is spoilt then."""
+    def fill_mirror(self, filling: Filling, promise: Promise | None = None) -> None:
+        """Freshly loaded, laid out as `packing` → RAM. Raises `HostFull` or `OSError`; the model is spoilt then.
+
+        promise: of room for all of it; without one, room is asked for as it goes and the loaded weights are let go.
+        """
         started = time.monotonic()
         mirror = self._device.host_buffer(self.nbytes)
         try:
             for start, end in filling.stretches():
-                with self._host.promised(end - start):
+                with self._host.promised(end - start) if promise is None else nullcontext():
                     filling.copy(start, end, mirror.bytes[start:end])
+                if promise is not None:
+                    promise.written(end - start)
                 filling.let_go(end)
             total = checksum(mirror.bytes)
         except BaseException:
@@ -144,21 +164,22 @@ class Bundle:
 
         Raises `HostFull`, `CopyFailed`, `IntegrityError` or `OSError`; the model that was loaded is spoilt then.
         """
-        with self._host.promised(min(STRETCH_BYTES, self.nbytes)):
-            staging = self._device.host_buffer(min(STRETCH_BYTES, self.nbytes))
         try:
-            for start, end in filling.stretches():
-                stage = staging.bytes[: end - start]
-                filling.copy(start, end, stage)
-                self._device.copy_in(stage, arena, at=start)
-                if checksum(arena.bytes[start:end]) != checksum(stage):
-                    raise self._other_bytes(f"on {self._device.name} than were loaded")
-                filling.let_go(end)
+            with self._host.promised(min(STRETCH_BYTES, self.nbytes)):
+                staging = self._device.host_buffer(min(STRETCH_BYTES, self.nbytes))
+                try:
+                    for start, end in filling.stretches():
+                        stage = staging.bytes[: end - start]
+                        filling.copy(start, end, stage)
+                        self._device.copy_in(stage, arena, at=start)
+                        if checksum(arena.bytes[start:end]) != checksum(stage):
+                            raise self._other_bytes(f"on {self._device.name} than were loaded")
+                        filling.let_go(end)
+                finally:
+                    staging.close()
         except BaseException:
             arena.close()
             raise
-        finally:
-            staging.close()
         self.commit(arena)
         self._sum = None if self._frozen else checksum(arena.bytes)
         self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes))
@@ -197,8 +218,8 @@ class Bundle:
 
     def commit(self, arena: Arena) -> None:
         """The tensors are views into `arena` from now on."""
+        self._arena = arena  # first, so that it is given back by `leave` if a tensor refuses
         self.packing.point_at(arena.bytes)
-        self._arena = arena
 
     # Away from the device -------------------------------------------------------------------------
 
@@ -215,7 +236,7 @@ class Bundle:
     def take_in(self, found: list[Found]) -> None:
         """Bring the mirror up to date with the device, whose bytes are never written.
 
-        `found` is what belongs to it now. Raises `CopyFailed`, `HostFull` or `IntegrityError`; still on the device then.
+        `found` is what belongs to it now. Raises `CopyFailed`, `HostFull` or `IntegrityError`; it is still there then.
         """
         self.bytes_copied_back = 0
         if self._arena is None:
@@ -239,12 +260,12 @@ class Bundle:
         return [Found(packed.tensor, packed.saved, [packed.path], []) for packed in self.packing.tensors]
 
     def _still_packed(self, arena: Arena, found: list[Found]) -> bool:
-        tensors = self.packing.tensors
+        tensors = {id(packed.tensor): packed for packed in self.packing.tensors}
         if len(found) != len(tensors):
             return False
         base = arena.bytes.untyped_storage().data_ptr()
-        pairs = zip(found, tensors, strict=True)
-        return all(item.tensor is packed.tensor and packed.still_packed_at(base) for item, packed in pairs)
+        pairs = ((item, tensors.get(id(item.tensor))) for item in found)
+        return all(packed is not None and packed.still_packed_at(base) for _, packed in pairs)
 
     def _device_sum(self, arena: Arena) -> int:
         started = time.monotonic()
@@ -301,6 +322,7 @@ class Bundle:
 
     def _keep(self, mirror: HostBuffer, mirror_sum: int) -> None:
         self._mirror, self._sum = mirror, mirror_sum
+        self.ready.set()
         self._host.can_spare(self)
 
     def leave(self) -> None:
@@ -318,12 +340,39 @@ class Bundle:
         Raises `HostFull`; it is whole then.
         """
         mirror = self._there()
-        numbers = sorted({packed.region for packed in self.packing.tensors if id(packed.tensor) in chosen})
+        numbers = self._regions_of(chosen)
         others = sorted(set(range(len(self.packing.regions))) - set(numbers))
-        parts = tuple(self._part(group, mirror) for group in (others, numbers) if group)
+        parts: list[Bundle] = []
+        try:
+            parts.extend(self._part(group, mirror) for group in (others, numbers))
+        except BaseException:
+            for part in parts:
+                part._drop_mirror()
+            raise
         self.superseded = True
         self._drop_mirror()
-        return parts
+        return tuple(parts)
+
+    def part_of(self, chosen: Collection[int]) -> frozenset[int] | None:
+        """What a holder of these tensors (by id) has of it, as `holders` says it; shared bytes can't be parted."""
+        there = {id(packed.tensor) for packed in self.packing.tensors}.intersection(chosen)
+        return None if len(self._regions_of(there)) in (0, len(self.packing.regions)) else frozenset(there)
+
+    def _regions_of(self, chosen: Collection[int]) -> list[int]:
+        return sorted({packed.region for packed in self.packing.tensors if id(packed.tensor) in chosen})
+
+    def differs(self, found: list[Found]) -> bool:
+        """Whether these, a part of its tensors, are other than what was loaded. Nothing is copied."""
+        if self._frozen:
+            return False
+        if self._arena is None:
+            paths = {item.path for item in found}
+            whole = fingerprint(self.packing, self._slices(self._there().bytes))
+            now = {path: value for path, value in whole.items() if path in paths}
+        else:
+            packing, sources = pack(found)
+            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end))
+        return any(self.as_loaded.get(path) != value for path, value in now.items())
 
     def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":
         part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
@@ -359,6 +408,7 @@ class Bundle:
         self._drop_mirror()
         self.leave()
         self._close_reservation()
+        self.ready.set()
 
     def remember_as_loaded(self) -> None:
         """Before the mirror is written for the first time: what it was."""
