@@ -3,6 +3,7 @@
 from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.wire import LastTransitionSnapshot
 
+from .arrivals import Arrivals
 from .engine.weights import Released
 from .errors import DormouseError, ModelChanged, TransitionFailed
 from .telemetry import SavedMeter
@@ -16,12 +17,14 @@ class History:
     idle_since: the latest of last request's end, last wake and load.
     resident_since: the last arrival on the GPU; None before the first.
     unload_refused: why an unload would lose changes; nothing can have changed that while nobody used the model.
+    arrivals: when uses came and ended, for advice.
     demotion_failed_at: when the last demotion failed; None when it did not.
     """
 
     def __init__(self, now: float) -> None:
         self.last_request_end = self.idle_since = now
         self.resident_since: float | None = None
+        self.arrivals = Arrivals(now)
         self.last: LastTransitionSnapshot | None = None
         self.released = Released()
         self.unload_refused: ModelChanged | None = None
@@ -34,6 +37,7 @@ class History:
 
     def use_ended(self, now: float) -> None:
         self._ever_used = True
+        self.arrivals.ended(now)
         self.last_request_end = self.idle_since = now
 
     def released_byte_seconds(self, now: float) -> float:

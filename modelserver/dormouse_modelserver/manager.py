@@ -12,6 +12,7 @@ from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
 from .arbiter import Arbiter
+from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
 from .engine.bundle import MirrorMode
 from .engine.canary import Canary
 from .engine.canary import checked as checked_canary
@@ -42,6 +43,9 @@ class ResidencyManager(Roster):
     starting: True keeps `/readyz` at 503 until `started()` is called; for who serves an app of its own.
     socket: path of the control socket for a sidecar; None takes `DORMOUSE_SOCKET`, "" is none. With it,
         the manager serves the socket from a thread and loop of its own.
+    gpu_arbiter: folder in which the processes of this user on one GPU make room for each other; None takes
+        `DORMOUSE_GPU_ARBITER`, "" is none.
+    max_waiting: so many requests may wait for one model to wake; the next ones get `QueueFull` (503) at once.
 
     Raises `ConfigurationError` for a device or a setting that can't work, or a socket that another
     process serves.
@@ -58,14 +62,30 @@ class ResidencyManager(Roster):
         wake_budget: float = 30.0,
         starting: bool = False,
         socket: str | None = None,
+        gpu_arbiter: str | None = None,
+        max_waiting: int = 1024,
     ) -> None:
+        check_text("device", device, "cuda:0")
+        for setting, seconds in (
+            ("idle_timeout", idle_timeout),
+            ("unload_timeout", unload_timeout),
+            ("min_resident", min_resident),
+            ("wake_budget", wake_budget),
+        ):
+            check_seconds_setting(setting, seconds)
         super().__init__(open_device(device), starting=starting)
         self._settings = _checked(
-            SlotSettings(_never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget)
+            SlotSettings(
+                _never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget, max_waiting
+            )
         )
         self._models: dict[str, Model[Any]] = {}
-        self._engine = Engine(self.device, make_room=Arbiter(self.slots).make_room)
+        self._arbiter = Arbiter(self.slots, lambda: self.device.memory().total)
+        self._engine = Engine(self.device, make_room=self._arbiter.make_room)
         self._keeper = Keeper(self.slots)
+        folder = os.environ.get("DORMOUSE_GPU_ARBITER", "") if gpu_arbiter is None else gpu_arbiter
+        if folder:
+            self._arbiter.join(folder, self.device.gpu_uuid)
         path = os.environ.get("DORMOUSE_SOCKET", "") if socket is None else socket
         self._close_socket: Callable[[], None] = serve_socket(self, path) if path else lambda: None
 
@@ -102,21 +122,21 @@ class ResidencyManager(Roster):
 
         Raises `ConfigurationError` for a name that is taken or malformed, or settings that can't work.
         """
-        if not re.fullmatch(MODEL_NAME_PATTERN, name):
+        if not isinstance(name, str) or not re.fullmatch(MODEL_NAME_PATTERN, name):
             raise ConfigurationError(
                 f"model name {name!r}: write lower-case letters, digits and inner hyphens, at most 63 characters"
             )
         if not callable(load):
             raise ConfigurationError(f"model {name!r}: load is {load!r}; give a function that returns the model")
+        check_seconds_setting(f"model {name!r}: idle_timeout", idle_timeout)
+        check_seconds_setting(f"model {name!r}: unload_timeout", unload_timeout)
+        check_callable(f"model {name!r}: modules", modules, "a function that picks the modules of what load gave")
+        check_callable(f"model {name!r}: warm_up", warm_up, "a function that is called with the model")
+        check_choice(f"model {name!r}: unload_changes", unload_changes, ("refuse", "discard"))
+        check_choice(f"model {name!r}: mirror", mirror, ("auto", "keep", "drop"))
         options: WeightsOptions[T] = WeightsOptions(
             modules, frozen, unload_changes, mirror, warm_up, checked_canary(canary, name), stable_addresses
         )
-        for what, value, choices in (
-            ("mirror", mirror, ("auto", "keep", "drop")),
-            ("unload_changes", unload_changes, ("refuse", "discard")),
-        ):
-            if value not in choices:
-                raise ConfigurationError(f"model {name!r}: {what} is {value!r}; write one of {', '.join(choices)}")
         own = self._settings
         if idle_timeout is not None:
             own = replace(own, idle_timeout_seconds=_never(idle_timeout))
@@ -125,7 +145,7 @@ class ResidencyManager(Roster):
         if after_task is not None:
             own = replace(own, after_task=after_task)
         weights = Weights(name, load, self._engine, options)
-        slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._keeper.slot_changed)
+        slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._slot_changed)
         self.add(slot)
         self._models[name] = model = Model(slot)
         return model
@@ -148,12 +168,18 @@ class ResidencyManager(Roster):
 
     def install(self, app: FastAPI, prefix: str = "/dormouse") -> None:
         """Routes, `WakeTimeout` → 503 with Retry-After, and drain at shutdown, in an app you have."""
+        check_fastapi(app)
         install_routes(self, app, prefix)
 
+    def _slot_changed(self, slot: Slot[Any]) -> None:
+        self._keeper.slot_changed(slot)
+        self._arbiter.slot_changed()
+
     def close(self) -> None:
-        """Stop the timers and the control socket. Models stay usable where they are."""
+        """Stop the timers and the sockets. Models stay usable where they are."""
         self.drain()
         self._keeper.close()
+        self._arbiter.close()
         self._close_socket()
 
 

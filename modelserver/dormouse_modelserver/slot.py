@@ -13,6 +13,7 @@ One short lock; the weights are moved by a thread of the transition's own, outsi
 """
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -22,13 +23,17 @@ from typing import Generic, TypeVar
 from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, PolicyLoan
 
+from .advice import Observed
 from .clock import Clock, steady_unix_time
 from .engine.device import Fence
 from .engine.weights import Released, Weights
 from .errors import (
+    DeviceFull,
     DormouseError,
     HostFull,
     ModelBusy,
+    NoRoom,
+    QueueFull,
     TransitionFailed,
     WakeTimeout,
 )
@@ -81,15 +86,30 @@ class Slot(Generic[T]):
         """The user's object; only for who holds a use."""
         return self._weights.model
 
-    def enter(self, settled: Callable[[], bool]) -> Waiter:
-        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken."""
+    def enter(self, settled: Callable[[], bool], timeout_seconds: float | None = None) -> Waiter:
+        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken.
+
+        `timeout_seconds` is how long it may wait, None the model's wake budget. Raises `QueueFull`.
+        """
         with self._lock:
-            waiter = Waiter(settled, self._clock())
+            now = self._clock()
+            settings = self._lending.settings(now)
+            budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
+            waiter = Waiter(settled, now, budget)
+            self._history.arrivals.arrived(now, alone=not self._in_flight and not self._waiters)
             if self._transition is None and self._residency is Residency.GPU:
                 self._grant(waiter)
-            else:
+            elif len(self._waiters) < settings.max_waiting:
                 self._waiters.append(waiter)
                 self._wake_for_waiters()
+            else:
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+                retry_after = self._retry_after()
+                raise QueueFull(
+                    f"{len(self._waiters)} requests wait for model {self.name!r} already, which is as many as may; "
+                    f"ask again in {retry_after:.0f} s",
+                    retry_after,
+                )
             return waiter
 
     def abandon(self, waiter: Waiter) -> None:
@@ -110,18 +130,28 @@ class Slot(Generic[T]):
                 waiter.place = Place.LEFT
             return waiter.place
 
-    def timed_out(self, budget_seconds: float) -> WakeTimeout:
-        """The error for a use whose budget is used up, with when to come back."""
+    def timed_out(self, waiter: Waiter) -> WakeTimeout:
+        """The error for a use whose budget is used up, with when to come back, and what room is missing."""
         self._telemetry.request(self.name, RequestOutcome.TIMEOUT)
         with self._lock:
             retry_after = self._retry_after()
             doing = self._transition
+        if doing is not None and doing.obstacle is not None:
+            return NoRoom(self.name, waiter.budget_seconds, doing.obstacle, retry_after)
         what = f"{doing.origin} → {doing.to} under way" if doing is not None else f"it is on the {self._residency}"
         return WakeTimeout(
-            f"model {self.name!r} was not awake within {budget_seconds:g} s ({what}); the wake goes on. "
+            f"model {self.name!r} was not awake within {waiter.budget_seconds:g} s ({what}); the wake goes on. "
             f"Ask again in {retry_after:.0f} s",
             retry_after,
         )
+
+    def patience_seconds(self, obstacle: DeviceFull) -> float:
+        """How long a wake that lacks room may still wait for it: as long as somebody waits for the model."""
+        with self._lock:
+            if self._transition is not None:
+                self._transition.obstacle = obstacle
+            now = self._clock()
+            return max((waiter.since + waiter.budget_seconds - now for waiter in self._waiters), default=0.0)
 
     def leave(self, failed: bool) -> None:
         """End a use. What the caller queued on the device is waited for before the weights move."""
@@ -257,7 +287,14 @@ class Slot(Generic[T]):
             self._resolve_waiters(transition, error, now)
             self._wake_for_waiters()
         self._telemetry.transition(
-            self.name, ended.from_, ended.to, ended.trigger, ended.outcome, ended.seconds, ended.reason
+            self.name,
+            ended.from_,
+            ended.to,
+            ended.trigger,
+            ended.outcome,
+            ended.seconds,
+            ended.reason,
+            ended.released_bytes,
         )
         transition.settled.set_result(error)
         self._changed(self)
@@ -280,10 +317,9 @@ class Slot(Generic[T]):
                 self._end_use()
 
     @property
-    def idle_since(self) -> float:
-        """Unix seconds; see `History`."""
+    def idle_seconds(self) -> float:
         with self._lock:
-            return self._history.idle_since
+            return self._idle_seconds()
 
     @property
     def may_make_room(self) -> bool:
@@ -365,6 +401,24 @@ class Slot(Generic[T]):
                 residual_bytes=self._history.released.residual,
             )
 
+    def observed(self) -> Observed:
+        """How the model was used and what its sleep is worth, for advice on its timeouts."""
+        with self._lock:
+            now, policy, speed = self._clock(), self._lending.own.policy(), self._weights.speed
+            lent = self._lending.current(now) is not None
+            bursts = self._history.arrivals.bursts(now)
+            return Observed(
+                now=now,
+                since=self._history.arrivals.since,
+                bursts=bursts,
+                in_use=bool(self._in_flight or self._waiters),
+                gpu_memory_bytes=self._weights.device_bytes or self._history.released.nbytes or None,
+                restore_seconds=speed.restore_seconds,
+                load_seconds=speed.load_seconds,
+                idle_timeout_seconds=None if lent else _or_never(policy.offload_after_seconds),
+                unload_timeout_seconds=_or_never(policy.unload_after_seconds),
+            )
+
     def _pinned(self, now: float) -> bool:
         loan = self._lending.current(now)
         return self.pinned_by_hand or (loan is not None and loan.pinned)
@@ -391,3 +445,7 @@ class SlotFigures:
     idle_since: float
     released_byte_seconds: float
     residual_bytes: int
+
+
+def _or_never(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

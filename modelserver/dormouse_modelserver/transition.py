@@ -7,12 +7,12 @@ from dormouse_contract import Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot, TransitionSnapshot
 
 from .engine.weights import Released
-from .errors import DormouseError, ModelChanged
+from .errors import DeviceFull, DormouseError, ModelChanged
 
 
 @dataclass(slots=True)
 class Transition:
-    """A move under way; `settled` resolves to None, or to the error that stopped it.
+    """A move under way; `settled` resolves to None, or to the error that stopped it. obstacle: what it waits for.
 
     asked: where it was to go when it began. An offload for which host RAM has no room goes `to` Unloaded instead,
         and whoever asked for it has got what there was to get.
@@ -24,6 +24,7 @@ class Transition:
     reason: str
     started_at: float
     asked: Residency = field(init=False)
+    obstacle: DeviceFull | None = None
     settled: "Future[DormouseError | None]" = field(default_factory=Future)
 
     def __post_init__(self) -> None:

@@ -289,8 +289,9 @@ class Weights(Generic[T]):
         self.speed.restore_seconds = time.monotonic() - started
 
     def _bring(self, bundles: tuple[Bundle, ...]) -> None:
-        """No lock is held while room is made: whoever leaves for it may need the same bundle's."""
-        arenas = self._allocate([bundle for bundle in bundles if not bundle.on_device])
+        """No lock and no memory is held while room is made: whoever leaves for it may need the same bundles."""
+        missing = [bundle for bundle in bundles if not bundle.on_device]
+        arenas = self._engine.with_room(self._name, lambda: _allocate(missing))
         try:
             for bundle in bundles:
                 with bundle.lock:
@@ -300,21 +301,6 @@ class Weights(Generic[T]):
         finally:
             for arena in arenas.values():
                 arena.close()
-
-    def _allocate(self, bundles: list[Bundle]) -> dict[Bundle, Arena]:
-        engine, arenas = self._engine, dict[Bundle, Arena]()
-        try:
-            for bundle in bundles:
-                arenas[bundle] = engine.with_room(self._name, bundle.allocate)
-        except BaseException as error:
-            got = sum(bundle.nbytes for bundle in arenas)
-            for arena in arenas.values():
-                arena.close()
-            if isinstance(error, DeviceFull):
-                need = sum(bundle.nbytes for bundle in bundles)
-                raise DeviceFull(error.device, need, error.room_bytes + got) from error
-            raise
-        return arenas
 
     def _prove(self, loaded: Loaded[T]) -> None:
         """Warm up and ask the canary, with nobody else let in."""
@@ -487,3 +473,20 @@ class Weights(Generic[T]):
         if self._loaded is None:
             raise RuntimeError(f"model {self._name!r} is not loaded")
         return self._loaded
+
+
+def _allocate(bundles: list[Bundle]) -> dict[Bundle, Arena]:
+    """Memory for all of them or for none. Raises `DeviceFull` with what all need and what there is for them."""
+    arenas: dict[Bundle, Arena] = {}
+    try:
+        for bundle in bundles:
+            arenas[bundle] = bundle.allocate()
+    except BaseException as error:
+        got = sum(bundle.nbytes for bundle in arenas)
+        for arena in arenas.values():
+            arena.close()
+        if isinstance(error, DeviceFull):
+            need = sum(bundle.nbytes for bundle in bundles)
+            raise DeviceFull(error.device, need, error.room_bytes + got) from error
+        raise
+    return arenas

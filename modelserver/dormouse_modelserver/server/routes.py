@@ -81,12 +81,13 @@ def loopback_authority(hosts: frozenset[str]) -> Authority:
     return check
 
 
-def control_router(roster: Roster, prefix: str, authority: Authority) -> APIRouter:
+def control_router(roster: Roster, prefix: str, authority: Authority, *, with_advice: bool = True) -> APIRouter:
+    """with_advice: False where a sidecar or an operator reads, which have no use for it."""
     router = APIRouter(prefix=prefix, route_class=ProblemRoute)
 
     @router.get("/v1/models")
     async def list_models() -> Response:
-        return _json(ModelList(models=roster.snapshots()))
+        return _json(ModelList(models=roster.snapshots(), advice=roster.advice() if with_advice else None))
 
     @router.get("/v1/models/{model}")
     async def read_model(model: str) -> Response:
