@@ -32,6 +32,7 @@ from .errors import (
     DormouseError,
     HostFull,
     ModelBusy,
+    ModelChanged,
     NoRoom,
     QueueFull,
     TransitionFailed,
@@ -274,7 +275,11 @@ class Slot(Generic[T]):
                 raise
             # What the ladder, or pressure, asks for is that the GPU is free: straight to Unloaded, then.
             transition.to, transition.reason = Residency.UNLOADED, f"{transition.reason}; {full}"
-            return weights.unload()
+            try:
+                return weights.unload()
+            except ModelChanged as changed:
+                # Not a refused unload, which the ladder would follow with the next offload at once, and so on.
+                raise TransitionFailed(f"{full}. {changed}") from changed
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         now = self._clock()

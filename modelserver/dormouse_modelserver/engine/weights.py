@@ -290,8 +290,7 @@ class Weights(Generic[T]):
 
     def _bring(self, bundles: tuple[Bundle, ...]) -> None:
         """No lock and no memory is held while room is made: whoever leaves for it may need the same bundles."""
-        missing = [bundle for bundle in bundles if not bundle.on_device]
-        arenas = self._engine.with_room(self._name, lambda: _allocate(missing))
+        arenas = self._engine.with_room(self._name, lambda: _allocate([b for b in bundles if not b.on_device]))
         try:
             for bundle in bundles:
                 with bundle.lock:
