@@ -41,6 +41,7 @@ class Bundle:
     packing: how the tensors lie in the mirror, and will lie in the next arena.
     users: the models on the device that need it there.
     holders: the models that were loaded with it, and which of its tensors (by id) each has; None is all.
+    joined: another model holds it too, or did.
     superseded: it was split or unloaded; whoever still knows it looks again.
     """
 
@@ -59,7 +60,7 @@ class Bundle:
         self.number = next(_numbers)
         self.users: set[object] = set()
         self.holders: dict[Any, frozenset[int] | None] = {}
-        self.superseded = False
+        self.superseded = self.joined = False
         # Set once it may be joined; see `SharedBundles.join`.
         self.ready = threading.Event()
         self._unsettled: set[object] = set()
@@ -376,7 +377,7 @@ class Bundle:
 
     def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":
         part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
-        part.packing = self.packing.select(numbers)
+        part.packing, part.joined = self.packing.select(numbers), self.joined
         with self._host.promised(part.nbytes):
             buffer = self._device.host_buffer(part.nbytes)
             for number, region in zip(numbers, part.packing.regions, strict=True):
@@ -414,6 +415,11 @@ class Bundle:
         """Before the mirror is written for the first time: what it was."""
         if self._as_loaded is None and self._mirror is not None and self._sum is not None:
             self._as_loaded = fingerprint(self.packing, self._slices(self._mirror.bytes))
+
+    def narrow(self, kept: Collection[int]) -> None:
+        """Only these of its tensors (by id) are needed from now on: that others go is no change of what was loaded."""
+        paths = {packed.path for packed in self.packing.tensors if id(packed.tensor) in kept}
+        self._as_loaded = {path: value for path, value in self.as_loaded.items() if path in paths}
 
     @property
     def as_loaded(self) -> Fingerprint:

@@ -55,6 +55,7 @@ class Loaded(Generic[T]):
         that happens to look first: the others need it on the device when this one does not.
         """
         homes = {id(packed.tensor): bundle for bundle in self.bundles for packed in bundle.packing.tensors}
+        shared = {bundle: {id(f.tensor): f for f in bundle.as_found()} for bundle in self.bundles if bundle.joined}
         reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
         moved_apart = {id(one.current) for one in self.apart}
         stock = Stock({bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
@@ -65,14 +66,14 @@ class Loaded(Generic[T]):
                 continue
             others = [holder for holder, theirs in reach.items() if key in theirs]
             home = homes.get(key) or next((b for b in self.bundles if any(o in b.holders for o in others)), self.own)
-            stock.packable[home].append(found)
+            # By the name that it was packed under: each of the models may have another.
+            stock.packable[home].append(shared.get(home, {}).get(key, found))
             if not others:
                 stock.alone[home].append(found)
-        for bundle in self.bundles:
+        for bundle, packed in shared.items():
             mine = {id(found.tensor) for found in stock.packable[bundle]}
             theirs = frozenset[int]().union(*(reach[holder] for holder in bundle.holders if holder is not self))
-            missed = [found for found in bundle.as_found() if id(found.tensor) in theirs - mine]
-            stock.packable[bundle] += missed
+            stock.packable[bundle] += [found for key, found in packed.items() if key in theirs - mine]
         return stock
 
     @property

@@ -90,7 +90,7 @@ class SharedBundles:
                 if any(bundle.superseded or not bundle.holders for bundle in wanted):
                     continue  # split: its parts are known by now; unloaded: it is not known any more
                 for bundle, ids in wanted.items():
-                    bundle.holders[holder] = bundle.part_of(ids)
+                    bundle.holders[holder], bundle.joined = bundle.part_of(ids), True
                 return tuple(wanted)
 
     def _wanted(self, tensors: Iterable[torch.Tensor]) -> dict[Bundle, set[int]] | None:
@@ -116,6 +116,8 @@ class SharedBundles:
             self.remove(bundle)
             bundle.superseded = True
             bundle.close()
+        else:
+            bundle.narrow(frozenset[int]().union(*(other.reach() for other in bundle.holders)))
 
     def split_if_due(self, bundle: Bundle) -> None:
         """Off the device, a bundle of which a holder wants only a part makes way for two. Its lock is held."""
