@@ -92,6 +92,12 @@ class Bundle:
     def nbytes(self) -> int:
         return self.packing.total_bytes
 
+    def nbytes_for(self, holder: object) -> int:
+        """Of the part that `holder` has: what it would take on the device once the bundle is split."""
+        part = self.holders.get(holder)
+        regions = range(len(self.packing.regions)) if part is None else self._regions_of(part)
+        return self.packing.select(regions).total_bytes
+
     @property
     def device_bytes(self) -> int:
         arena = self._arena

@@ -122,7 +122,7 @@ class SharedBundles:
     def split_if_due(self, bundle: Bundle) -> None:
         """Off the device, a bundle of which a holder wants only a part makes way for two. Its lock is held."""
         wanted = next((ids for ids in bundle.holders.values() if ids is not None), None)
-        if wanted is None or bundle.on_device or bundle.users:
+        if wanted is None or bundle.superseded or bundle.on_device or bundle.users:
             return
         try:
             parts = bundle.split(wanted)

@@ -5,9 +5,10 @@ tensors that can't be packed. Every move either completes or leaves the weights 
 at a time: the slot's worker. Nothing here knows of requests.
 """
 
+import gc
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -16,7 +17,7 @@ import torch
 from dormouse_contract import Residency
 from dormouse_contract.wire import ReleasedMethod
 
-from ..errors import DeviceFull, DormouseError, HostFull, LoadFailed, ModelChanged
+from ..errors import DeviceFull, DormouseError, HostFull, LoadFailed, ModelChanged, TransitionFailed
 from .apart import Apart, report, why_apart
 from .bundle import Bundle, MirrorMode
 from .canary import Canary, CanaryCheck
@@ -35,6 +36,9 @@ from .sharing import locked
 T = TypeVar("T")
 UnloadChanges = Literal["refuse", "discard"]
 _log = logging.getLogger("dormouse")
+
+# Between the attempts to load when `load` gave a module that has just been let go.
+_PATIENCE_SECONDS = (0.02, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +168,15 @@ class Weights(Generic[T]):
         self._load_fresh(may_skip_mirror=False)
 
     def _load_fresh(self, *, may_skip_mirror: bool) -> None:
-        try:
-            self._load_once(may_skip_mirror)
-        except LetGo:
-            # Another model was unloaded as `load` took up a module of its. That one is gone now, with all that knew of
-            # it here, so `load` makes it anew. A `load` that gives what it gave before is refused again.
-            self._load_once(may_skip_mirror)
+        for patience_seconds in _PATIENCE_SECONDS:
+            with suppress(LetGo):
+                self._load_once(may_skip_mirror)
+                return
+            # Another model was unloaded as `load` took up a module of its from a cache. As soon as nobody knows that
+            # module any more, `load` makes it anew; who used it a moment ago may still be about to return.
+            gc.collect()
+            time.sleep(patience_seconds)
+        self._load_once(may_skip_mirror)
 
     def _load_once(self, may_skip_mirror: bool) -> None:
         started = time.monotonic()
@@ -185,7 +192,6 @@ class Weights(Generic[T]):
         except BaseException:
             self._unload(loaded)
             raise
-        loaded.gate.guard(fresh.inventory.modules)
         self._loaded = loaded
         self.speed.load_seconds = time.monotonic() - started
         if not self._reported:
@@ -220,6 +226,7 @@ class Weights(Generic[T]):
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
         packing, sources = pack(packable)
         filling = Filling(packing, sources, fresh.files)
+        loaded.gate.guard(fresh.inventory.modules)  # first: by this a module that was let go half-way is known
         del sources, fresh  # what `filling` lets go of is freed at once
         with own.lock:
             own.packing = packing
@@ -273,26 +280,23 @@ class Weights(Generic[T]):
         """
         loaded = self._there()
         started = time.monotonic()
-        while not all(bundle.claim(loaded) for bundle in loaded.bundles):
-            pass  # one was split as we looked; `bundles` has its parts now
         try:
-            self._bring(loaded.bundles)
+            self._bring(loaded)
             for one in loaded.apart:
                 self._engine.with_room(self._name, lambda one=one: one.send(self._engine.device))  # type: ignore[misc]
             self._prove(loaded)
         except BaseException:
-            self._leave(loaded)
+            self._roll_back(loaded)
             raise
         loaded.awake = True
         for bundle in loaded.bundles:
             bundle.settle(loaded)
         self.speed.restore_seconds = time.monotonic() - started
 
-    def _bring(self, bundles: tuple[Bundle, ...]) -> None:
-        """No lock and no memory is held while room is made: whoever leaves for it may need the same bundles."""
-        arenas = self._engine.with_room(self._name, lambda: _allocate([b for b in bundles if not b.on_device]))
+    def _bring(self, loaded: Loaded[T]) -> None:
+        arenas = self._claim_and_allocate(loaded)
         try:
-            for bundle in bundles:
+            for bundle in loaded.bundles:
                 with bundle.lock:
                     if bundle in arenas and not bundle.on_device:
                         bundle.bring(arenas[bundle])
@@ -300,6 +304,24 @@ class Weights(Generic[T]):
         finally:
             for arena in arenas.values():
                 arena.close()
+
+    def _claim_and_allocate(self, loaded: Loaded[T]) -> dict[Bundle, Arena]:
+        """No lock, no memory and no claim is held while room is made: whoever leaves for it may need the same bundles,
+        and of a bundle that is claimed as a whole, no part can leave."""
+        for bundle in loaded.bundles:
+            with bundle.lock:
+                self._engine.shared.split_if_due(bundle)
+        while True:
+            while not all(bundle.claim(loaded) for bundle in loaded.bundles):
+                pass  # one was split as we looked; `bundles` has its parts now
+            try:
+                with self._engine.accounting:
+                    return _allocate(loaded, [bundle for bundle in loaded.bundles if not bundle.on_device])
+            except DeviceFull as full:
+                if loaded.own.host_bytes or not loaded.own.on_device:  # it was not loaded there without a mirror
+                    self._roll_back(loaded)
+                if not self._engine.make_room(self._name, full):
+                    raise
 
     def _prove(self, loaded: Loaded[T]) -> None:
         """Warm up and ask the canary, with nobody else let in."""
@@ -430,7 +452,26 @@ class Weights(Generic[T]):
                 bundle.settle(loaded)
             raise
 
-    def _leave(self, loaded: Loaded[T], *, for_good: bool = False) -> Released:
+    def _roll_back(self, loaded: Loaded[T]) -> None:
+        """The wake failed. Off the device, as far as it has come.
+
+        Others may have changed what they share with it, and have left, while this one kept it there: that is copied
+        back first, or it stays on the device for whoever wakes next.
+        """
+        with self._bundles_of(loaded):
+            stays = set[Bundle]()
+            for bundle in loaded.bundles:
+                if bundle.joined and bundle.users == {loaded}:
+                    try:
+                        bundle.take_in(bundle.as_found())
+                    except TransitionFailed as problem:
+                        _log.warning("model %s: what it shares stays on the device: %s", self._name, problem)
+                        stays.add(bundle)
+            self._leave(loaded, stays=stays)
+
+    def _leave(
+        self, loaded: Loaded[T], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()
+    ) -> Released:
         """Off the device, as far as nobody else needs it there; measured."""
         engine, was_there = self._engine, loaded.awake
         with self._bundles_of(loaded):
@@ -441,15 +482,14 @@ class Weights(Generic[T]):
                 for one in loaded.apart:
                     one.leave()
                 for bundle in loaded.bundles:
-                    if bundle.disclaim(loaded):
+                    if bundle.disclaim(loaded) and bundle not in stays:
                         bundle.leave()
                 after, _ = engine.device.held_bytes()
             loaded.awake = False
             for bundle in loaded.bundles:
                 if for_good:
                     engine.shared.leave(loaded, bundle)
-                if not bundle.superseded:
-                    engine.shared.split_if_due(bundle)
+                engine.shared.split_if_due(bundle)
         given_back = min(max(0, before - after), held)
         return Released(given_back, held - given_back, method) if was_there else Released()
 
@@ -474,7 +514,7 @@ class Weights(Generic[T]):
         return self._loaded
 
 
-def _allocate(bundles: list[Bundle]) -> dict[Bundle, Arena]:
+def _allocate(holder: object, bundles: list[Bundle]) -> dict[Bundle, Arena]:
     """Memory for all of them or for none. Raises `DeviceFull` with what all need and what there is for them."""
     arenas: dict[Bundle, Arena] = {}
     try:
@@ -485,7 +525,7 @@ def _allocate(bundles: list[Bundle]) -> dict[Bundle, Arena]:
         for arena in arenas.values():
             arena.close()
         if isinstance(error, DeviceFull):
-            need = sum(bundle.nbytes for bundle in bundles)
+            need = sum(bundle.nbytes_for(holder) for bundle in bundles)
             raise DeviceFull(error.device, need, error.room_bytes + got) from error
         raise
     return arenas

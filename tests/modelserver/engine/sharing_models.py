@@ -1,5 +1,6 @@
 """Models that share an encoder, as a text-to-speech service and a voice search do."""
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,15 @@ from tests.modelserver.zoo import X, seeded
 from .using import held, weights_on
 
 
+# The seed is the process's.
+_seeding = threading.Lock()
+
+
+def made(make: Callable[[], nn.Module]) -> nn.Module:
+    with _seeding:
+        return seeded(make)()  # type: ignore[no-any-return]
+
+
 class Part(nn.Module):
     """A pipeline of a shared encoder (and perhaps a shared middle) and a head of its own."""
 
@@ -22,7 +32,7 @@ class Part(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.middle = middle if middle is not None else nn.Identity()
-        self.head = seeded(lambda: nn.Linear(8, head))()
+        self.head = made(lambda: nn.Linear(8, head))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.head(self.middle(self.encoder(x))))
@@ -33,14 +43,16 @@ class Cache:
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[str, nn.Module] = weakref.WeakValueDictionary()
+        self._lock = threading.Lock()
         self.made = 0
 
     def get(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
-        module = self._known.get(name)
-        if module is None:
-            module = self._known[name] = seeded(make)()
-            self.made += 1
-        return module
+        with self._lock:
+            module = self._known.get(name)
+            if module is None:
+                module = self._known[name] = made(make)
+                self.made += 1
+            return module
 
     def encoder(self) -> nn.Module:
         return self.get("encoder", lambda: nn.Linear(8, 8))
