@@ -38,8 +38,11 @@ class Loaded(Generic[T]):
         """What is now in the model: tensors for its own bundle, and those that can't be packed."""
         shared = {id(p.tensor) for bundle in self.bundles if bundle is not self.own for p in bundle.packing.tensors}
         mine = [found for found in inventory.tensors if id(found.tensor) not in shared]
-        packable = [found for found in mine if why_apart(found.tensor) is None]
-        return packable, [found for found in mine if why_apart(found.tensor) is not None]
+        packable: list[Found] = []
+        odd: list[Found] = []
+        for found in mine:
+            (packable if why_apart(found.tensor) is None else odd).append(found)
+        return packable, odd
 
     def guard(self, modules: tuple[torch.nn.Module, ...]) -> None:
         self.gate.guard(modules)

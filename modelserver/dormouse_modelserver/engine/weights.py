@@ -79,6 +79,7 @@ class Weights(Generic[T]):
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
         self._loaded: Loaded[T] | None = None
         self._first_load: Fingerprint | None = None
+        self._first_whole: tuple[object, ...] | None = None
         self._reported = False
 
     # What it is -----------------------------------------------------------------------------------
@@ -228,7 +229,11 @@ class Weights(Generic[T]):
         return mode == "drop" or (mode == "auto" and self._engine.host.room < nbytes)
 
     def _compare_with_first_load(self, own: Bundle) -> None:
-        first = self._first_load
+        first, whole = self._first_load, own.whole
+        if self._first_whole is None:
+            self._first_whole = whole
+        elif whole == self._first_whole:
+            return  # all bytes are as they were, so there is no need to look at each tensor's
         if first is None or self._options.unload_changes == "discard":
             return
         now = own.as_loaded
