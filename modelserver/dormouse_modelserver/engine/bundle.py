@@ -131,7 +131,7 @@ class Bundle:
     # Loading --------------------------------------------------------------------------------------
 
     def fill_mirror(self, filling: Filling) -> None:
-        """Freshly loaded, laid out as `packing` → host RAM. Raises `HostFull` or `OSError`; the model is spoilt then."""
+        """Freshly loaded, laid out as `packing` → host RAM. Raises `HostFull`, `OSError`; the model is spoilt then."""
         started = time.monotonic()
         mirror = self._device.host_buffer(self.nbytes)
         try:
@@ -222,7 +222,7 @@ class Bundle:
     def take_in(self, found: list[Found]) -> None:
         """Bring the mirror up to date with the device, whose bytes are never written.
 
-        `found` is what belongs to it now. Raises `CopyFailed`, `HostFull` or `IntegrityError`; still on the device then.
+        `found` is what belongs to it now. Raises `CopyFailed`, `HostFull`, `IntegrityError`; still on the device then.
         """
         self.bytes_copied_back = 0
         if self._arena is None:

@@ -317,7 +317,7 @@ class Weights(Generic[T]):
     # Away from the GPU ----------------------------------------------------------------------------
 
     def offload(self) -> Released:
-        """GPU → CPU; what changed is copied. Raises `CopyFailed`, `HostFull`, `IntegrityError`: still on the GPU then."""
+        """GPU → CPU; what changed is copied. Raises `CopyFailed`, `HostFull`, `IntegrityError`: still on the GPU."""
         loaded = self._there()
         self._engine.device.synchronize()  # on streams of the app's own, too: their writes are part of the weights
         packable = self._take_stock(loaded)
