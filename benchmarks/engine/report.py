@@ -51,6 +51,7 @@ LAYOUTS = (
             ("offload", _milliseconds("offload")),
             ("unload", _milliseconds("unload")),
             ("reload", _milliseconds("reload")),
+            ("load average", lambda figures: f"{figures['load_average']:.1f}"),
         ),
     ),
     Layout(

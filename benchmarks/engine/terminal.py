@@ -35,7 +35,7 @@ def show(console: Console, machine: Machine, outcome: Outcome) -> None:
     for layout in LAYOUTS:
         table = Table(title=layout.title)
         for number, heading in enumerate(layout.headings):
-            table.add_column(heading, justify="right" if number else "left")
+            table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
         for row in layout.rows(outcome.figures):
             table.add_row(*row)
         console.print(table)
