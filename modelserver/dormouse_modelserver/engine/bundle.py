@@ -99,6 +99,13 @@ class Bundle:
         return self.packing.select(regions).total_bytes
 
     @property
+    def whole(self) -> tuple[object, ...] | None:
+        """Its bytes and how they are laid out, in short: one checksum for all tensors. None when it isn't known."""
+        if self._sum is None:
+            return None
+        return (self._sum, *((p.path, p.tensor.dtype, p.offset, p.shape, p.stride) for p in self.packing.tensors))
+
+    @property
     def device_bytes(self) -> int:
         arena = self._arena
         return arena.bytes.numel() if arena is not None else 0
@@ -264,7 +271,7 @@ class Bundle:
 
     def as_found(self) -> list[Found]:
         """The tensors that it has, as an inventory would name them."""
-        return [Found(packed.tensor, packed.saved, [packed.path], []) for packed in self.packing.tensors]
+        return [Found(packed.tensor, packed.saved, packed.path, None) for packed in self.packing.tensors]
 
     def _still_packed(self, arena: Arena, found: list[Found]) -> bool:
         tensors = {id(packed.tensor): packed for packed in self.packing.tensors}

@@ -17,20 +17,25 @@ Place = tuple[Any, Any] | None
 
 @dataclass(slots=True)  # not frozen: thousands are made at each demotion, and that would take three times as long
 class Found:
-    """One tensor object, and every place where it was found: `paths[i]` is `places[i]`.
+    """One tensor object, the path and the place that it was found at first, and those of tied weights besides.
 
     saved: a parameter or buffer, which a change of must survive (see `Dirty`).
     """
 
     tensor: torch.Tensor
     saved: bool
-    paths: list[str]
-    places: list[Place]
+    path: str
+    place: Place
+    # Not a list of all: of thousands of lists the garbage collector would take notice, and stop the process.
+    more: tuple[tuple[str, Place], ...] = ()
 
     @property
-    def path(self) -> str:
-        """The name that it was found by first; tied weights have more."""
-        return self.paths[0]
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, *(path for path, _ in self.more))
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return (self.place, *(place for _, place in self.more))
 
     def replace(self, tensor: torch.Tensor) -> bool:
         """Put `tensor` in its stead wherever it is held; False when a place can't be written."""
@@ -116,10 +121,9 @@ class _Walk:
     def _enter_tensor(self, tensor: torch.Tensor, path: str, place: Place, saved: bool) -> None:
         found = self.tensors.get(id(tensor))
         if found is None:
-            self.tensors[id(tensor)] = Found(tensor, saved, [path], [place])
+            self.tensors[id(tensor)] = Found(tensor, saved, path, place)
         else:
-            found.paths.append(path)
-            found.places.append(place)
+            found.more = (*found.more, (path, place))
 
     def _enter_module(self, module: torch.nn.Module, path: str) -> None:
         self.modules.append(module)
@@ -131,7 +135,7 @@ class _Walk:
         for store in (own["_parameters"], own["_buffers"]):
             for name, saved in tuple(store.items()):
                 if saved is not None:
-                    self._enter(saved, _join(path, name), (store, name), saved=True)
+                    self._enter_tensor(saved, _join(path, name), (store, name), saved=True)
         for name, sub in tuple(own["_modules"].items()):
             if sub is not None:
                 self._enter(sub, _join(path, name), None)

@@ -21,8 +21,8 @@ class LetGo(LoadFailed):
     def __init__(self, name: str, what: str = "something") -> None:
         super().__init__(
             f"load of model {name!r} returned a module of before ({what}), whose weights Dormouse moved and let go; "
-            "build it anew in each call. What several models share must be kept by them alone (a weak reference in your "
-            "cache), so that it goes with the last of them; a tensor that can't be packed can't be shared"
+            "build it anew in each call. What several models share must be kept by them alone (a weak reference in "
+            "your cache), so that it goes with the last of them; a tensor that can't be packed can't be shared"
         )
 
 

@@ -83,6 +83,7 @@ class Weights(Generic[T]):
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
         self._loaded: Loaded[T] | None = None
         self._first_load: Fingerprint | None = None
+        self._first_whole: tuple[object, ...] | None = None
         self._reported = False
 
     # What it is -----------------------------------------------------------------------------------
@@ -263,7 +264,11 @@ class Weights(Generic[T]):
         )
 
     def _compare_with_first_load(self, own: Bundle) -> None:
-        first = self._first_load
+        first, whole = self._first_load, own.whole
+        if self._first_whole is None:
+            self._first_whole = whole
+        elif whole == self._first_whole:
+            return  # all bytes are as they were, so there is no need to look at each tensor's
         if first is None or self._options.unload_changes == "discard":
             return
         now = own.as_loaded
@@ -469,9 +474,7 @@ class Weights(Generic[T]):
                         stays.add(bundle)
             self._leave(loaded, stays=stays)
 
-    def _leave(
-        self, loaded: Loaded[T], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()
-    ) -> Released:
+    def _leave(self, loaded: Loaded[T], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()) -> Released:
         """Off the device, as far as nobody else needs it there; measured."""
         engine, was_there = self._engine, loaded.awake
         with self._bundles_of(loaded):
