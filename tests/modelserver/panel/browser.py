@@ -16,6 +16,7 @@ _ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-lcd-text",
 ]
 # The machine may be busy with other tests.
 expect.set_options(timeout=20_000)

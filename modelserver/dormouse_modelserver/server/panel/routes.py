@@ -1,10 +1,12 @@
 """The page, its files, its state, live or asked for, and the one order that only it gives: the pin."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from dormouse_contract.wire import ProblemReason
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ...roster import Roster
 from ..authority import Authority
@@ -14,7 +16,8 @@ from ..unmatched import answer_the_rest
 from .files import index_in, page_files
 from .language import preferred
 from .state import PinOrder
-from .watch import Subscription, Watch
+from .subscription import Subscription
+from .watch import Watch
 
 # Shorter than the idle timeout of any proxy in between, so that a silent stream is not taken for a dead one.
 _HEARTBEAT_SECONDS = 10.0
@@ -88,16 +91,27 @@ def _add_state(router: APIRouter, authority: Authority, watch: Watch) -> None:
             raise Refusal(503, ProblemReason.CANNOT_NOW, "No live stream is free", detail, retry_after=30.0)
         # A proxy that collects a response before it passes it on would make the stream useless.
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(_stream(page, watch), media_type="text/event-stream", headers=headers)
+        return _Stream(page, watch, media_type="text/event-stream", headers=headers)
 
 
-async def _stream(page: Subscription, watch: Watch) -> AsyncIterator[str]:
-    try:
-        yield "retry: 2000\n\n"
-        while (waiting := await page.next(_HEARTBEAT_SECONDS)) is not None:
-            for event, data in waiting.items():
-                yield f"event: {event}\ndata: {data}\n\n"
-            if not waiting:
-                yield ": still here\n\n"
-    finally:
-        watch.unsubscribe(page)
+class _Stream(StreamingResponse):
+    """Gives its place back however it ends, also when the page left before the first byte."""
+
+    def __init__(self, page: Subscription, watch: Watch, **more: Any) -> None:
+        super().__init__(_events(page), **more)
+        self._page, self._watch = page, watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._watch.unsubscribe(self._page)
+
+
+async def _events(page: Subscription) -> AsyncIterator[str]:
+    yield "retry: 2000\n\n"
+    while (waiting := await page.next(_HEARTBEAT_SECONDS)) is not None:
+        for event, data in waiting.items():
+            yield f"event: {event}\ndata: {data}\n\n"
+        if not waiting:
+            yield ": still here\n\n"

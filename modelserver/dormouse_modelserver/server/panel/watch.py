@@ -6,6 +6,7 @@ samples of the chart.
 """
 
 import asyncio
+import logging
 import signal
 import threading
 from collections import deque
@@ -17,51 +18,19 @@ from ...roster import Roster
 from ..authority import Access
 from .reading import read_state
 from .state import MemoryHistory, MemorySample, PanelState
+from .subscription import Subscription
+
+_log = logging.getLogger("dormouse")
 
 SAMPLE_SECONDS = 5.0
 _HOUR_SECONDS = 3600.0
+# Twice as many: an open page sees changes between the samples, and they are kept as well.
+_MOST_SAMPLES = 2 * int(_HOUR_SECONDS / SAMPLE_SECONDS) + 1
 # While a page is open: at most two events a second.
 _LOOK_SECONDS = 0.5
 # Each open page holds a connection for as long as it is open.
 MAX_STREAMS = 16
 _CHANGES_BY_ITSELF = {"now": True, "models": {"__all__": {"saved_byte_seconds"}}}
-
-
-class Subscription:
-    """One page's place. What it has not fetched yet is replaced by what is newer; None is the end."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: dict[str, str] = {}
-        self._something = asyncio.Event()
-        self._ended = False
-
-    async def next(self, within_seconds: float) -> dict[str, str] | None:
-        """Event names and data, empty when nothing came in time."""
-        if not self._ended:
-            try:
-                await asyncio.wait_for(self._something.wait(), within_seconds)
-            except TimeoutError:
-                return {}
-        if self._ended:
-            return None
-        self._something.clear()
-        waiting, self._waiting = self._waiting, {}
-        return waiting
-
-    def offer(self, event: str, data: str | None) -> None:
-        """From any thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._take, event, data)
-        except RuntimeError:  # its loop is closed: nobody is there any more
-            self._ended = True
-
-    def _take(self, event: str, data: str | None) -> None:
-        if data is None:
-            self._ended = True
-        else:
-            self._waiting[event] = data
-        self._something.set()
 
 
 class Watch:
@@ -70,11 +39,11 @@ class Watch:
     def __init__(self, roster: Roster, access: Access, clock: Clock = steady_unix_time) -> None:
         self.started_at = clock()
         self._roster, self._access, self._clock = roster, access, clock
-        self._samples: deque[MemorySample] = deque(maxlen=int(_HOUR_SECONDS / SAMPLE_SECONDS) + 1)
+        self._samples: deque[MemorySample] = deque(maxlen=_MOST_SAMPLES)
         self._pages: set[Subscription] = set()
         self._last_sent: object = None
         self._condition = threading.Condition()
-        self._closed = self._look_now = False
+        self._closed = self._look_now = self._failing = False
         self._thread: threading.Thread | None = None
         # Not the loop's own threads: an app's requests that wait for a model may fill those.
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="dormouse-panel-read")
@@ -130,13 +99,10 @@ class Watch:
     def _run(self) -> None:
         next_sample = self._clock()
         while True:
-            if self._clock() >= next_sample:
-                self._sample()
+            sample_due = self._clock() >= next_sample
+            if sample_due:
                 next_sample = self._clock() + SAMPLE_SECONDS
-            with self._condition:
-                pages = bool(self._pages)
-            if pages:
-                self._tell_what_changed()
+            self._look(sample_due)
             with self._condition:
                 if not self._closed and not self._look_now:
                     left = max(0.0, next_sample - self._clock())
@@ -149,11 +115,29 @@ class Watch:
                 self._publish("end", None)
         self._publish("end", None)
 
+    def _look(self, sample_due: bool) -> None:
+        try:
+            if sample_due:
+                self._sample()
+            with self._condition:
+                pages = bool(self._pages)
+            if pages:
+                self._tell_what_changed()
+            self._failing = False
+        except Exception:  # whatever a driver or a shared account may raise: the next look may succeed
+            if not self._failing:
+                _log.exception("the page's figures can't be read; trying again, and said once until it works")
+            self._failing = True
+
     def _sample(self) -> None:
         seen = read_occupancy(self._roster.device)
-        sample = MemorySample(time=self._clock(), used_bytes=seen.used, process_bytes=seen.used_by_this_process)
+        self._keep(MemorySample(time=self._clock(), used_bytes=seen.used, process_bytes=seen.used_by_this_process))
+
+    def _keep(self, sample: MemorySample) -> None:
         with self._condition:
             self._samples.append(sample)
+            while self._samples[0].time < sample.time - _HOUR_SECONDS:
+                self._samples.popleft()
         self._publish("sample", sample.to_json())
 
     def _tell_what_changed(self) -> None:
@@ -162,6 +146,9 @@ class Watch:
         if seen != self._last_sent:
             self._last_sent = seen
             self._publish("state", state.to_json())
+        used, mine = state.device.used_bytes, state.device.process_bytes
+        if not self._samples or (used, mine) != (self._samples[-1].used_bytes, self._samples[-1].process_bytes):
+            self._keep(MemorySample(time=state.now, used_bytes=used, process_bytes=mine))
 
     def _publish(self, event: str, data: str | None) -> None:
         with self._condition:

@@ -24,9 +24,10 @@ function now() {
 }
 
 function receive(fresh) {
+  const sameServer = state !== null && fresh.startedAt === state.startedAt;
   // An answer to a question may come later than a newer event.
-  if (state !== null && fresh.now < state.now) return;
-  announceChanges(state, fresh);
+  if (sameServer && fresh.now < state.now) return;
+  announceChanges(sameServer ? state : null, fresh);
   [state, receivedAt] = [fresh, performance.now()];
   showState();
 }
@@ -45,6 +46,13 @@ function showState() {
       $("cards").append(cards.get(model.name).element);
     }
     cards.get(model.name).update(model, state, now());
+  }
+  for (const [name, card] of cards) {
+    // A server that was started anew may have other models.
+    if (!state.models.some((model) => model.name === name)) {
+      card.element.remove();
+      cards.delete(name);
+    }
   }
   show($("no-models"), state.models.length === 0);
   showMode();

@@ -92,7 +92,7 @@ export class ModelCard {
     const [model, state] = [this.#model, this.#state];
     const next = whatComesNext(model, state.device, now);
     setText(this.#next, next.text);
-    setText(this.#idle, model.inFlight > 0 ? t("busyNow") : t("idleFor", { time: wholeSeconds(now - model.idleSince) }));
+    setText(this.#idle, model.inFlight > 0 ? "" : t("idleFor", { time: wholeSeconds(now - model.idleSince) }));
     this.#countdown.dataset.running = String(next.left !== null);
     this.#left.style.transform = `scaleX(${next.left ?? 0})`;
     this.#fact("saved", t("factSaved"), gibHours(savedBy(model, state, now)));
@@ -175,5 +175,5 @@ export class ModelCard {
 
 function restoreTime(model) {
   if (model.residency === "GPU") return t("factRestoreAwake");
-  return model.restoreEstimateSeconds === null ? t("factRestoreNone") : duration(model.restoreEstimateSeconds);
+  return model.restoreEstimateSeconds === null ? t("factRestoreNone") : `≈ ${duration(model.restoreEstimateSeconds)}`;
 }

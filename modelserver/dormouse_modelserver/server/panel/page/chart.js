@@ -8,7 +8,7 @@ import { t } from "./i18n.js";
 // The shortest that holds all samples: a server that has just started shows more than a thin line at the edge.
 const WINDOWS_MINUTES = [10, 20, 30, 60];
 const HOUR = 3600;
-const HEIGHT = 170;
+const HEIGHT = 200;
 const EDGE = { top: 12, right: 6, bottom: 22, left: 6 };
 
 export class Chart {

@@ -27,11 +27,11 @@ export function wholeSeconds(seconds) {
   return t("seconds", { n: s });
 }
 
-/** Memory saved over time: bytes × seconds as GiB·h. Below a hundredth no digits: they would only flicker. */
+/** Memory saved over time, bytes × seconds, in GiB·h. Below a hundredth no digits: they would only flicker. */
 export function gibHours(byteSeconds) {
   const value = byteSeconds / 2 ** 30 / 3600;
-  if (value > 0 && value < 0.01) return t("below", { value: gibHours(0.01 * 2 ** 30 * 3600) });
-  return t("gibHours", { value: number(value, { maximumFractionDigits: value < 100 ? 2 : 0 }) });
+  if (value > 0 && value < 0.01) return t("below", { value: number(0.01) });
+  return number(value, { maximumFractionDigits: value < 100 ? 2 : 0 });
 }
 
 export function clock(unixSeconds) {

@@ -65,7 +65,7 @@ function holders(device) {
     el(
       "tr",
       {},
-      el("td", {}, holder.name ?? t("holderUnnamed"), holder.thisProcess ? badge() : ""),
+      el("td", {}, holder.name ?? t("holderUnnamed"), ...(holder.thisProcess ? [" ", badge()] : [])),
       el("td", {}, String(holder.pid)),
       el("td", {}, holder.bytes === null ? t("notTold") : bytes(holder.bytes)),
     ),

@@ -20,7 +20,7 @@ export function showTiles(state, now) {
   const awake = state.models.filter((model) => model.residency === "GPU").length;
   const figures = [
     [t("tileReleased"), bytes(releasedNow), t("tileReleasedNote", { total: bytes(state.device.totalBytes) })],
-    [t("tileSaved"), gibHours(saved), t("tileSavedNote", { time: clock(state.startedAt) })],
+    [t("tileSaved"), t("gibHours", { value: gibHours(saved) }), t("tileSavedNote", { time: clock(state.startedAt) })],
     [t("tileModels", { gpu: gpu(state.device) }), number(awake), t("tileModelsNote", { total: state.models.length })],
     [t("tileHost"), bytes(sum((m) => m.hostMemoryBytes)), t("tileHostNote", { room: bytes(state.hostRoomBytes) })],
   ];
