@@ -237,7 +237,7 @@ def _ladder(policy: Policy, seen: Observation, now: float) -> _Wish:
             left = stays_until - now
             reason = f"idle {idle:.0f} s ≥ {threshold:g} s, but woken recently: stays {left:.0f} s more"
             return _Wish(at, Trigger.IDLE, reason, revisit_at=_earliest(stays_until, next_rung))
-    reason = f"idle {idle:.0f} s ≥ {threshold:g} s; signal {seen.signal_age_seconds:.0f} s old; in flight 0"
+    reason = f"idle {idle:.0f} s ≥ {threshold:g} s{_signal(seen)}; in flight 0"
     return _Wish(to, Trigger.IDLE, reason, threshold_seconds=threshold, revisit_at=next_rung)
 
 
@@ -247,7 +247,12 @@ def _not_yet(policy: Policy, seen: Observation, idle: float, below: list[tuple[f
     if not below:
         return f"idle {idle:.0f} s; no further step"
     after, to = below[0]
-    return f"idle {idle:.0f} s < {after:g} s to {to}; signal {seen.signal_age_seconds:.0f} s old; in flight 0"
+    return f"idle {idle:.0f} s < {after:g} s to {to}{_signal(seen)}; in flight 0"
+
+
+def _signal(seen: Observation) -> str:
+    """How old the knowledge is; nothing where the replica itself looks, on its own clock."""
+    return f"; signal {seen.signal_age_seconds:.0f} s old" if seen.signal_age_seconds > 0 else ""
 
 
 def _thrash_guard(policy: Policy, seen: Observation, since: float | None) -> float:

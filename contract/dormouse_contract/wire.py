@@ -4,9 +4,9 @@ Python code uses the snake_case names; `from_json()` reads the wire form and `to
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic.alias_generators import to_camel
 
 from .residency import Residency, TransitionOutcome, Trigger
@@ -135,10 +135,61 @@ class ModelSnapshot(Wire):
     last_transition: LastTransitionSnapshot | None
 
 
+class SuggestedTimeout(Wire):
+    """The idle timeout that the rate of use suggests. setting: as it is written for `--idle-timeout`.
+
+    idle_timeout_seconds: None is never.
+    """
+
+    setting: str
+    idle_timeout_seconds: float | None
+    because: str
+
+
+class ReplayedTimeout(Wire):
+    """What one idle timeout would have done over the observed uses; not what was done.
+
+    setting: as it is written for `--idle-timeout`. idle_timeout_seconds: None is never.
+    waits: uses that would have found the model asleep. waited_seconds: for all of them together, by the
+    measured restore. None is not measured yet.
+    """
+
+    setting: str
+    idle_timeout_seconds: float | None
+    current: bool
+    suggested: bool
+    asleep_seconds: float
+    gpu_memory_saved_byte_seconds: float | None
+    waits: int
+    waited_seconds: float | None
+
+
+class ModelAdvice(Wire):
+    """Advice on one model's idle timeout, from the uses of the last `observed_seconds` (a day at most).
+
+    suggested: None before the first use.
+    """
+
+    observed_seconds: float
+    arrivals: int
+    arrivals_per_minute: float
+    gpu_memory_bytes: int | None
+    restore_seconds: float | None
+    suggested: SuggestedTimeout | None
+    replayed: list[ReplayedTimeout]
+
+
 class ModelList(Wire):
-    """`GET /dormouse/v1/models`."""
+    """`GET /dormouse/v1/models`. advice: by model; only on the port for people, and left out elsewhere."""
 
     models: list[ModelSnapshot]
+    advice: dict[str, ModelAdvice] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Readers of an earlier version refuse a field that they don't know, null included.
+        body: dict[str, Any] = serialize(self)
+        return body if self.advice is not None else {"models": body["models"]}
 
 
 class ProblemReason(StrEnum):

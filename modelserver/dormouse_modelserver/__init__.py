@@ -1,5 +1,6 @@
 """Lets the torch models of this process sleep: off the GPU when idle, back before the next answer."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from dormouse_contract import Residency, Trigger
@@ -15,13 +16,17 @@ from .errors import (
     ModelBusy,
     ModelChanged,
     ModelNotHeld,
+    NoRoom,
     NoSuchModel,
+    QueueFull,
     StaleOrder,
     TransitionFailed,
     WakeTimeout,
 )
 
 if TYPE_CHECKING:
+    from .engine.canary import digest
+    from .engine.from_safetensors import Safetensors
     from .manager import ResidencyManager
     from .model import Model
 
@@ -37,24 +42,31 @@ __all__ = [
     "ModelBusy",
     "ModelChanged",
     "ModelNotHeld",
+    "NoRoom",
     "NoSuchModel",
+    "QueueFull",
     "Residency",
     "ResidencyManager",
+    "Safetensors",
     "StaleOrder",
     "TransitionFailed",
     "Trigger",
     "WakeTimeout",
+    "digest",
 ]
 
 
+# The names that need torch, and where they are: imported at their first use, since `--help` and an error in a setting
+# should not wait for it.
+_LAZY = {
+    "Model": ".model",
+    "ResidencyManager": ".manager",
+    "Safetensors": ".engine.from_safetensors",
+    "digest": ".engine.canary",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """The names that need torch, at their first use: `--help` and an error in a setting should not wait for it."""
-    if name == "ResidencyManager":
-        from .manager import ResidencyManager
-
-        return ResidencyManager
-    if name == "Model":
-        from .model import Model
-
-        return Model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name], __name__), name)

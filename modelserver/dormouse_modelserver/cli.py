@@ -15,7 +15,11 @@ _EXAMPLES = """examples:
 
 create_app(residency) gets the ResidencyManager and returns an ASGI app; load_tts() returns the model on the CPU.
 Each option also comes from the environment and from $PROJECT_DIR/dormouse.toml, in this order of precedence:
-option, environment, file."""
+option, environment, file. The file may give a model times of its own:
+  app = "my_app.server:create_app"
+  [models.tts]
+  load = "my_app.models:load_tts"
+  idle-timeout = 60"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request to the metrics or health route would drown the transitions.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Its INFO lines come from a logger called uvicorn.error, which reads as if something were wrong.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         settings: ServeSettings = resolve(given)
         # torch takes seconds to import: only after the settings are known to be good.

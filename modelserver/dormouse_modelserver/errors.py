@@ -8,6 +8,8 @@
     ├── ModelNotHeld            the model was used outside `on_gpu()`
     ├── StaleOrder              an order that a newer one has overtaken
     ├── WakeTimeout             the model was not awake within the request's budget
+    │   ├── QueueFull           too many requests wait for it already
+    │   └── NoRoom              the device was full all the time; a DeviceFull too
     └── TransitionFailed        the weights could not be moved; they are where `residency` says
         ├── LoadFailed          the user's `load` raised, or gave something that can't be moved
         ├── DeviceFull          no room on the device; has `need_bytes` and `room_bytes`
@@ -71,6 +73,10 @@ class WakeTimeout(DormouseError, TimeoutError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class QueueFull(WakeTimeout):
+    pass
+
+
 class TransitionFailed(DormouseError):
     """`residency` is the whole tier where the weights are now; filled in by the slot that settled there."""
 
@@ -90,6 +96,20 @@ class DeviceFull(TransitionFailed):
             "Let another model sleep, or ask again when one does"
         )
         self.device, self.need_bytes, self.room_bytes = device, need_bytes, room_bytes
+
+
+class NoRoom(WakeTimeout, DeviceFull):
+    """A wake that went on without success for as long as the request could wait."""
+
+    def __init__(self, model: str, budget_seconds: float, full: DeviceFull, retry_after_seconds: float) -> None:
+        Exception.__init__(
+            self,
+            f"model {model!r} was not awake within {budget_seconds:g} s: {full.device} has room for {full.room_bytes} "
+            f"bytes, {full.need_bytes} are needed, and nobody there could be sent to sleep. It is where it was; ask "
+            f"again in {retry_after_seconds:.0f} s",
+        )
+        self.device, self.need_bytes, self.room_bytes = full.device, full.need_bytes, full.room_bytes
+        self.retry_after_seconds = retry_after_seconds
 
 
 class HostFull(TransitionFailed):

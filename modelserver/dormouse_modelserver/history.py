@@ -5,6 +5,7 @@ from collections import deque
 from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.wire import LastTransitionSnapshot
 
+from .arrivals import Arrivals
 from .engine.weights import Released
 from .errors import DormouseError, ModelChanged, TransitionFailed
 from .telemetry import SavedMeter
@@ -22,12 +23,14 @@ class History:
     resident_since: the last arrival on the GPU; None before the first.
     recent: the latest transitions that ended, refused and failed ones included, newest first; bounded.
     unload_refused: why an unload would lose changes; nothing can have changed that while nobody used the model.
+    arrivals: when uses came and ended, for advice.
     demotion_failed_at: when the last demotion failed; None when it did not.
     """
 
     def __init__(self, now: float) -> None:
         self.last_request_end = self.idle_since = now
         self.resident_since: float | None = None
+        self.arrivals = Arrivals(now)
         self.last: LastTransitionSnapshot | None = None
         self.recent: deque[LastTransitionSnapshot] = deque(maxlen=RECENT_TRANSITIONS)
         self.released = Released()
@@ -41,6 +44,7 @@ class History:
 
     def use_ended(self, now: float) -> None:
         self._ever_used = True
+        self.arrivals.ended(now)
         self.last_request_end = self.idle_since = now
 
     def released_byte_seconds(self, now: float) -> float:

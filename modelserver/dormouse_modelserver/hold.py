@@ -23,8 +23,8 @@ _held: ContextVar[dict[int, int]] = ContextVar("dormouse_held", default={})  # n
 class Hold(Generic[T]):
     """One `on_gpu()`: a context manager in both worlds, without state of its own, so it can be entered again.
 
-    Raises `WakeTimeout` after `timeout` seconds (the model's wake budget when None), `TransitionFailed`
-    when the wake failed.
+    Raises `WakeTimeout` after `timeout` seconds (the model's wake budget when None), or at once when too many
+    wait already (`QueueFull`), `TransitionFailed` when the wake failed.
     """
 
     __slots__ = ("_slot", "_timeout")
@@ -39,30 +39,28 @@ class Hold(Generic[T]):
                 "write `async with`, or call this in a thread"
             )
         signal = ThreadSignal()
-        waiter = self._slot.enter(signal)
+        waiter = self._slot.enter(signal, self._timeout)
         if waiter.place is Place.WAITING:
-            budget = self._budget()
             try:
-                signal.wait(budget)
+                signal.wait(waiter.budget_seconds)
             except BaseException:
                 self._slot.abandon(waiter)
                 raise
-            self._admit(waiter, budget)
+            self._admit(waiter)
         self._count(+1)
         return self._slot.model()
 
     async def __aenter__(self) -> T:
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[None] = loop.create_future()
-        waiter = self._slot.enter(lambda: _settle_in(loop, settled))
+        waiter = self._slot.enter(lambda: _settle_in(loop, settled), self._timeout)
         if waiter.place is Place.WAITING:
-            budget = self._budget()
             try:
-                await asyncio.wait([settled], timeout=budget)
+                await asyncio.wait([settled], timeout=waiter.budget_seconds)
             except BaseException:
                 self._slot.abandon(waiter)
                 raise
-            self._admit(waiter, budget)
+            self._admit(waiter)
         self._count(+1)
         return self._slot.model()
 
@@ -77,16 +75,13 @@ class Hold(Generic[T]):
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _admit(self, waiter: Waiter, budget: float) -> None:
+    def _admit(self, waiter: Waiter) -> None:
         """Return when the use was granted; otherwise give the place up and raise why."""
         place = self._slot.conclude(waiter)
         if place is Place.LEFT:
-            raise self._slot.timed_out(budget)
+            raise self._slot.timed_out(waiter)
         if waiter.error is not None:
             raise waiter.error.with_traceback(None)
-
-    def _budget(self) -> float:
-        return self._slot.settings.wake_budget_seconds if self._timeout is None else self._timeout
 
     def _nested(self) -> bool:
         return _held.get().get(id(self._slot), 0) > 0

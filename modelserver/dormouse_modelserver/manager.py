@@ -5,14 +5,20 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
+from .arbiter import Arbiter
+from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
+from .engine.bundle import MirrorMode
+from .engine.canary import Canary
+from .engine.canary import checked as checked_canary
+from .engine.engine import Engine
 from .engine.open_device import open_device
-from .engine.weights import UnloadChanges, Weights
+from .engine.weights import UnloadChanges, Weights, WeightsOptions
 from .errors import ConfigurationError, NoSuchModel
 from .keeper import Keeper
 from .model import Model
@@ -38,6 +44,9 @@ class ResidencyManager(Roster):
     starting: True keeps `/readyz` at 503 until `started()` is called; for who serves an app of its own.
     socket: path of the control socket for a sidecar; None takes `DORMOUSE_SOCKET`, "" is none. With it,
         the manager serves the socket from a thread and loop of its own.
+    gpu_arbiter: folder in which the processes of this user on one GPU make room for each other; None takes
+        `DORMOUSE_GPU_ARBITER`, "" is none.
+    max_waiting: so many requests may wait for one model to wake; the next ones get `QueueFull` (503) at once.
 
     Raises `ConfigurationError` for a device or a setting that can't work, or a socket that another
     process serves.
@@ -54,13 +63,30 @@ class ResidencyManager(Roster):
         wake_budget: float = 30.0,
         starting: bool = False,
         socket: str | None = None,
+        gpu_arbiter: str | None = None,
+        max_waiting: int = 1024,
     ) -> None:
+        check_text("device", device, "cuda:0")
+        for setting, seconds in (
+            ("idle_timeout", idle_timeout),
+            ("unload_timeout", unload_timeout),
+            ("min_resident", min_resident),
+            ("wake_budget", wake_budget),
+        ):
+            check_seconds_setting(setting, seconds)
         super().__init__(open_device(device), starting=starting)
         self._settings = _checked(
-            SlotSettings(_never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget)
+            SlotSettings(
+                _never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget, max_waiting
+            )
         )
         self._models: dict[str, Model[Any]] = {}
+        self._arbiter = Arbiter(self.slots, lambda: self.device.memory().total)
+        self._engine = Engine(self.device, make_room=self._arbiter.make_room)
         self._keeper = Keeper(self.slots)
+        folder = os.environ.get("DORMOUSE_GPU_ARBITER", "") if gpu_arbiter is None else gpu_arbiter
+        if folder:
+            self._arbiter.join(folder, self.device.gpu_uuid)
         path = os.environ.get("DORMOUSE_SOCKET", "") if socket is None else socket
         self._close_socket: Callable[[], None] = serve_socket(self, path) if path else lambda: None
 
@@ -72,9 +98,10 @@ class ResidencyManager(Roster):
         modules: Callable[[T], tuple[torch.nn.Module, ...]] | None = None,
         frozen: bool = False,
         unload_changes: UnloadChanges = "refuse",
-        mirror: Literal["auto", "keep", "drop"] = "auto",
+        mirror: MirrorMode = "auto",
         warm_up: Callable[[T], object] | None = None,
-        canary: None = None,
+        canary: Canary | None = None,
+        stable_addresses: bool = False,
         idle_timeout: float | None = None,
         unload_timeout: float | None = None,
         after_task: AfterTask | None = None,
@@ -85,19 +112,32 @@ class ResidencyManager(Roster):
         modules: picks the modules of what `load` gave, when they can't be found through its attributes.
         frozen: a promise that the weights never change; skips the checksum, and changes are then lost.
         unload_changes: "refuse" keeps changed weights in host RAM (`ModelChanged`), "discard" drops them.
+        mirror: "keep" holds a copy of the weights in host RAM from the load on, so that offloading copies nothing;
+            "drop" holds one only while the weights are not on the GPU; "auto" keeps it while host RAM allows.
         warm_up: called with the model after each restore, counted in the restore time.
+        canary: (input, digest): after each restore `digest(model(input))` must be that, or nobody is let in. The input
+            may be a function of the model, the digest None for that of the first answer.
+        stable_addresses: the weights come back to the same device addresses after each restore, as CUDA graphs and
+            compiled code that captured them need. Not for modules that several registered models share.
         idle_timeout, unload_timeout: seconds, `math.inf` for never, None for the manager's default.
 
         Raises `ConfigurationError` for a name that is taken or malformed, or settings that can't work.
         """
-        if not re.fullmatch(MODEL_NAME_PATTERN, name):
+        if not isinstance(name, str) or not re.fullmatch(MODEL_NAME_PATTERN, name):
             raise ConfigurationError(
                 f"model name {name!r}: write lower-case letters, digits and inner hyphens, at most 63 characters"
             )
         if not callable(load):
             raise ConfigurationError(f"model {name!r}: load is {load!r}; give a function that returns the model")
-        if mirror == "drop" or canary is not None:
-            raise ConfigurationError(f"model {name!r}: mirror='drop' and canary are not supported by this version")
+        check_seconds_setting(f"model {name!r}: idle_timeout", idle_timeout)
+        check_seconds_setting(f"model {name!r}: unload_timeout", unload_timeout)
+        check_callable(f"model {name!r}: modules", modules, "a function that picks the modules of what load gave")
+        check_callable(f"model {name!r}: warm_up", warm_up, "a function that is called with the model")
+        check_choice(f"model {name!r}: unload_changes", unload_changes, ("refuse", "discard"))
+        check_choice(f"model {name!r}: mirror", mirror, ("auto", "keep", "drop"))
+        options: WeightsOptions[T] = WeightsOptions(
+            modules, frozen, unload_changes, mirror, warm_up, checked_canary(canary, name), stable_addresses
+        )
         own = self._settings
         if idle_timeout is not None:
             own = replace(own, idle_timeout_seconds=_never(idle_timeout))
@@ -105,10 +145,8 @@ class ResidencyManager(Roster):
             own = replace(own, unload_timeout_seconds=_never(unload_timeout))
         if after_task is not None:
             own = replace(own, after_task=after_task)
-        weights = Weights(
-            name, load, self.device, modules=modules, frozen=frozen, unload_changes=unload_changes, warm_up=warm_up
-        )
-        slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._keeper.slot_changed)
+        weights = Weights(name, load, self._engine, options)
+        slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._slot_changed)
         self.add(slot)
         self._models[name] = model = Model(slot)
         return model
@@ -131,12 +169,18 @@ class ResidencyManager(Roster):
 
     def install(self, app: FastAPI, prefix: str = "/dormouse") -> None:
         """Routes, `WakeTimeout` → 503 with Retry-After, and drain at shutdown, in an app you have."""
+        check_fastapi(app)
         install_routes(self, app, prefix)
 
+    def _slot_changed(self, slot: Slot[Any]) -> None:
+        self._keeper.slot_changed(slot)
+        self._arbiter.slot_changed()
+
     def close(self) -> None:
-        """Stop the timers and the control socket. Models stay usable where they are."""
+        """Stop the timers and the sockets. Models stay usable where they are."""
         self.drain()
         self._keeper.close()
+        self._arbiter.close()
         self._close_socket()
 
 

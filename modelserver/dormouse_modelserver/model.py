@@ -1,16 +1,21 @@
 """The handle of a registered model: what the user's code holds."""
 
 import asyncio
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ModelSnapshot
 
+from .arguments import check_residency, check_seconds_argument
 from .errors import DormouseError
 from .hold import Hold
 from .slot import Slot
+from .uses_gpu import UsesGpu, hold_while_running
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Model(Generic[T]):
@@ -32,7 +37,27 @@ class Model(Generic[T]):
         Gives the user's own object. `timeout` in seconds; None is the model's wake budget.
         Raises `WakeTimeout`, or `TransitionFailed` (why the wake failed).
         """
+        check_seconds_argument(f"{self.name}.on_gpu(timeout=…)", timeout)
         return Hold(self._slot, timeout)
+
+    @overload
+    def uses_gpu(self, function: Callable[Concatenate[T, P], R], /) -> Callable[P, R]: ...
+    @overload
+    def uses_gpu(self, function: Callable[..., R], /) -> Callable[..., R]: ...
+    @overload
+    def uses_gpu(self, /, *, timeout: float | None = None) -> UsesGpu[T]: ...
+    def uses_gpu(self, function: Callable[..., Any] | None = None, /, *, timeout: float | None = None) -> Any:
+        """`@tts.uses_gpu` or `@tts.uses_gpu(timeout=30)`: the function holds the model on the GPU while it runs.
+
+        For functions, async functions, generators and async generators; a generator holds the model from
+        its first item until it is exhausted or closed. The model goes to the parameter named `model`,
+        otherwise to the first one; callers leave it out. Raises what `on_gpu()` raises, and TypeError at
+        decoration when there is no place for the model.
+        """
+        hold, handle = self.on_gpu(timeout), f"{self.name}.uses_gpu"
+        if function is not None:
+            return hold_while_running(hold, function, handle)
+        return lambda function: hold_while_running(hold, function, handle)
 
     def move_to(
         self,
@@ -47,6 +72,7 @@ class Model(Generic[T]):
         `if_idle_for` in seconds. Raises `ModelBusy` when in use or not idle for long enough, `ModelChanged`
         when an unload would lose changes, `TransitionFailed` when it did not work; nothing was moved then.
         """
+        self._check_move("move_to", residency, if_idle_for)
         while (
             move := self._slot.begin_move(residency, if_idle_for=if_idle_for, trigger=trigger, reason=reason)
         ) is not None:
@@ -64,6 +90,7 @@ class Model(Generic[T]):
         reason: str = "",
     ) -> None:
         """`move_to` for async code. Cancelling the wait does not stop the move."""
+        self._check_move("amove_to", residency, if_idle_for)
         while (
             move := self._slot.begin_move(residency, if_idle_for=if_idle_for, trigger=trigger, reason=reason)
         ) is not None:
@@ -71,6 +98,15 @@ class Model(Generic[T]):
             if move.to is residency:
                 _raise(error)
                 return
+
+    @property
+    def moved_apart(self) -> tuple[str, ...]:
+        """Tensors that can't lie in the arena and are moved on their own, as `path: reason`; empty when unloaded."""
+        return self._slot.moved_apart
+
+    def _check_move(self, call: str, residency: Residency, if_idle_for: float | None) -> None:
+        check_residency(f"{self.name}.{call}()", residency)
+        check_seconds_argument(f"{self.name}.{call}(if_idle_for=…)", if_idle_for)
 
     def snapshot(self) -> ModelSnapshot:
         """Everything about the model at one moment, as the control API shows it."""

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from dormouse_contract.wire import ModelSnapshot
+from dormouse_contract.wire import ModelAdvice, ModelSnapshot
 
+from .advice import advise
 from .engine.device import DeviceBackend
 from .errors import ConfigurationError, NoSuchModel
 from .slot import Slot
@@ -37,6 +38,10 @@ class Roster:
 
     def snapshots(self) -> list[ModelSnapshot]:
         return [slot.snapshot() for slot in self.slots()]
+
+    def advice(self) -> dict[str, ModelAdvice]:
+        """For each model: which idle timeout suits it, and what others would have done."""
+        return {slot.name: advise(slot.observed()) for slot in self.slots()}
 
     def not_ready_because(self) -> str | None:
         """None when requests are taken: asleep, waking and a full GPU included."""

@@ -1,13 +1,12 @@
 """Runs the server: the user's app with our routes in front of it, in one process."""
 
-import importlib
+import errno
 import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -18,6 +17,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .announcement import announce
 from .errors import ConfigurationError
 from .manager import ResidencyManager
 from .serve_settings import ServeSettings
@@ -26,13 +26,19 @@ from .server.install import answer_our_errors
 from .server.panel.routes import panel_router
 from .server.panel.watch import Watch
 from .server.routes import probe_router
+from .target import find_function, make_app
 
 _log = logging.getLogger("dormouse")
 _PREFIX = "/dormouse"
+# What the kernel queues while the loop is busy; uvicorn's own default.
+_BACKLOG = 2048
 
 
 def run(settings: ServeSettings) -> int:
-    """Serve until SIGTERM or SIGINT. Raises `ConfigurationError` before anything is served."""
+    """Serve until SIGTERM or SIGINT: 0, or 1 when the app's own start-up failed.
+
+    Raises `ConfigurationError` before anything is served.
+    """
     sys.path.insert(0, str(settings.project_dir))
     with _bind(settings.host, settings.port) as listener:
         manager = ResidencyManager(
@@ -43,17 +49,41 @@ def run(settings: ServeSettings) -> int:
             starting=True,
         )
         try:
-            for name, target in settings.models.items():
-                manager.register(name, _import(target, "--model"))
-            app = _import(settings.app, "--app")(manager) if settings.app else None
-            _announce(settings, manager)
+            _register(manager, settings)
+            app = None
+            if settings.app is not None:
+                create_app = find_function(settings.app, "--app")
+                app = make_app(create_app, manager, f"--app {settings.app!r}")
+            announce(settings, manager)
             front = _InFront(manager, app, _authority(settings.host))
             with closing(front.watch):
                 front.watch.start()
-                _Server(manager, front).run(sockets=[listener])
+                return _serve(_Server(manager, front), listener)
         finally:
             manager.close()
-    return 0
+
+
+def _serve(server: "_Server", listener: socket.socket) -> int:
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:
+        # Some versions of uvicorn end so when the app's start-up fails, others return.
+        if server.started:
+            raise
+    if not server.started:
+        _log.error("the app's own start-up failed, see above; nothing was served")
+    return 0 if server.started else 1
+
+
+def _register(manager: ResidencyManager, settings: ServeSettings) -> None:
+    for name, model in settings.models.items():
+        manager.register(
+            name,
+            find_function(model.load, f"model {name}:"),
+            idle_timeout=model.idle_timeout,
+            unload_timeout=model.unload_timeout,
+            after_task=model.after_task,
+        )
 
 
 class _Server(uvicorn.Server):
@@ -67,10 +97,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._manager.started()
+            _log.info("ready: requests are taken")
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop in order. uvicorn's own would raise the signal again at the end: status -15, and nothing closed."""
         self._manager.drain()
+        _log.info("stopping: running requests are answered first; Ctrl-C once more stops at once")
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
@@ -149,48 +181,23 @@ def _is_loopback(host: str) -> bool:
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named: asyncio switches Nagle's algorithm off only then, and with it on each answer on a kept
+    # connection waits 40 ms for the client's delayed acknowledgement (measured).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Now, not when the models are registered: two that start at once must not both believe to have the port.
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(
-            f"port {port} on {host} can't be used: {error.strerror}. Choose another with --port, or stop what uses it"
-        ) from error
+        raise ConfigurationError(f"port {port} on {host} can't be used: {_port_problem(host, error)}") from error
     return listener
 
 
-def _import(target: str, option: str) -> Callable[..., Any]:
-    module_name, separator, attribute = target.partition(":")
-    if not separator or not module_name or not attribute:
-        raise ConfigurationError(f"{option} {target!r}: write package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"{option} {target!r}: no module {error.name!r}. Start in the project's folder or set PROJECT_DIR"
-        ) from error
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        what = f"has no {attribute!r}" if found is None else f"{attribute!r} is {found!r}, which can't be called"
-        raise ConfigurationError(f"{option} {target!r}: module {module_name!r} {what}; name a function")
-    return found  # type: ignore[no-any-return]
-
-
-def _announce(settings: ServeSettings, manager: ResidencyManager) -> None:
-    def shown(seconds: float | None) -> str:
-        return "never" if seconds is None else f"{seconds:g} s"
-
-    simulated = " (simulated, no GPU)" if manager.device.simulated else ""
-    _log.info("GPU management enabled · GPU 管理已启用")
-    _log.info(
-        "device %s%s; idle timeout %s, unload timeout %s, after task %s",
-        manager.device.name,
-        simulated,
-        shown(settings.idle_timeout),
-        shown(settings.unload_timeout),
-        settings.after_task,
-    )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    _log.info("http://%s:%d%s/", host, settings.port, _PREFIX)
+def _port_problem(host: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "something listens there already. Choose another with --port, or stop what uses it"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need rights that this user has not. Choose another with --port"
+    return f"{error.strerror}. Check --host: it is {host!r}"

@@ -15,6 +15,7 @@ class SlotSettings:
     """The server's own settings of one model. Seconds; None is never.
 
     after_task: `offload` takes the weights off the GPU as soon as the last use ends, whatever the timeout.
+    max_waiting: so many uses may wait for a wake at a time; the next one is refused at once.
     """
 
     idle_timeout_seconds: float | None = None
@@ -22,6 +23,7 @@ class SlotSettings:
     after_task: AfterTask = "keep"
     min_resident_seconds: float = 0.0
     wake_budget_seconds: float = 30.0
+    max_waiting: int = 1024
 
     def policy(self) -> Policy:
         """The same as a ladder; with `offload` after each task the first rung is 0."""

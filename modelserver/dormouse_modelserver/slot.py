@@ -13,6 +13,7 @@ One short lock; the weights are moved by a thread of the transition's own, outsi
 """
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -22,13 +23,17 @@ from typing import Generic, TypeVar
 from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderStamp, PolicyLoan
 
+from .advice import Observed
 from .clock import Clock, steady_unix_time
 from .engine.device import Fence
 from .engine.weights import Released, Weights
 from .errors import (
     DeviceFull,
     DormouseError,
+    HostFull,
     ModelBusy,
+    NoRoom,
+    QueueFull,
     TransitionFailed,
     WakeTimeout,
 )
@@ -73,19 +78,38 @@ class Slot(Generic[T]):
     def in_use(self) -> bool:
         return self._in_flight > 0
 
+    @property
+    def moved_apart(self) -> tuple[str, ...]:
+        return self._weights.moved_apart
+
     def model(self) -> T:
         """The user's object; only for who holds a use."""
         return self._weights.model
 
-    def enter(self, settled: Callable[[], bool]) -> Waiter:
-        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken."""
+    def enter(self, settled: Callable[[], bool], timeout_seconds: float | None = None) -> Waiter:
+        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken.
+
+        `timeout_seconds` is how long it may wait, None the model's wake budget. Raises `QueueFull`.
+        """
         with self._lock:
-            waiter = Waiter(settled, self._clock())
+            now = self._clock()
+            settings = self._lending.settings(now)
+            budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
+            waiter = Waiter(settled, now, budget)
+            self._history.arrivals.arrived(now, alone=not self._in_flight and not self._waiters)
             if self._transition is None and self._residency is Residency.GPU:
                 self._grant(waiter)
-            else:
+            elif len(self._waiters) < settings.max_waiting:
                 self._waiters.append(waiter)
                 self._wake_for_waiters()
+            else:
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+                retry_after = self._retry_after()
+                raise QueueFull(
+                    f"{len(self._waiters)} requests wait for model {self.name!r} already, which is as many as may; "
+                    f"ask again in {retry_after:.0f} s",
+                    retry_after,
+                )
             return waiter
 
     def abandon(self, waiter: Waiter) -> None:
@@ -106,18 +130,28 @@ class Slot(Generic[T]):
                 waiter.place = Place.LEFT
             return waiter.place
 
-    def timed_out(self, budget_seconds: float) -> WakeTimeout:
-        """The error for a use whose budget is used up, with when to come back."""
+    def timed_out(self, waiter: Waiter) -> WakeTimeout:
+        """The error for a use whose budget is used up, with when to come back, and what room is missing."""
         self._telemetry.request(self.name, RequestOutcome.TIMEOUT)
         with self._lock:
             retry_after = self._retry_after()
             doing = self._transition
+        if doing is not None and doing.obstacle is not None:
+            return NoRoom(self.name, waiter.budget_seconds, doing.obstacle, retry_after)
         what = f"{doing.origin} → {doing.to} under way" if doing is not None else f"it is on the {self._residency}"
         return WakeTimeout(
-            f"model {self.name!r} was not awake within {budget_seconds:g} s ({what}); the wake goes on. "
+            f"model {self.name!r} was not awake within {waiter.budget_seconds:g} s ({what}); the wake goes on. "
             f"Ask again in {retry_after:.0f} s",
             retry_after,
         )
+
+    def patience_seconds(self, obstacle: DeviceFull) -> float:
+        """How long a wake that lacks room may still wait for it: as long as somebody waits for the model."""
+        with self._lock:
+            if self._transition is not None:
+                self._transition.obstacle = obstacle
+            now = self._clock()
+            return max((waiter.since + waiter.budget_seconds - now for waiter in self._waiters), default=0.0)
 
     def leave(self, failed: bool) -> None:
         """End a use. What the caller queued on the device is waited for before the weights move."""
@@ -215,7 +249,7 @@ class Slot(Generic[T]):
         try:
             for fence in fences:
                 fence.wait()
-            released = self._move_weights(transition.to)
+            released = self._move_weights(transition)
         except DormouseError as problem:
             error = problem
         except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
@@ -223,23 +257,24 @@ class Slot(Generic[T]):
             error = TransitionFailed(f"model {self.name!r}: {type(problem).__name__}: {problem}")
         self._settle(transition, error, released)
 
-    def _move_weights(self, to: Residency) -> Released | None:
-        weights = self._weights
+    def _move_weights(self, transition: Transition) -> Released | None:
+        weights, to = self._weights, transition.to
+        if to is Residency.GPU:
+            weights.wake()
+            return None
         if weights.residency is Residency.UNLOADED:
             weights.load()
-            if to is Residency.GPU:
-                try:
-                    weights.restore()
-                except DeviceFull:
-                    raise  # the load is done and only room lacks: host RAM is a whole tier to stay in
-                except Exception:
-                    weights.unload()
-                    raise
             return None
-        if to is Residency.GPU:
-            weights.restore()
-            return None
-        return weights.offload() if to is Residency.CPU else weights.unload()
+        if to is Residency.UNLOADED:
+            return weights.unload()
+        try:
+            return weights.offload()
+        except HostFull as full:
+            if transition.trigger is Trigger.MANUAL:
+                raise
+            # What the ladder, or pressure, asks for is that the GPU is free: straight to Unloaded, then.
+            transition.to, transition.reason = Residency.UNLOADED, f"{transition.reason}; {full}"
+            return weights.unload()
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         now = self._clock()
@@ -252,7 +287,14 @@ class Slot(Generic[T]):
             self._resolve_waiters(transition, error, now)
             self._wake_for_waiters()
         self._telemetry.transition(
-            self.name, ended.from_, ended.to, ended.trigger, ended.outcome, ended.seconds, ended.reason
+            self.name,
+            ended.from_,
+            ended.to,
+            ended.trigger,
+            ended.outcome,
+            ended.seconds,
+            ended.reason,
+            ended.released_bytes,
         )
         transition.settled.set_result(error)
         self._changed(self)
@@ -273,6 +315,23 @@ class Slot(Generic[T]):
             if not waiter.settled() and waiter.place is Place.GRANTED:
                 waiter.place = Place.LEFT
                 self._end_use()
+
+    @property
+    def idle_seconds(self) -> float:
+        with self._lock:
+            return self._idle_seconds()
+
+    @property
+    def may_make_room(self) -> bool:
+        """On the device, used by nobody, and not pinned: it may be asked to leave for another model."""
+        with self._lock:
+            at_rest = self._transition is None and not self._in_flight and not self._waiters
+            return self._residency is Residency.GPU and at_rest and not self._pinned(self._clock())
+
+    @property
+    def on_device(self) -> bool:
+        with self._lock:
+            return self._residency is Residency.GPU
 
     # What it goes by, and what it tells -----------------------------------------------------------
 
@@ -301,8 +360,7 @@ class Slot(Generic[T]):
         """
         with self._lock:
             now = self._clock()
-            loan = self._lending.current(now)
-            held = self._transition is not None or self.pinned_by_hand or (loan is not None and loan.pinned)
+            held = self._transition is not None or self._pinned(now)
             observation = Observation(
                 residency=self._residency,
                 in_flight=max(self._in_flight + len(self._waiters), int(held)),
@@ -320,7 +378,7 @@ class Slot(Generic[T]):
 
     def snapshot(self) -> ModelSnapshot:
         with self._lock:
-            now, doing, loan = self._clock(), self._transition, self._lending.current(self._clock())
+            now, doing = self._clock(), self._transition
             return ModelSnapshot(
                 name=self.name,
                 residency=self._residency,
@@ -334,7 +392,7 @@ class Slot(Generic[T]):
                 released_method=self._history.released.method,
                 device=self._weights.device.name,
                 dirty=self._weights.dirty,
-                pinned=self.pinned_by_hand or (loan is not None and loan.pinned),
+                pinned=self._pinned(now),
                 restore_estimate_seconds=self._estimate(now),
                 transition=None if doing is None else doing.snapshot(),
                 last_transition=self._history.last,
@@ -354,21 +412,38 @@ class Slot(Generic[T]):
         with self._lock:
             return tuple(self._history.recent)
 
+    def observed(self) -> Observed:
+        """How the model was used and what its sleep is worth, for advice on its timeouts."""
+        with self._lock:
+            now, policy, speed = self._clock(), self._lending.own.policy(), self._weights.speed
+            lent = self._lending.current(now) is not None
+            bursts = self._history.arrivals.bursts(now)
+            return Observed(
+                now=now,
+                since=self._history.arrivals.since,
+                bursts=bursts,
+                in_use=bool(self._in_flight or self._waiters),
+                gpu_memory_bytes=self._weights.device_bytes or self._history.released.nbytes or None,
+                restore_seconds=speed.restore_seconds,
+                load_seconds=speed.load_seconds,
+                idle_timeout_seconds=None if lent else _or_never(policy.offload_after_seconds),
+                unload_timeout_seconds=_or_never(policy.unload_after_seconds),
+            )
+
+    def _pinned(self, now: float) -> bool:
+        loan = self._lending.current(now)
+        return self.pinned_by_hand or (loan is not None and loan.pinned)
+
     def _idle_seconds(self) -> float:
         return 0.0 if self._in_flight else max(0.0, self._clock() - self._history.idle_since)
 
     def _estimate(self, now: float) -> float | None:
-        """Seconds to the GPU from here, from the last measured load and restore; less what has passed."""
-        speed = self._weights.speed
-        if self._residency is Residency.GPU:
-            return 0.0
-        from_disk = self._residency is Residency.UNLOADED
-        if speed.restore_seconds is None or (from_disk and speed.load_seconds is None):
-            return None
-        whole = speed.restore_seconds + (speed.load_seconds or 0.0) * from_disk
-        doing = self._transition
+        """Seconds to the GPU from here, from measured speeds; less what has passed of a wake under way."""
+        whole, doing = self._weights.estimate_seconds(), self._transition
         waking = doing is not None and doing.to is Residency.GPU
-        return max(0.0, whole - (now - doing.started_at)) if doing is not None and waking else whole
+        return (
+            max(0.0, whole - (now - doing.started_at)) if whole is not None and doing is not None and waking else whole
+        )
 
     def _retry_after(self) -> float:
         return max(1.0, self._estimate(self._clock()) or 0.0)
@@ -381,3 +456,7 @@ class SlotFigures:
     idle_since: float
     released_byte_seconds: float
     residual_bytes: int
+
+
+def _or_never(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

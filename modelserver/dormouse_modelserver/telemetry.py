@@ -56,12 +56,24 @@ class Telemetry:
         outcome: TransitionOutcome,
         seconds: float,
         reason: str,
+        released_bytes: int = 0,
     ) -> None:
+        """`released_bytes`: measured as given back by the device; 0 for none."""
         self._transitions.labels(model, origin, to, trigger, outcome).inc()
         if outcome is TransitionOutcome.OK:
             self._duration.labels(model, origin, to).observe(seconds)
         level = logging.WARNING if outcome is TransitionOutcome.FAILED else logging.INFO
-        _log.log(level, "model %s: %s → %s %s in %.3f s (%s: %s)", model, origin, to, outcome, seconds, trigger, reason)
+        why = f"{trigger}: {reason}" if reason else str(trigger)
+        released = f" · released {_shown_bytes(released_bytes)}" if released_bytes else ""
+        _log.log(level, "model %s: %s → %s %s in %.3f s (%s)%s", model, origin, to, outcome, seconds, why, released)
+
+
+def _shown_bytes(nbytes: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if nbytes < 1024:
+            return f"{nbytes:.4g} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.4g} GiB"
 
 
 def _counter(metric: metrics.Metric, registry: CollectorRegistry) -> Counter:

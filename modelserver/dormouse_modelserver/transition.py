@@ -7,18 +7,19 @@ from dormouse_contract import Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot, TransitionSnapshot
 
 from .engine.weights import Released
-from .errors import DormouseError, ModelChanged
+from .errors import DeviceFull, DormouseError, ModelChanged
 
 
 @dataclass(slots=True)
 class Transition:
-    """A move under way; `settled` resolves to None, or to the error that stopped it."""
+    """A move under way; `settled` resolves to None, or to the error that stopped it. obstacle: what it waits for."""
 
     origin: Residency
     to: Residency
     trigger: Trigger
     reason: str
     started_at: float
+    obstacle: DeviceFull | None = None
     settled: "Future[DormouseError | None]" = field(default_factory=Future)
 
     def __post_init__(self) -> None:

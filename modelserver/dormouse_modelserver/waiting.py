@@ -23,11 +23,11 @@ class Waiter:
     sleep again.
     """
 
-    __slots__ = ("error", "place", "settled", "since")
+    __slots__ = ("budget_seconds", "error", "place", "settled", "since")
 
-    def __init__(self, settled: Callable[[], bool], since: float) -> None:
+    def __init__(self, settled: Callable[[], bool], since: float, budget_seconds: float) -> None:
         self.settled = settled
-        self.since = since
+        self.since, self.budget_seconds = since, budget_seconds
         self.place = Place.WAITING
         self.error: DormouseError | None = None
 

@@ -1,17 +1,21 @@
 """A CUDA device: one allocation per model, pinned host memory of exact size, a stream for the copies."""
 
-import os
+import functools
+from contextlib import suppress
 
-import pynvml
 import torch
 from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import ConfigurationError, CopyFailed, DeviceFull
+from .cuda_driver import CudaDriver, load_driver
+from .cuda_pinned import PinnedBuffer
+from .cuda_vmm import CudaReservation, view_of
 from .device import Arena, DeviceMemory
+from .nvml import ProcessMemory
 
 _CHUNK_BYTES = 256 << 20
-# cudaHostRegister is called in pieces of at most this size.
-_REGISTER_BYTES = 1 << 30
+# Of torch's caching allocator: from 10 MiB on an allocation can have a segment of its own, rounded to this.
+_SEGMENT_BYTES = 2 << 20
 
 
 class CudaArena:
@@ -26,54 +30,50 @@ class CudaArena:
 
     def close(self) -> None:
         if self._tensor is not None:
-            device, self._tensor = self._tensor.device, None
+            self._tensor = None
             # torch keeps freed blocks for itself; other processes get them only after this.
-            with torch.cuda.device(device):
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
 
 
-class PinnedBuffer:
-    """Ordinary memory of exact size, registered with the driver.
+class CudaSent:
+    """A tensor outside of any arena, in memory of torch's own allocator."""
 
-    torch's own pinned allocator rounds up to a power of two: 33 GB would pin 64 (pytorch#95823).
-    """
-
-    def __init__(self, nbytes: int) -> None:
-        self._tensor: torch.Tensor | None = torch.zeros(nbytes, dtype=torch.uint8)
-        self._registered: list[int] = []
-        cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        for start in range(0, nbytes, _REGISTER_BYTES):
-            address = self._tensor.data_ptr() + start
-            code = cudart.cudaHostRegister(address, min(_REGISTER_BYTES, nbytes - start), 0)
-            if int(code) != 0:
-                self.close()
-                raise CopyFailed(f"the driver refused to pin host memory ({code}); check `ulimit -l`")
-            self._registered.append(address)
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor: torch.Tensor | None = tensor
 
     @property
-    def bytes(self) -> torch.Tensor:
+    def tensor(self) -> torch.Tensor:
         if self._tensor is None:
-            raise RuntimeError("the host buffer is closed")
+            raise RuntimeError("it was given back")
         return self._tensor
 
     def close(self) -> None:
-        cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        for address in self._registered:
-            cudart.cudaHostUnregister(address)
-        self._registered.clear()
-        self._tensor = None
+        if self._tensor is not None:
+            self._tensor = None
+            torch.cuda.empty_cache()
 
 
 class CudaFence:
+    """After a kernel has failed every call raises, and nothing runs any more: there is nothing to wait for.
+
+    A fence keeps quiet about it, since it is set and asked when a use ends, which must not fail half-way;
+    the error is told by `synchronize` at the next move.
+    """
+
     def __init__(self, device: torch.device) -> None:
         self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._event.record(torch.cuda.current_stream(device))
+        with suppress(RuntimeError):
+            self._event.record(torch.cuda.current_stream(device))
 
     def done(self) -> bool:
-        return bool(self._event.query())  # type: ignore[no-untyped-call]
+        try:
+            return bool(self._event.query())  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            return True
 
     def wait(self) -> None:
-        self._event.synchronize()
+        with suppress(RuntimeError):
+            self._event.synchronize()
 
 
 class CudaDevice:
@@ -93,21 +93,36 @@ class CudaDevice:
             )
         self.torch_device = torch.device("cuda", index)
         self.name = f"cuda:{index}"
-        self.gpu_uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+        self._process = ProcessMemory(
+            str(torch.cuda.get_device_properties(index).uuid), lambda: torch.cuda.memory_reserved(index)
+        )
+        self.gpu_uuid = self._process.gpu_uuid
+        self._driver: CudaDriver | None = None
         self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]
 
     def allocate(self, nbytes: int) -> Arena:
+        # Carved out of a cached segment, or leaving a rest of its own for others, the arena would share a segment
+        # with what the app allocates, and offloaded it could not be given back while that lives.
+        torch.cuda.empty_cache()
+        whole_segment = -(-nbytes // _SEGMENT_BYTES) * _SEGMENT_BYTES
         try:
-            return CudaArena(torch.empty(nbytes, dtype=torch.uint8, device=self.torch_device))
+            tensor = torch.empty(whole_segment, dtype=torch.uint8, device=self.torch_device)
         except torch.cuda.OutOfMemoryError as error:
+            # Only what the driver has is room: torch holds splinters beside living tensors, too small for an arena.
             room = torch.cuda.mem_get_info(self.torch_device)[0]
-            raise DeviceFull(self.name, nbytes, room) from error
+            raise DeviceFull(self.name, whole_segment, room) from error
+        return CudaArena(tensor[:nbytes])
+
+    def reserve(self, nbytes: int) -> CudaReservation:
+        if self._driver is None:
+            self._driver = CudaDriver(load_driver(), self.name, self.torch_device.index)
+        return CudaReservation(self._driver, nbytes, functools.partial(view_of, device=self.torch_device))
 
     def host_buffer(self, nbytes: int) -> PinnedBuffer:
-        return PinnedBuffer(nbytes)
+        return PinnedBuffer(nbytes, self.torch_device)
 
-    def copy_in(self, source: torch.Tensor, arena: Arena) -> None:
-        self._copy(source, arena.bytes)
+    def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
+        self._copy(source, arena.bytes[at : at + source.numel()])
 
     def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
         self._copy(arena.bytes, target)
@@ -121,30 +136,39 @@ class CudaDevice:
                     target[start : start + _CHUNK_BYTES].copy_(source[start : start + _CHUNK_BYTES], non_blocking=True)
             self._stream.synchronize()
         except RuntimeError as error:
+            # Chunks already queued must not write on into memory that the caller gives back.
+            with suppress(RuntimeError):
+                self._stream.synchronize()
+            raise CopyFailed(f"{self.name}: {error}") from error
+
+    def send(self, tensor: torch.Tensor, nbytes: int) -> CudaSent:
+        try:
+            return CudaSent(tensor.detach().to(self.torch_device))
+        except torch.cuda.OutOfMemoryError as error:
+            room = torch.cuda.mem_get_info(self.torch_device)[0]
+            raise DeviceFull(self.name, nbytes, room) from error
+        except (RuntimeError, NotImplementedError) as error:
             raise CopyFailed(f"{self.name}: {error}") from error
 
     def fence(self) -> CudaFence:
         return CudaFence(self.torch_device)
 
+    def synchronize(self) -> None:
+        try:
+            torch.cuda.synchronize(self.torch_device)
+        except RuntimeError as error:
+            raise CopyFailed(
+                f"{self.name}: work queued on the device failed or can't be waited for now ({error}); no weights "
+                "were moved. Ask again; if it goes on, restart the process"
+            ) from error
+
     def memory(self) -> DeviceMemory:
         free, total = torch.cuda.mem_get_info(self.torch_device)
-        return DeviceMemory(total, total - free, self._process_bytes())
+        return DeviceMemory(total, total - free, self._process.read())
 
     def held_bytes(self) -> tuple[int, ReleasedMethod]:
-        mine = self._process_bytes()
+        mine = self._process.read()
         if mine is not None:
             return mine, "nvml"
         free, total = torch.cuda.mem_get_info(self.torch_device)
         return total - free, "device-delta"
-
-    def _process_bytes(self) -> int | None:
-        """What the driver says that this process holds; None where NVML can't see it (PID namespaces)."""
-        try:
-            pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByUUID(self.gpu_uuid)
-            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-                if process.pid == os.getpid() and process.usedGpuMemory is not None:
-                    return int(process.usedGpuMemory)
-        except pynvml.NVMLError:
-            return None
-        return None

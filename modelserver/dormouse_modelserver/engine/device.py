@@ -24,7 +24,33 @@ class Arena(Protocol):
     def bytes(self) -> torch.Tensor: ...
 
     def close(self) -> None:
-        """Give the memory back to the device; later calls do nothing. Views of it must be gone."""
+        """Give the memory back to the device; later calls do nothing. Views of it must be gone.
+
+        Memory behind a reserved address is unmapped only when the work queued on the device is done. Raises
+        `CopyFailed` when the device refuses; the arena is closed all the same, and what it still holds is given
+        back before the reservation's next one.
+        """
+        ...
+
+
+class Reservation(Protocol):
+    """A range of device addresses, kept while no memory is behind it.
+
+    CUDA graphs and compiled code hold raw addresses, so for them weights must come back to where they were:
+    every arena from one reservation has its `bytes` at the same `data_ptr()`. Memory costs only while an
+    arena is open. One at a time, and one caller at a time.
+    """
+
+    def allocate(self) -> Arena:
+        """Map fresh memory at the reserved address; what it holds is undefined.
+
+        Raises `DeviceFull` with need and room, or `CopyFailed`; nothing is mapped then, and the next try
+        starts from nothing.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the addresses back, and the memory of an arena still open; later calls do nothing."""
         ...
 
 
@@ -35,6 +61,17 @@ class HostBuffer(Protocol):
     def bytes(self) -> torch.Tensor: ...
 
     def close(self) -> None: ...
+
+
+class Sent(Protocol):
+    """A tensor of its own on the device, outside of any arena, until `close`."""
+
+    @property
+    def tensor(self) -> torch.Tensor: ...
+
+    def close(self) -> None:
+        """Give its memory back to the device; later calls do nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +98,37 @@ class DeviceBackend(Protocol):
         """Raises `DeviceFull` with need and room; nothing is allocated then."""
         ...
 
+    def reserve(self, nbytes: int) -> Reservation:
+        """Keep addresses for arenas of `nbytes`; no memory yet.
+
+        Raises `ConfigurationError` where the device or the installation can't, with what to do about it.
+        """
+        ...
+
     def host_buffer(self, nbytes: int) -> HostBuffer: ...
 
-    def copy_in(self, source: torch.Tensor, arena: Arena) -> None:
-        """Host → device, complete on return. Raises `CopyFailed`; the source is unharmed."""
+    def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
+        """Host → device, from byte `at` of the arena on, complete on return. Raises `CopyFailed`; source unharmed."""
         ...
 
     def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
         """Device → host, complete on return. Raises `CopyFailed`; the arena is unharmed."""
         ...
 
+    def send(self, tensor: torch.Tensor, nbytes: int) -> Sent:
+        """A copy of a tensor of any kind, `nbytes` in all. Raises `DeviceFull` or `CopyFailed`; it is unharmed."""
+        ...
+
     def fence(self) -> Fence:
-        """Mark what the calling thread has queued so far."""
+        """Mark what the calling thread has queued so far, on its current stream."""
+        ...
+
+    def synchronize(self) -> None:
+        """Block until everything that this process has queued on the device is done, on every stream.
+
+        A fence sees one stream; the app may have used others. Raises `CopyFailed` when the device says that
+        the work failed.
+        """
         ...
 
     def memory(self) -> DeviceMemory: ...

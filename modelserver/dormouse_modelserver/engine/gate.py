@@ -1,6 +1,6 @@
 """Stops use of a model that nobody holds, with a sentence instead of torch's "mat2 must be a matrix"."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -9,20 +9,22 @@ from ..errors import ModelNotHeld
 
 
 class Gate:
-    """Open while anybody in the process holds the model; a forward pre-hook on every module asks it.
+    """Open while anybody in the process holds the model; pre-hooks on every module's forward and `state_dict` ask it.
 
-    Not per thread or task: pools and streams hand work on. A retired gate stays shut for good: its model
-    was unloaded and a later `load` made another object. ScriptModules take no hooks; their tensors raise.
+    Not per thread or task: pools and streams hand work on. A module that several models share may be used when any
+    of them is held. A retired gate stays shut for good: its model was unloaded and a later `load` made another
+    object. ScriptModules take no hooks; their tensors raise.
     """
 
-    __slots__ = ("model_name", "open")
+    __slots__ = ("_borrowed", "model_name", "open")
 
     def __init__(self, model_name: str) -> None:
         self.model_name = model_name
         self.open = False
+        self._borrowed: list[torch.utils.hooks.RemovableHandle] = []
 
     def __call__(self, module: torch.nn.Module, args: Any) -> None:
-        if not self.open:
+        if not self.open and not any(gate.open for gate in gates_of(module)):
             name = self.model_name
             raise ModelNotHeld(
                 f"{type(module).__name__} of model {name!r} was used while nobody holds it, so its weights may be "
@@ -34,20 +36,49 @@ class Gate:
         return (_unguarded, ())
 
     def guard(self, modules: Iterable[torch.nn.Module]) -> None:
-        """Add the hook to each module that has none yet."""
+        """Add the hooks to each module that has none of this gate yet."""
         for module in modules:
-            if not isinstance(module, torch.jit.ScriptModule) and self not in module._forward_pre_hooks.values():
-                module.register_forward_pre_hook(self, prepend=True)
+            if isinstance(module, torch.jit.ScriptModule) or self in module._forward_pre_hooks.values():
+                continue
+            shared = next(gates_of(module), None) is not None
+            handles = (
+                module.register_forward_pre_hook(self, prepend=True),
+                module.register_state_dict_pre_hook(_StateDictGuard(self)),  # type: ignore[no-untyped-call]
+            )
+            if shared:
+                self._borrowed += handles
+
+    def retire(self) -> None:
+        """Shut for good. Modules that another model still has are that one's alone from now on."""
+        self.open = False
+        for handle in self._borrowed:
+            handle.remove()
+        self._borrowed.clear()
 
 
-def carries_gate(module: torch.nn.Module) -> bool:
-    """Whether a model that was loaded before has this module: its weights are then wherever that model is."""
-    return any(isinstance(hook, Gate) for hook in module._forward_pre_hooks.values())
+class _StateDictGuard:
+    """Saving a sleeping model would save empty tensors and say nothing."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def __call__(self, module: torch.nn.Module, prefix: str, keep_vars: bool) -> None:
+        self._gate(module, ())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_unguarded, ())
 
 
-def _unguarded() -> Callable[[torch.nn.Module, Any], None]:
+def gates_of(module: torch.nn.Module) -> Iterator[Gate]:
+    """Of the models that were loaded with this module; more than one when they share it."""
+    return (hook for hook in module._forward_pre_hooks.values() if isinstance(hook, Gate))
+
+
+def _unguarded() -> Callable[..., None]:
     return _pass
 
 
-def _pass(module: torch.nn.Module, args: Any) -> None:
+def _pass(*args: Any) -> None:
     """A hook that does nothing."""

@@ -1,19 +1,48 @@
-"""Finds every tensor that belongs to a model: what has to move when the model moves."""
+"""Finds every tensor that belongs to a model: what has to move when the model moves.
+
+A model is more than `state_dict()`: buffers that are not saved, parametrizations, tensors in plain attributes, modules
+in a list that torch knows nothing of. Whatever was overlooked would stay on the device, or be missing there.
+"""
 
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+# Where another tensor can be put in its stead: `(dict or list, key)`, `(object, attribute)`, or None in a tuple.
+Place = tuple[Any, Any] | None
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)  # not frozen: thousands are made at each demotion, and that would take three times as long
 class Found:
-    """One tensor object. `saved`: a parameter or buffer, which a change of must survive (see `Dirty`)."""
+    """One tensor object, and every place where it was found: `paths[i]` is `places[i]`.
+
+    saved: a parameter or buffer, which a change of must survive (see `Dirty`).
+    """
 
     tensor: torch.Tensor
-    path: str
     saved: bool
+    paths: list[str]
+    places: list[Place]
+
+    @property
+    def path(self) -> str:
+        """The name that it was found by first; tied weights have more."""
+        return self.paths[0]
+
+    def replace(self, tensor: torch.Tensor) -> bool:
+        """Put `tensor` in its stead wherever it is held; False when a place can't be written."""
+        for place in self.places:
+            if place is not None:
+                owner, key = place
+                if isinstance(owner, dict | list):
+                    owner[key] = tensor
+                else:
+                    setattr(owner, key, tensor)
+        self.tensor = tensor
+        return None not in self.places
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,70 +55,104 @@ def take_inventory(model: object, modules: tuple[torch.nn.Module, ...] | None = 
     """Walk `modules`, or everything reachable from `model` through attributes and containers.
 
     Followed: parameters, persistent and non-persistent buffers, submodules (also those held in lists or
-    dicts without registration), tensors in plain attributes, and the attributes of the model object
-    itself when it is a pipeline. Other objects are not entered: they are the user's business.
+    dicts without registration), tensors in plain attributes, attributes of ScriptModules, and the attributes of
+    the model object itself when it is a pipeline. Other objects are not entered: they are the user's business.
     Each tensor object and each module comes once, in a stable order.
     """
     walk = _Walk()
     roots: tuple[object, ...] = modules if modules is not None else (model,)
     for number, root in enumerate(roots):
         walk.enter_root(root, "" if len(roots) == 1 else f"[{number}]")
-    return Inventory(tuple(walk.tensors), tuple(walk.modules))
+    return Inventory(tuple(walk.tensors.values()), tuple(walk.modules))
+
+
+_Containers = (list, tuple, set, frozenset, dict)
+_Followed = (torch.Tensor, torch.nn.Module, *_Containers)
+# What torch.nn.Module itself keeps in its __dict__: stores walked by name, and hooks.
+_MODULE_INTERNALS = frozenset(vars(torch.nn.Module()))
 
 
 class _Walk:
     def __init__(self) -> None:
-        self.tensors: list[Found] = []
+        self.tensors: dict[int, Found] = {}
         self.modules: list[torch.nn.Module] = []
-        self._seen: set[int] = set()
+        # The objects themselves: an id alone may come again once its object, a list made by a getter, is gone.
+        self._seen: dict[int, object] = {}
 
     def enter_root(self, root: object, path: str) -> None:
-        if isinstance(root, torch.nn.Module | torch.Tensor | list | tuple | set | dict):
-            self._enter(root, path)
+        if isinstance(root, _Followed):
+            self._enter(root, path, None)
             return
         for name, value in _attributes(root):
-            self._enter(value, f"{path}.{name}".lstrip("."))
+            if isinstance(value, _Followed):
+                self._enter(value, _join(path, name), (root, name))
 
-    def _enter(self, value: object, path: str, saved: bool = False) -> None:
-        if not isinstance(value, torch.nn.Module | torch.Tensor | list | tuple | set | frozenset | dict):
+    def _enter(self, value: object, path: str, place: Place, saved: bool = False) -> None:
+        if isinstance(value, torch.Tensor):
+            self._enter_tensor(value, path, place, saved)
             return
         if id(value) in self._seen:
             return
-        self._seen.add(id(value))
-        if isinstance(value, torch.Tensor):
-            self.tensors.append(Found(value, path, saved))
-        elif isinstance(value, torch.nn.Module):
+        self._seen[id(value)] = value
+        if isinstance(value, torch.nn.Module):
             self._enter_module(value, path)
         elif isinstance(value, dict):
             for key, item in value.items():
-                self._enter(item, f"{path}[{key!r}]")
-        else:
+                if isinstance(item, _Followed):
+                    self._enter(item, f"{path}[{key!r}]", (value, key))
+        elif isinstance(value, list):
             for number, item in enumerate(value):
-                self._enter(item, f"{path}[{number}]")
+                if isinstance(item, _Followed):
+                    self._enter(item, f"{path}[{number}]", (value, number))
+        elif isinstance(value, _Containers):
+            for number, item in enumerate(value):
+                if isinstance(item, _Followed):
+                    self._enter(item, f"{path}[{number}]", None)
+
+    def _enter_tensor(self, tensor: torch.Tensor, path: str, place: Place, saved: bool) -> None:
+        found = self.tensors.get(id(tensor))
+        if found is None:
+            self.tensors[id(tensor)] = Found(tensor, saved, [path], [place])
+        else:
+            found.paths.append(path)
+            found.places.append(place)
 
     def _enter_module(self, module: torch.nn.Module, path: str) -> None:
         self.modules.append(module)
         if isinstance(module, torch.jit.ScriptModule):
-            for name, tensor in (
-                *module.named_parameters(path, recurse=False),
-                *module.named_buffers(path, recurse=False),
-            ):
-                self._enter(tensor, name, saved=True)
-            for name, child in module.named_children():
-                self._enter(child, f"{path}.{name}".lstrip("."))
+            self._enter_script_module(module, path)
             return
-        for store in (module._parameters, module._buffers):
+        own = module.__dict__
+        for store in (own["_parameters"], own["_buffers"]):
             for name, saved in store.items():
-                self._enter(saved, f"{path}.{name}".lstrip("."), saved=True)
-        for name, sub in module._modules.items():
-            self._enter(sub, f"{path}.{name}".lstrip("."))
-        for name, value in vars(module).items():
-            if name not in _MODULE_INTERNALS:
-                self._enter(value, f"{path}.{name}".lstrip("."))
+                if saved is not None:
+                    self._enter(saved, _join(path, name), (store, name), saved=True)
+        for name, sub in own["_modules"].items():
+            if sub is not None:
+                self._enter(sub, _join(path, name), None)
+        for name, value in own.items():
+            if name not in _MODULE_INTERNALS and isinstance(value, _Followed):
+                self._enter(value, _join(path, name), (own, name))
+
+    def _enter_script_module(self, module: torch.jit.ScriptModule, path: str) -> None:
+        """Its state is in C++; what Python gives are the same tensors, which can be pointed elsewhere, not replaced."""
+        saved = (
+            *module.named_parameters(path, recurse=False),
+            *module.named_buffers(path, recurse=False),
+        )
+        for name, tensor in saved:
+            self._enter(tensor, name, None, saved=True)
+        for name, child in module.named_children():
+            self._enter(child, _join(path, name), None)
+        concrete = getattr(module, "_concrete_type", None)
+        for name in concrete.get_attributes() if concrete is not None else ():
+            value = getattr(module, name, None)
+            if isinstance(value, torch.Tensor | list | tuple | dict):
+                self._enter(value, _join(path, name), None)
 
 
-# What torch.nn.Module itself keeps in its __dict__: stores walked above, and hooks.
-_MODULE_INTERNALS = frozenset(vars(torch.nn.Module()))
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:

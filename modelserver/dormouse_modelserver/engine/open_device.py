@@ -40,7 +40,7 @@ def open_device(name: str) -> DeviceBackend:
     if match is None:
         raise ConfigurationError(f"device {name!r} is not known; {_CHOICES}")
     if match["number"] is None:
-        return SimDevice(name, DEFAULT_CAPACITY_BYTES, match["path"])
+        return _simulated(name, DEFAULT_CAPACITY_BYTES, match["path"])
     if match["unit"] not in _UNITS:
         raise ConfigurationError(
             f"device {name!r}: unit {match['unit']!r} is not known; write for example 4GiB or 800MiB"
@@ -48,4 +48,17 @@ def open_device(name: str) -> DeviceBackend:
     capacity = int(float(match["number"]) * _UNITS[match["unit"]])
     if capacity <= 0:
         raise ConfigurationError(f"device {name!r} has no room at all; write for example sim:4GiB")
-    return SimDevice(name, capacity, match["path"])
+    return _simulated(name, capacity, match["path"])
+
+
+def _simulated(name: str, capacity_bytes: int, path: str | None) -> SimDevice:
+    """Raises `ConfigurationError` for a path that can't hold the account of a shared device."""
+    try:
+        return SimDevice(name, capacity_bytes, path)
+    except IsADirectoryError:
+        problem = f"{path} is a folder; write the path of a file, for example {path}/gpu"
+    except OSError as error:
+        problem = f"{path} can't be used: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        problem = f"{path} is no account of a simulated device, and it is left as it is; write another path"
+    raise ConfigurationError(f"device {name!r}: {problem}")

@@ -1,50 +1,62 @@
 """How the tensors of a model lie in one arena: packed by storage, so that sharing survives every move.
 
-Tied parameters, views and overlapping strides share a storage; each storage gets one region, and each
-tensor is a view into its region with the offset and strides that it had.
+Tied parameters, views and overlapping strides share bytes of a storage; bytes that are shared get one region, and each
+tensor is a view into its region with the strides that it had. What merely lies side by side in a storage, such as
+the tensors of a memory-mapped file, gets a region each, with the alignment that kernels expect.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from ..errors import LoadFailed
 from .inventory import Found
 
 # Region starts: what CUDA allocations guarantee and vectorised kernels expect.
 _ALIGNMENT_BYTES = 256
+# The widest element (complex128): views of other dtypes keep their alignment within the region.
+_ELEMENT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One storage's place in the arena, in bytes."""
+    """Bytes that move together: a place in the arena. saved: a parameter or buffer is in it."""
 
     offset: int
     nbytes: int
     saved: bool
 
+    @property
+    def end(self) -> int:
+        return self.offset + self.nbytes
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes that a region is filled from: `nbytes` of the region's from `start` on."""
+    """Where a region's bytes come from: its `nbytes` of `storage` from `start` on."""
 
     storage: torch.UntypedStorage
     start: int
+
+    def bytes(self, start: int, end: int) -> torch.Tensor:
+        """The region's bytes `start` to `end` as a flat uint8 view."""
+        flat = torch.empty(0, dtype=torch.uint8, device=self.storage.device)
+        flat.set_(self.storage, self.start + start, (end - start,), (1,))
+        return flat
 
 
 @dataclass(frozen=True, slots=True)
 class PackedTensor:
     """A tensor object of the user's and the view that it becomes: offset and strides in elements.
 
-    saved: a parameter or buffer (see `Found`).
+    region: its number. saved: a parameter or buffer (see `Found`).
     inference: made under `torch.inference_mode`. Such a tensor has no version counter for good, and given
     the data of an ordinary one it would raise at its next use.
     """
 
     tensor: torch.Tensor
     path: str
-    region: Region
+    region: int
     offset: int
     shape: torch.Size
     stride: tuple[int, ...]
@@ -64,118 +76,139 @@ class PackedTensor:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """`total_bytes` of arena, the regions in it, and the tensors that view them."""
+    """`total_bytes` of arena, the regions in it in order, and the tensors that view them."""
 
     total_bytes: int
     regions: tuple[Region, ...]
     tensors: tuple[PackedTensor, ...]
-    sources: tuple[Source, ...]
-
-    def gather(self, target: torch.Tensor) -> None:
-        """Copy every storage into its region of `target` (flat uint8). Gaps are left as they are."""
-        for region, source in zip(self.regions, self.sources, strict=True):
-            if region.nbytes:
-                flat = torch.empty(0, dtype=torch.uint8, device=source.storage.device).set_(source.storage)
-                bytes_there = flat[source.start : source.start + region.nbytes]
-                target[region.offset : region.offset + region.nbytes].copy_(bytes_there)
-
-    def without_sources(self) -> "Packing":
-        """The same without holding on to the storages that the bytes came from."""
-        return Packing(self.total_bytes, self.regions, self.tensors, ())
 
     def point_at(self, arena: torch.Tensor) -> None:
-        """Make every tensor a view into `arena`."""
-        storage = arena.untyped_storage()
+        """Make every tensor a view into `arena`, which is flat uint8 and has `total_bytes`."""
+        wholes: dict[tuple[torch.dtype, bool], torch.Tensor] = {}
         for packed in self.tensors:
+            tensor = packed.tensor
+            kind = (tensor.dtype, packed.inference)
             with torch.inference_mode(packed.inference):
-                view = torch.empty(0, dtype=packed.tensor.dtype, device=arena.device)
-                view.set_(storage, packed.offset, packed.shape, packed.stride)
-                packed.tensor.data = view
+                whole = wholes.get(kind)
+                if whole is None:
+                    whole = wholes[kind] = _whole(arena, tensor.dtype)
+                _set_data(tensor, whole.as_strided(packed.shape, packed.stride, packed.offset))
 
     def point_at_nothing(self) -> None:
         """Make every tensor empty: reading it raises in torch, and nothing of the arena is held any more."""
+        point_at_nothing(self.tensors)
+
+    def select(self, numbers: Iterable[int]) -> "Packing":
+        """Some of the regions, in the order given, and their tensors: a layout of its own."""
+        regions: dict[int, Region] = {}
+        end = 0
+        for number in numbers:
+            region = self.regions[number]
+            regions[number] = replace(region, offset=end)
+            end += _padded(region.nbytes)
+        new_number = {number: index for index, number in enumerate(regions)}
+        tensors = []
         for packed in self.tensors:
+            if packed.region in regions:
+                moved = regions[packed.region].offset - self.regions[packed.region].offset
+                offset = packed.offset + moved // packed.tensor.element_size()
+                tensors.append(replace(packed, region=new_number[packed.region], offset=offset))
+        return Packing(end, tuple(regions.values()), tuple(tensors))
+
+
+def point_at_nothing(tensors: Iterable[PackedTensor]) -> None:
+    nothings: dict[tuple[torch.dtype, bool], torch.Tensor] = {}
+    for packed in tensors:
+        kind = (packed.tensor.dtype, packed.inference)
+        nothing = nothings.get(kind)
+        if nothing is None:
             with torch.inference_mode(packed.inference):
-                packed.tensor.data = torch.empty(0, dtype=packed.tensor.dtype)
+                nothing = nothings[kind] = torch.empty(0, dtype=packed.tensor.dtype)
+        with torch.inference_mode(packed.inference):
+            _set_data(packed.tensor, nothing)
 
 
-def pack(found: Iterable[Found], arena: torch.Tensor | None = None, laid_out: tuple[Region, ...] = ()) -> Packing:
-    """Lay out the tensors, one region for each storage.
-
-    With `arena` and the regions `laid_out` in it, tensors that view the arena keep the region that they are
-    in: the arena is one storage, and taken whole it would bring along what nobody views any more.
-
-    Raises `LoadFailed` with the path of a tensor that can't be moved in an arena.
-    """
+def pack(found: Iterable[Found]) -> tuple[Packing, tuple[Source, ...]]:
+    """Lay out the tensors, one region for each stretch of bytes that some of them share; sources by region."""
     found = list(found)
-    for item in found:
-        _check_movable(item)
-    homes = [_home(item, arena, laid_out) for item in found]
-    saved = {home.key for item, home in zip(found, homes, strict=True) if item.saved}
-    regions: dict[tuple[int, int], Region] = {}
+    stretches = _stretches(found)
+    saved = {id(stretches[n]) for n, item in enumerate(found) if item.saved}
+    numbers: dict[int, int] = {}
+    regions: list[Region] = []
     sources: list[Source] = []
-    end = 0
     tensors: list[PackedTensor] = []
-    for item, home in zip(found, homes, strict=True):
-        region = regions.get(home.key)
-        if region is None:
-            region = Region(end, home.nbytes, home.key in saved)
-            end += -(-region.nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-            regions[home.key] = region
-            sources.append(home.source)
+    end = 0
+    for item, stretch in zip(found, stretches, strict=True):
         tensor = item.tensor
+        number = numbers.setdefault(id(stretch), len(regions))
+        if number == len(regions):
+            regions.append(Region(end, stretch.past - stretch.first, id(stretch) in saved))
+            sources.append(Source(stretch.storage, stretch.first))
+            end += _padded(regions[-1].nbytes)
         size = tensor.element_size()
-        offset = region.offset // size + int(tensor.storage_offset()) - home.source.start // size
+        offset = (regions[number].offset - stretch.first) // size + int(tensor.storage_offset())
+        if not tensor.numel():
+            offset = regions[number].offset // size
+        stride = tuple(tensor.stride())
         tensors.append(
-            PackedTensor(
-                tensor,
-                item.path,
-                region,
-                offset,
-                tensor.shape,
-                tuple(tensor.stride()),
-                item.saved,
-                tensor.is_inference(),
-            )
+            PackedTensor(tensor, item.path, number, offset, tensor.shape, stride, item.saved, tensor.is_inference())
         )
-    return Packing(end, tuple(regions.values()), tuple(tensors), tuple(sources))
+    return Packing(end, tuple(regions), tuple(tensors)), tuple(sources)
 
 
-@dataclass(frozen=True, slots=True)
-class _Home:
-    """Where a tensor's bytes are before they are packed; tensors with one `key` share them."""
-
-    key: tuple[int, int]
-    source: Source
-    nbytes: int
+def _padded(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
-def _home(item: Found, arena: torch.Tensor | None, laid_out: tuple[Region, ...]) -> _Home:
-    tensor = item.tensor
-    storage = tensor.untyped_storage()
-    identity = int(storage._cdata)
-    if arena is None or storage.data_ptr() != arena.untyped_storage().data_ptr():
-        return _Home((identity, 0), Source(storage, 0), storage.nbytes())
+@dataclass(slots=True)
+class _Stretch:
+    """Bytes of a storage, from `first` to before `past`, that at least one tensor views."""
+
+    storage: torch.UntypedStorage
+    first: int
+    past: int
+
+
+def _stretches(found: list[Found]) -> list[_Stretch]:
+    """For each tensor the stretch that it is in; tensors whose bytes overlap are in the same one."""
+    by_storage: dict[int, list[tuple[int, int, int]]] = {}
+    result: list[_Stretch | None] = [None] * len(found)
+    for number, item in enumerate(found):
+        storage = item.tensor.untyped_storage()
+        first, past = _extent(item.tensor)
+        if first == past:
+            result[number] = _Stretch(storage, 0, 0)
+        else:
+            by_storage.setdefault(int(storage._cdata), []).append((first, past, number))
+    for extents in by_storage.values():
+        current: _Stretch | None = None
+        for first, past, number in sorted(extents):
+            if current is None or first >= current.past:
+                aligned = first - first % _ELEMENT_BYTES
+                current = _Stretch(found[number].tensor.untyped_storage(), aligned, past)
+            current.past = max(current.past, past)
+            result[number] = current
+    return [stretch for stretch in result if stretch is not None]
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, int]:
+    """The bytes of its storage that a tensor can reach: the first, and the one past the last."""
     size = tensor.element_size()
     first = int(tensor.storage_offset()) * size
-    if tensor.numel() == 0:
-        return _Home((0, id(tensor)), Source(storage, first), 0)
+    if not tensor.numel():
+        return first, first
     steps = zip(tensor.shape, tensor.stride(), strict=True)
-    past = first + (sum((length - 1) * step for length, step in steps) + 1) * size
-    for region in laid_out:
-        if region.offset <= first and past <= region.offset + region.nbytes:
-            return _Home((identity, region.offset), Source(storage, region.offset), region.nbytes)
-    raise LoadFailed(
-        f"tensor {item.path!r} was made a view over several weights at once and can't be moved without them; "
-        "give it a storage of its own"
-    )
+    return first, first + (sum((length - 1) * step for length, step in steps) + 1) * size
 
 
-def _check_movable(item: Found) -> None:
-    tensor = item.tensor
-    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-    if not plain or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_conj() or tensor.is_neg():
-        raise LoadFailed(
-            f"tensor {item.path!r} ({type(tensor).__name__}, {tensor.layout}) can't be packed into an arena; "
-            "the model was not loaded. Convert it to an ordinary strided tensor in `load`"
-        )
+def _whole(arena: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The arena as one flat tensor of that dtype, of which all others are views."""
+    whole = torch.empty(0, dtype=dtype, device=arena.device)
+    length = arena.numel() // whole.element_size()
+    return whole.set_(arena.untyped_storage(), arena.storage_offset() // whole.element_size(), (length,), (1,))
+
+
+def _set_data(tensor: torch.Tensor, data: torch.Tensor) -> None:
+    # A subclass may have opinions on attribute access; this is about its bytes only.
+    with torch._C.DisableTorchFunctionSubclass():
+        tensor.data = data

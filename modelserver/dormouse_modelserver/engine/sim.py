@@ -6,6 +6,7 @@ nothing about a GPU's.
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,39 +15,44 @@ from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import CopyFailed, DeviceFull
 from .account import Account, FileAccount, LocalAccount
-from .device import Arena, DeviceMemory
+from .device import Arena, DeviceMemory, Sent
+from .sim_faults import SimFaults as SimFaults
+from .sim_memory import SimMemory
+from .sim_reservation import SimReservation
 
 DEFAULT_CAPACITY_BYTES = 4 << 30
 _CHUNK_BYTES = 64 << 20
 
 
-@dataclass(slots=True)
-class SimFaults:
-    """Faults to inject; None is no fault. Tests set them and reset them.
-
-    full_at_byte: an allocation fails as if the device had this many bytes.
-    fail_copy_in_at_byte: a restore fails after so many bytes were copied.
-    corrupt_copy_in_at_byte: this byte arrives with a flipped bit.
-    before_copy_in: called before each restore's copy, for tests that force an order of events.
-    """
-
-    full_at_byte: int | None = None
-    fail_copy_in_at_byte: int | None = None
-    corrupt_copy_in_at_byte: int | None = None
-    fail_copy_out: bool = False
-    before_copy_in: Callable[[], None] | None = None
-    before_copy_out: Callable[[], None] | None = None
-
-
 class SimArena:
-    def __init__(self, nbytes: int, give_back: Callable[[int], None]) -> None:
-        self._tensor: torch.Tensor | None = torch.empty(nbytes, dtype=torch.uint8)
-        self._nbytes, self._give_back = nbytes, give_back
+    def __init__(self, nbytes: int, memory: SimMemory, give_back: Callable[[int], None]) -> None:
+        self._block: torch.Tensor | None = memory.take(nbytes)
+        self._nbytes, self._memory, self._give_back = nbytes, memory, give_back
 
     @property
     def bytes(self) -> torch.Tensor:
-        if self._tensor is None:
+        if self._block is None:
             raise RuntimeError("the arena is closed")
+        return self._block[: self._nbytes]
+
+    def close(self) -> None:
+        if self._block is not None:
+            block, self._block = self._block, None
+            self._memory.give_back(block)
+            self._give_back(self._nbytes)
+
+
+class SimSent:
+    """A tensor outside of any arena: a copy of it, and its bytes on the account."""
+
+    def __init__(self, tensor: torch.Tensor, nbytes: int, give_back: Callable[[int], None]) -> None:
+        self._tensor: torch.Tensor | None = tensor
+        self._nbytes, self._give_back = nbytes, give_back
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        if self._tensor is None:
+            raise RuntimeError("it was given back")
         return self._tensor
 
     def close(self) -> None:
@@ -70,9 +76,13 @@ class SimHostBuffer:
 
 
 class SimDevice:
-    """`sim`, `sim:SIZE` or `sim:SIZE@/path`, where processes that name one path share one device."""
+    """`sim`, `sim:SIZE` or `sim:SIZE@/path`, where processes that name one path share one device.
+
+    throttle_bytes_per_second: copies take at least as long as that link would; None is as fast as memory is.
+    """
 
     simulated = True
+    throttle_bytes_per_second: float | None = None
 
     def __init__(self, name: str, capacity_bytes: int = DEFAULT_CAPACITY_BYTES, path: str | None = None) -> None:
         self.name = name
@@ -80,36 +90,50 @@ class SimDevice:
         self.torch_device = torch.device("cpu")
         self.faults = SimFaults()
         self._account: Account = FileAccount(path, capacity_bytes) if path else LocalAccount(capacity_bytes)
-        self._late = _LateWork()
+        self._memory = SimMemory(capacity_bytes)
+        self._late, self._late_aside = _LateWork(), _LateWork()
 
     def allocate(self, nbytes: int) -> Arena:
+        self._take(nbytes)
+        try:
+            return SimArena(nbytes, self._memory, self._account.give_back)
+        except BaseException:
+            self._account.give_back(nbytes)
+            raise
+
+    def send(self, tensor: torch.Tensor, nbytes: int) -> Sent:
+        self._take(nbytes)
+        try:
+            return SimSent(tensor.detach().clone(), nbytes, self._account.give_back)
+        except BaseException:
+            self._account.give_back(nbytes)
+            raise
+
+    def _take(self, nbytes: int) -> None:
         limit = self.faults.full_at_byte
         if limit is not None and nbytes > limit:
             raise DeviceFull(self.name, nbytes, limit)
         room = self._account.take(nbytes)
         if room is not None:
             raise DeviceFull(self.name, nbytes, room)
-        try:
-            return SimArena(nbytes, self._account.give_back)
-        except BaseException:
-            self._account.give_back(nbytes)
-            raise
+
+    def reserve(self, nbytes: int) -> SimReservation:
+        return SimReservation(self.name, nbytes, self._account, lambda: self.faults, self.synchronize)
 
     def host_buffer(self, nbytes: int) -> SimHostBuffer:
         return SimHostBuffer(nbytes)
 
-    def copy_in(self, source: torch.Tensor, arena: Arena) -> None:
+    def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
         if self.faults.before_copy_in is not None:
             self.faults.before_copy_in()
-        target, fail_at = arena.bytes, self.faults.fail_copy_in_at_byte
+        target, fail_at = arena.bytes[at : at + source.numel()], self.faults.fail_copy_in_at_byte
         for start in range(0, source.numel(), _CHUNK_BYTES):
             end = min(start + _CHUNK_BYTES, source.numel())
-            if fail_at is not None and fail_at < end:
-                target[start:fail_at].copy_(source[start:fail_at])
+            if fail_at is not None and fail_at < at + end:
+                target[start : fail_at - at].copy_(source[start : fail_at - at])
                 raise CopyFailed(f"{self.name}: the copy to the device broke off at byte {fail_at}")
-            target[start:end].copy_(source[start:end])
-        if self.faults.corrupt_copy_in_at_byte is not None:
-            target[self.faults.corrupt_copy_in_at_byte] ^= 1
+            self._move(source[start:end], target[start:end])
+        self._flip(target, self.faults.corrupt_copy_in_at_byte, at)
 
     def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
         if self.faults.before_copy_out is not None:
@@ -117,14 +141,35 @@ class SimDevice:
         if self.faults.fail_copy_out:
             target[: target.numel() // 2].copy_(arena.bytes[: target.numel() // 2])
             raise CopyFailed(f"{self.name}: the copy from the device broke off")
-        target.copy_(arena.bytes)
+        for start in range(0, target.numel(), _CHUNK_BYTES):
+            self._move(arena.bytes[start : start + _CHUNK_BYTES], target[start : start + _CHUNK_BYTES])
+        self._flip(target, self.faults.corrupt_copy_out_at_byte, 0)
+
+    def _move(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        started = time.monotonic()
+        target.copy_(source)
+        if self.throttle_bytes_per_second is not None:
+            left = source.numel() / self.throttle_bytes_per_second - (time.monotonic() - started)
+            time.sleep(max(0.0, left))
+
+    @staticmethod
+    def _flip(target: torch.Tensor, byte: int | None, at: int) -> None:
+        if byte is not None and at <= byte < at + target.numel():
+            target[byte - at] ^= 1
 
     def fence(self) -> "_LateFence":
         return _LateFence(self._late.last_done())
 
-    def run_late(self, kernel: Callable[[], None]) -> None:
-        """Queue work as a GPU kernel is queued: this returns at once, `kernel` runs later, in order."""
-        self._late.put(kernel)
+    def synchronize(self) -> None:
+        for stream in (self._late, self._late_aside):
+            _LateFence(stream.last_done()).wait()
+
+    def run_late(self, kernel: Callable[[], object], *, aside: bool = False) -> None:
+        """Queue work as a GPU kernel is queued: this returns at once, `kernel` runs later, in order.
+
+        aside: on a stream of the app's own, which a fence doesn't see.
+        """
+        (self._late_aside if aside else self._late).put(kernel)
 
     def memory(self) -> DeviceMemory:
         used, mine = self._account.used()
@@ -154,11 +199,11 @@ class _LateWork:
     """One queue worked off in order by a thread of its own, like a CUDA stream."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._last: threading.Event | None = None
 
-    def put(self, kernel: Callable[[], None]) -> None:
+    def put(self, kernel: Callable[[], object]) -> None:
         done = threading.Event()
         with self._lock:
             if self._last is None:

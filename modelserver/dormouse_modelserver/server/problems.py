@@ -69,12 +69,12 @@ def refusal_for(error: Exception) -> Refusal | None:
             return Refusal(
                 422, ProblemReason.BAD_BODY, "The body is not as the contract says", f"{where}. Nothing was moved"
             )
-        case WakeTimeout():
-            return _later(ProblemReason.WAKE_TIMEOUT, "The model is not awake yet", error, error.retry_after_seconds)
         case DeviceFull() | HostFull():
             figures = {"needBytes": error.need_bytes, "roomBytes": error.room_bytes}
             title = "No room for the weights"
             return _later(ProblemReason.CANNOT_NOW, title, error, error.retry_after_seconds, **figures)
+        case WakeTimeout():
+            return _later(ProblemReason.WAKE_TIMEOUT, "The model is not awake yet", error, error.retry_after_seconds)
         case TransitionFailed():
             return _later(ProblemReason.CANNOT_NOW, "The weights could not be moved", error, error.retry_after_seconds)
     return None

@@ -26,19 +26,22 @@ from .unmatched import answer_the_rest
 _ANSWER_WITHIN_SECONDS = 1.0
 
 
-def control_router(roster: Roster, prefix: str, authority: Authority) -> APIRouter:
-    """The contract's routes, and problems for all else below the prefix."""
+def control_router(roster: Roster, prefix: str, authority: Authority, *, with_advice: bool = True) -> APIRouter:
+    """The contract's routes, and problems for all else below the prefix.
+
+    with_advice: False where a sidecar or an operator reads, which have no use for it.
+    """
     router = APIRouter(prefix=prefix, route_class=ProblemRoute)
-    add_control_routes(router, roster, authority)
+    add_control_routes(router, roster, authority, with_advice=with_advice)
     answer_the_rest(router)
     return router
 
 
-def add_control_routes(router: APIRouter, roster: Roster, authority: Authority) -> None:
+def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, *, with_advice: bool = True) -> None:
     @router.get("/v1/models")
     async def list_models(request: Request) -> Response:
         authority.may_read(request)
-        return as_json(ModelList(models=roster.snapshots()))
+        return as_json(ModelList(models=roster.snapshots(), advice=roster.advice() if with_advice else None))
 
     @router.get("/v1/models/{model}")
     async def read_model(model: str, request: Request) -> Response:

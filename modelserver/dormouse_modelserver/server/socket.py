@@ -24,7 +24,7 @@ def serve_socket(roster: Roster, path: str) -> Callable[[], None]:
     """Serve until the returned function is called. Raises `ConfigurationError` when another process serves it."""
     listener = _listen(Path(path))
     app = FastAPI(openapi_url=None)
-    app.include_router(control_router(roster, "/dormouse", anyone))
+    app.include_router(control_router(roster, "/dormouse", anyone, with_advice=False))
     app.include_router(probe_router(roster))
     server = uvicorn.Server(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=2)

@@ -7,6 +7,8 @@ import pytest
 from dormouse_modelserver.engine.sim import SimDevice
 from dormouse_modelserver.engine.weights import Weights
 
+from .using import weights_on
+
 
 @pytest.fixture
 def device() -> SimDevice:
@@ -16,6 +18,6 @@ def device() -> SimDevice:
 @pytest.fixture
 def make(device: SimDevice) -> Callable[..., Weights[Any]]:
     def make(load: Callable[[], Any], **settings: Any) -> Weights[Any]:
-        return Weights("tts", load, device, **settings)
+        return weights_on(device, load, **settings)
 
     return make

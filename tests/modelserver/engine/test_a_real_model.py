@@ -11,7 +11,7 @@ from dormouse_contract import Residency
 from dormouse_modelserver.engine.sim import SimDevice
 from dormouse_modelserver.engine.weights import Weights
 
-from .using import held, on_gpu
+from .using import held, on_gpu, weights_on
 
 SENTENCES = ["A dormouse sleeps for half of the year.", "模型醒来了。", "It wakes when somebody asks."]
 
@@ -38,7 +38,7 @@ def test_the_embeddings_are_the_same_bits_after_every_path(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     twin = embed(load_minilm())
-    weights = Weights("minilm", load_minilm, SimDevice("sim", 1 << 30))
+    weights = weights_on(SimDevice("sim", 1 << 30), load_minilm)
     on_gpu(weights)
     for move in (weights.offload, weights.unload):
         with held(weights) as model:

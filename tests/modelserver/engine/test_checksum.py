@@ -72,17 +72,22 @@ def test_swapped_rows_and_blocks_are_found() -> None:
     assert sum_of(blocks.roll(WORDS_PER_BLOCK)) != sum_of(blocks)
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 32, 33])
-@pytest.mark.parametrize("rest", [0, 1, 1000])
-def test_the_variant_for_a_gpu_gives_the_same_sums_as_the_one_for_a_cpu(
-    blocks: int, rest: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module._coefficients(torch.device("cpu"))  # of the real size, before blocks get small
-    monkeypatch.setattr(module, "_BLOCK_WORDS", 4096)
-    data = words(blocks * 4096 + rest, seed=blocks)
-    by_block, by_row = module._sums_by_block(data), module._sums_by_row(data)
-    assert by_block == by_row
-    assert len(by_block) == blocks + (rest > 0)
+@pytest.mark.parametrize("blocks", [1, 2, 32, 33])
+@pytest.mark.parametrize("width", [1, 1000, 4096])
+def test_the_variant_for_a_gpu_gives_the_same_sums_as_the_one_for_a_cpu(blocks: int, width: int) -> None:
+    data = words(blocks * width, seed=blocks).view(blocks, width)
+    on_gpu = module._batch_sums(data, module._GPU_BLOCKS, module._products_summed)
+    assert module._sums(data) == module._batch_sums(data, module._CPU_BLOCKS, torch.mv) == on_gpu
+    assert len(on_gpu) == blocks
+
+
+def test_threads_do_not_change_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = words(9 * WORDS_PER_BLOCK + 77)
+    sums = set()
+    for threads in (1, 2, 3, 4):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        sums.add(sum_of(data))
+    assert len(sums) == 1
 
 
 def test_it_depends_on_the_bytes_alone() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from tests.modelserver.zoo import X, seeded
 
-from .using import held, on_gpu
+from .using import held, on_gpu, weights_on
 
 Make = Callable[..., Weights[Any]]
 load = seeded(lambda: nn.Sequential(nn.Linear(8, 64), nn.Linear(64, 8)))
@@ -54,7 +54,7 @@ def test_a_restore_that_fails_leaves_the_weights_in_host_ram(
         assert asleep.model[0].weight.numel() == 0, "nothing of the failed arena is held"
     device.faults = SimFaults()
     asleep.restore()
-    assert torch.equal(answer(asleep), answer(on_gpu(Weights("twin", load, SimDevice("sim")))))
+    assert torch.equal(answer(asleep), answer(on_gpu(weights_on(SimDevice("sim"), load))))
 
 
 def test_a_failed_copy_at_offload_leaves_the_changed_weights_on_the_device(make: Make, device: SimDevice) -> None:
@@ -95,7 +95,7 @@ def test_a_torn_host_copy_is_made_whole_even_when_the_change_was_taken_back(make
 def test_a_full_device_says_what_is_needed_and_what_there_is(make: Make) -> None:
     small = SimDevice("sim:2000", 2000)
     other = small.allocate(500)
-    weights = Weights("tts", load, small)
+    weights = weights_on(small, load)
     weights.load()
     with pytest.raises(DeviceFull, match=rf"room for 1500 bytes and {weights.host_bytes} are needed") as full:
         weights.restore()

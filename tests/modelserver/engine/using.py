@@ -1,11 +1,28 @@
 """Use of weights without a slot: the gate opened for a moment, as the slot does for a grant."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from dormouse_contract import Residency
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engine.device import DeviceBackend
+from dormouse_modelserver.engine.engine import Engine
+from dormouse_modelserver.engine.host_budget import HostBudget
+from dormouse_modelserver.engine.host_memory import HostMemory, read_host_memory
+from dormouse_modelserver.engine.weights import Weights, WeightsOptions
+
+
+def weights_on(
+    device: DeviceBackend,
+    load: Callable[[], Any],
+    *,
+    name: str = "tts",
+    host_memory: Callable[[], HostMemory] = read_host_memory,
+    engine: Engine | None = None,
+    **options: Any,
+) -> Weights[Any]:
+    engine = engine or Engine(device, HostBudget(host_memory))
+    return Weights(name, load, engine, WeightsOptions(**options))
 
 
 @contextmanager

@@ -50,11 +50,13 @@ def test_changed_weights_are_not_released(server: Serving, visit: Visit, languag
     server.get("/change/asr").raise_for_status()
     panel = visit(server, locale=language)
     try:
+        panel.press("asr", "offload")
+        panel.shows("asr", "CPU")
         panel.press("asr", "unload")
         expect(panel.field("asr", "note")).to_contain_text(DIRTY[language])
         panel.card("asr").locator("summary").click()
         expect(panel.card("asr").locator("ol.history li").first).to_have_attribute("data-outcome", "refused")
-        assert server.get("/dormouse/v1/models/asr").json()["residency"] in ("GPU", "CPU")
+        panel.shows("asr", "CPU")
     finally:
         server.get("/restore/asr").raise_for_status()
 
@@ -62,6 +64,8 @@ def test_changed_weights_are_not_released(server: Serving, visit: Visit, languag
 def test_no_room_is_said_with_figures(server: Serving, visit: Visit) -> None:
     for model in ("tts", "asr"):
         server.get(f"/use/{model}").raise_for_status()
+        # Pinned, or they would make room.
+        put(server, model, "pin", pinned=True).raise_for_status()
     panel = visit(server)
     panel.press("big", "wake")
     expect(panel.field("big", "note")).to_have_text(

@@ -10,6 +10,8 @@ from dormouse_modelserver import ResidencyManager
 
 from tests.modelserver.slot.conftest import Loads
 
+from .serving_process import PROJECT
+
 STAMP = {"owner": "uid-1", "generation": 5, "issuer": "lease-1", "term": 2}
 
 
@@ -17,6 +19,13 @@ STAMP = {"owner": "uid-1", "generation": 5, "issuer": "lease-1", "term": 2}
 def _no_settings_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DORMOUSE_SOCKET", "DORMOUSE_PANEL_TOKEN", "DORMOUSE_DEVICE", "PORT", "GPU_IDLE_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A user's project folder."""
+    (tmp_path / "studio.py").write_text(PROJECT)
+    return tmp_path
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ class Serving:
         self.port = int(more.setdefault("PORT", str(free_port())))
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            command("serve", *arguments),
+            self.command(*arguments),
             env=environment(project, **more),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,6 +86,9 @@ class Serving:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    def command(self, *arguments: str) -> list[str]:
+        return command("serve", *arguments)
+
     @property
     def log(self) -> str:
         return "".join(self._lines)
@@ -93,6 +96,21 @@ class Serving:
     def _read(self) -> None:
         assert self.process.stdout is not None
         self._lines.extend(self.process.stdout)
+
+    def put(self, model: str, desired: str) -> httpx.Response:
+        body = {"desired": desired}
+        return httpx.put(f"{self.url}/dormouse/v1/models/{model}/residency", json=body, timeout=20)
+
+    def residency(self, model: str = "tts") -> str:
+        return str(self.get(f"/dormouse/v1/models/{model}").json()["residency"])
+
+    def metric(self, series: str) -> float:
+        """The value of one series as `/metrics` writes it, for example `dormouse_held_requests{model="tts"}`."""
+        for line in self.get("/dormouse/metrics").text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == series:
+                return float(value)
+        raise AssertionError(f"there is no {series}")
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, timeout=20, follow_redirects=True)

@@ -211,3 +211,7 @@ async def test_the_routes_answer_while_a_hundred_requests_wait(
     problem(await put(control, desired="CPU"), 409, "InUse")
     loads.may_go_on.set()
     await asyncio.gather(*waiting)
+
+
+async def test_a_sidecar_gets_no_advice_which_an_older_reader_would_refuse(control: httpx.AsyncClient) -> None:
+    assert list((await control.get("/dormouse/v1/models")).json()) == ["models"]

@@ -5,17 +5,10 @@ import threading
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.modelserver.waiting import until
 
-from .serving_process import PROJECT, Serving
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "studio.py").write_text(PROJECT)
-    return tmp_path
+from .serving_process import Serving
 
 
 def test_the_main_job_from_start_to_end(project: Path) -> None:
@@ -26,7 +19,9 @@ def test_the_main_job_from_start_to_end(project: Path) -> None:
     ) as server:
         until(lambda: "GPU management enabled" in server.log)
         assert "GPU 管理已启用" in server.log
-        assert "device sim:1MiB (simulated, no GPU); idle timeout 0.5 s, unload timeout never" in server.log
+        assert "device sim:1MiB (simulated, no GPU), memory 0.0009766 GiB; idle timeout 0.5 s" in server.log
+        assert f"page {server.url}/dormouse/" in server.log
+        until(lambda: "ready: requests are taken" in server.log)
         assert "LOADED" not in server.log, "start-up loads nothing"
         assert server.get("/dormouse/v1/models/tts").json()["residency"] == "Unloaded"
         assert server.get("/readyz").status_code == server.get("/healthz").status_code == 200
@@ -48,6 +43,7 @@ def test_the_main_job_from_start_to_end(project: Path) -> None:
         request.start()
         until(lambda: "BEGAN" in server.log)
         assert server.stop() == 0, server.log
+        assert "stopping: running requests are answered first" in server.log
         request.join(20)
         assert answers[0].json() == "done", "a running request is answered before it ends"
     assert "Traceback" not in server.log
@@ -63,12 +59,15 @@ def test_the_apps_own_metrics_win_and_an_interrupt_ends_it_too(project: Path) ->
         assert server.process.wait(20) == 0
 
 
-def test_two_of_them_share_one_device(project: Path) -> None:
-    shared = ("--model", "tts=studio:load_tts", "--app", "studio:create_app", "--device", f"sim:900@{project}/gpu")
-    with Serving(project, *shared) as one, Serving(project, *shared, GPU_IDLE_TIMEOUT="never") as other:
-        assert one.get("/say/1").json() == 3
-        refused = other.get("/say/1")
-        assert refused.status_code == 503
-        assert (refused.json()["needBytes"], refused.json()["roomBytes"]) == (512, 388)
-        httpx.put(f"{one.url}/dormouse/v1/models/tts/residency", json={"desired": "CPU"})
-        assert other.get("/say/1").json() == 3
+def test_an_app_whose_own_start_fails_ends_with_status_1(project: Path) -> None:
+    (project / "falls.py").write_text(
+        "from contextlib import asynccontextmanager\nfrom fastapi import FastAPI\n"
+        "@asynccontextmanager\nasync def lifespan(app):\n    raise OSError('no database')\n    yield\n"
+        "def create_app(residency):\n    return FastAPI(lifespan=lifespan)\n"
+    )
+    server = Serving(project, "--app", "falls:create_app", "--device", "sim")
+    assert server.process.wait(120) == 1
+    server.__exit__(None, None, None)
+    assert "no database" in server.log
+    assert "the app's own start-up failed" in server.log
+    assert "requests are taken" not in server.log

@@ -143,12 +143,14 @@ def test_demand_during_an_unload_waits_and_is_answered(tts: TTS, device: SimDevi
 
 
 def test_demand_during_a_refused_unload_is_answered(changed: TTS, device: SimDevice) -> None:
-    stop = device.faults.before_copy_out = Stop()
+    late = Stop()
+    with changed.on_gpu():
+        device.run_late(late)
     demotion = InThread(changed.move_to, UNLOADED)
-    assert stop.reached.wait(10)
+    until(lambda: changed.snapshot().transition is not None)
     request = InThread(use, changed, 4)
     until(lambda: changed.snapshot().waiting == 1)
-    stop.go()
+    late.go()
     assert request.ends() == 10
     with pytest.raises(ModelChanged):
         demotion.ends()

@@ -149,11 +149,11 @@ def test_a_closed_manager_leaves_models_where_they_are(manage: Manage) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"idle_timeout": -1}, "offload_after_seconds is -1"),
-        ({"idle_timeout": float("nan")}, "offload_after_seconds is nan"),
+        ({"idle_timeout": -1}, "idle_timeout is -1"),
+        ({"idle_timeout": float("nan")}, "idle_timeout is nan"),
         ({"idle_timeout": 10, "unload_timeout": 5}, "the unload must come later"),
         ({"after_task": "drop"}, "write 'keep' or 'offload'"),
-        ({"min_resident": -1}, "min_resident_seconds"),
+        ({"min_resident": -1}, "min_resident is -1"),
     ],
 )
 def test_settings_that_can_not_work_are_refused(manage: Manage, settings: dict[str, Any], says: str) -> None:

@@ -7,12 +7,12 @@ import pytest
 from dormouse_contract.wire import OrderStamp, PolicyLoan
 from dormouse_modelserver import Model, Residency, ResidencyManager, StaleOrder
 from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
 from dormouse_modelserver.settings import SlotSettings
 from dormouse_modelserver.slot import Slot
 from dormouse_modelserver.telemetry import Telemetry
 from torch import nn
 
+from tests.modelserver.engine.using import weights_on
 from tests.modelserver.waiting import until
 
 from .conftest import ask, load_doubler
@@ -36,7 +36,7 @@ def clock() -> Clock:
 @pytest.fixture
 def slot(clock: Clock) -> Slot[nn.Linear]:
     own = SlotSettings(idle_timeout_seconds=300, unload_timeout_seconds=900, wake_budget_seconds=20)
-    return Slot("tts", Weights("tts", load_doubler, SimDevice("sim")), own, Telemetry(), clock=clock)
+    return Slot("tts", weights_on(SimDevice("sim"), load_doubler), own, Telemetry(), clock=clock)
 
 
 def loan(owner: str = "a", *, generation: int = 1, issuer: str = "lease", term: int = 1, **what: Any) -> PolicyLoan:

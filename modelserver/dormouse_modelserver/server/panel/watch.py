@@ -11,6 +11,7 @@ import signal
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ...clock import Clock, steady_unix_time
 from ...engine.occupancy import read_occupancy
@@ -30,7 +31,10 @@ _MOST_SAMPLES = 2 * int(_HOUR_SECONDS / SAMPLE_SECONDS) + 1
 _LOOK_SECONDS = 0.5
 # Each open page holds a connection for as long as it is open.
 MAX_STREAMS = 16
-_CHANGES_BY_ITSELF = {"now": True, "models": {"__all__": {"saved_byte_seconds"}}}
+# What the page counts on by itself; and the room in host RAM, which moves with everything on the machine and is told
+# with what else changes, or with the next sample.
+_COUNTED_ON = {"now": True, "models": {"__all__": {"saved_byte_seconds"}}}
+_MOVES_ALL_THE_TIME = {**_COUNTED_ON, "host_room_bytes": True}
 
 
 class Watch:
@@ -41,7 +45,7 @@ class Watch:
         self._roster, self._access, self._clock = roster, access, clock
         self._samples: deque[MemorySample] = deque(maxlen=_MOST_SAMPLES)
         self._pages: set[Subscription] = set()
-        self._last_sent: object = None
+        self._last_sent: PanelState | None = None
         self._condition = threading.Condition()
         self._closed = self._look_now = self._failing = False
         self._thread: threading.Thread | None = None
@@ -122,7 +126,7 @@ class Watch:
             with self._condition:
                 pages = bool(self._pages)
             if pages:
-                self._tell_what_changed()
+                self._tell_what_changed(_COUNTED_ON if sample_due else _MOVES_ALL_THE_TIME)
             self._failing = False
         except Exception:  # whatever a driver or a shared account may raise: the next look may succeed
             if not self._failing:
@@ -140,11 +144,11 @@ class Watch:
                 self._samples.popleft()
         self._publish("sample", sample.to_json())
 
-    def _tell_what_changed(self) -> None:
+    def _tell_what_changed(self, leaving_out: Any) -> None:
         state = self._read_state()
-        seen = state.model_dump(exclude=_CHANGES_BY_ITSELF)  # type: ignore[arg-type]
-        if seen != self._last_sent:
-            self._last_sent = seen
+        last = self._last_sent
+        if last is None or state.model_dump(exclude=leaving_out) != last.model_dump(exclude=leaving_out):
+            self._last_sent = state
             self._publish("state", state.to_json())
         used, mine = state.device.used_bytes, state.device.process_bytes
         if not self._samples or (used, mine) != (self._samples[-1].used_bytes, self._samples[-1].process_bytes):

@@ -11,7 +11,7 @@ import { currentLanguage, t } from "./i18n.js";
 import { whatComesNext } from "./next.js";
 import { whyNot } from "./refusals.js";
 import { savedBy } from "./tiles.js";
-import { SIGNS, whereabouts } from "./words.js";
+import { SIGNS, tier, whereabouts } from "./words.js";
 
 const ACTIONS = [
   { name: "wake", sign: "⚡", desired: "GPU" },
@@ -66,7 +66,7 @@ export class ModelCard {
 
   update(model, state, now) {
     const [device, moving] = [state.device, model.transition !== null];
-    if (this.#model !== null && this.#model.residency !== model.residency) this.#say("");
+    this.#sayWhatCameOfIt(model, device);
     [this.#model, this.#state] = [model, state];
     this.element.dataset.residency = model.residency;
     this.element.dataset.moving = String(moving);
@@ -85,6 +85,20 @@ export class ModelCard {
     this.#showButtons(model, state);
     this.#showHistory(model, device);
     this.tick(now);
+  }
+
+  /** An answer that was "on its way" ends here; one that said why already is left as it is. */
+  #sayWhatCameOfIt(model, device) {
+    const [before, ended] = [this.#model, model.recent[0]];
+    if (before === null || ended === undefined || ended.time === before.recent[0]?.time) return;
+    if (ended.outcome === "ok") {
+      this.#note.dataset.kind = "";
+      setText(this.#note, "");
+    } else if (this.#note.dataset.kind !== "problem") {
+      const [from, to] = [tier(ended.from, device), tier(ended.to, device)];
+      this.#note.dataset.kind = "problem";
+      setText(this.#note, t("announceNotMoved", { model: model.name, from, to, reason: ended.reason }));
+    }
   }
 
   /** What changes by the second. */

@@ -1,0 +1,55 @@
+"""One app twice: with Dormouse, and as it would be without. The route, the model and the threads are the same."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from dormouse_modelserver import ResidencyManager
+from fastapi import FastAPI
+from torch import nn
+
+WIDTH = 128
+# Four models in one server, each with its own patience (seconds): from "as soon as a task ends" to two seconds.
+IDLE_TIMEOUTS_SECONDS = {"zero": 0.0, "half": 0.5, "one": 1.0, "two": 2.0}
+
+
+def load() -> nn.Module:
+    """About a millisecond of work per answer, the same weights each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        layer = nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, batch_first=True)
+        return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+
+
+def answer(model: nn.Module, value: int) -> float:
+    """One number that depends on every weight."""
+    with torch.inference_mode():
+        question = torch.full((1, 8, WIDTH), value / 1000.0)
+        question[..., ::2] *= -1
+        return float(model(question).double().sum())
+
+
+def _app(held: dict[str, Callable[[], AbstractContextManager[nn.Module]]]) -> FastAPI:
+    torch.set_num_threads(1)
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/{model}/{value}")
+    def ask(model: str, value: int) -> float:
+        with held[model]() as module:
+            return answer(module, value)
+
+    return app
+
+
+def create_app(residency: ResidencyManager) -> FastAPI:
+    """For `serve`: `awake` never sleeps, the others as their timeouts say."""
+    held = {"awake": residency.register("awake", load, idle_timeout=float("inf")).on_gpu}
+    for name, seconds in IDLE_TIMEOUTS_SECONDS.items():
+        held[name] = residency.register(name, load, idle_timeout=seconds, unload_timeout=seconds + 2).on_gpu
+    return _app(held)
+
+
+def create_plain_app() -> FastAPI:
+    """Without Dormouse."""
+    module = load()
+    return _app({"awake": lambda: nullcontext(module)})

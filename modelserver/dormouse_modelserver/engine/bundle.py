@@ -1,0 +1,394 @@
+"""Storages that move together: one arena on the device, one mirror of it in host RAM.
+
+The idea: weights don't change while a model serves. An immutable mirror of the arena stays in host RAM, so leaving the
+device copies nothing and coming back is one streamed copy. What did change (a merged LoRA) is found by the checksum
+taken on the device and copied back first. The checksum is taken again after each copy to the device, so a wake
+proves that what came back is what went away.
+
+A bundle is a model's own, or shared by models that were loaded with the same modules: it is on the device while one of
+its users is, and it is moved once for all of them.
+"""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Literal
+
+import torch
+
+from ..errors import CopyFailed, IntegrityError
+from .checksum import checksum
+from .device import Arena, DeviceBackend, HostBuffer, Reservation
+from .filling import STRETCH_BYTES, Filling
+from .fingerprint import Fingerprint, fingerprint
+from .host_budget import HostBudget
+from .inventory import Found
+from .pace import Pace, Path
+from .packing import Packing, pack
+
+MirrorMode = Literal["auto", "keep", "drop"]
+_numbers = itertools.count()
+
+
+class Bundle:
+    """Every method but `claim`, `settle`, `give_up_mirror` and the properties is called with `lock` held.
+
+    number: the order in which locks of several bundles are taken.
+    packing: how the tensors lie in the mirror, and will lie in the next arena.
+    users: the models on the device that need it there.
+    holders: the models that were loaded with it, and which of its tensors (by id) each has; None is all.
+    superseded: it was split or unloaded; whoever still knows it looks again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: DeviceBackend,
+        host: HostBudget,
+        pace: Pace,
+        *,
+        frozen: bool,
+        mirror: MirrorMode,
+        stable: bool = False,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.number = next(_numbers)
+        self.users: set[object] = set()
+        self.holders: dict[Any, frozenset[int] | None] = {}
+        self.superseded = False
+        self._unsettled: set[object] = set()
+        self.bytes_copied_back = 0
+        self._name, self._device, self._host, self._pace = name, device, host, pace
+        self._frozen, self._mode, self._stable = frozen, mirror, stable
+        self._reservation: Reservation | None = None
+        self._reserved_bytes = 0
+        self.packing = Packing(0, (), ())
+        self._mirror: HostBuffer | None = None
+        self._arena: Arena | None = None
+        # Of the bytes as last known: those of the mirror, or of the arena without one. None: the mirror is torn.
+        self._sum: int | None = None
+        self._as_loaded: Fingerprint | None = None
+        self._dirty = False
+
+    # What it is -----------------------------------------------------------------------------------
+
+    @property
+    def on_device(self) -> bool:
+        return self._arena is not None
+
+    @property
+    def dirty(self) -> bool:
+        """Its parameters and buffers differ from what was loaded, as found at the last look."""
+        return self._dirty
+
+    @property
+    def nbytes(self) -> int:
+        return self.packing.total_bytes
+
+    @property
+    def device_bytes(self) -> int:
+        arena = self._arena
+        return arena.bytes.numel() if arena is not None else 0
+
+    @property
+    def host_bytes(self) -> int:
+        mirror = self._mirror
+        return mirror.bytes.numel() if mirror is not None else 0
+
+    def claim(self, user: object) -> bool:
+        """Keep it on the device for `user` from now on, once it is there; False when it has been split meanwhile.
+
+        Until `settle` the mirror is kept too: the wake may yet have to be taken back.
+        """
+        with self.lock:
+            if self.superseded:
+                return False
+            self.users.add(user)
+            self._unsettled.add(user)
+            return True
+
+    def settle(self, user: object) -> None:
+        """The wake is good. Takes the lock itself."""
+        with self.lock:
+            self._unsettled.discard(user)
+            if self._mode == "drop":
+                self.give_up_mirror()
+
+    def disclaim(self, user: object) -> bool:
+        """`user` doesn't need it on the device any more; True when nobody does."""
+        self.users.discard(user)
+        self._unsettled.discard(user)
+        return not self.users
+
+    # Loading --------------------------------------------------------------------------------------
+
+    def fill_mirror(self, filling: Filling) -> None:
+        """Freshly loaded, laid out as `packing` → RAM. Raises `HostFull` or `OSError`; the model is spoilt then."""
+        started = time.monotonic()
+        mirror = self._device.host_buffer(self.nbytes)
+        try:
+            for start, end in filling.stretches():
+                with self._host.promised(end - start):
+                    filling.copy(start, end, mirror.bytes[start:end])
+                filling.let_go(end)
+            total = checksum(mirror.bytes)
+        except BaseException:
+            mirror.close()
+            raise
+        self._keep(mirror, total)
+        self._pace.measured(Path.LOAD, self.nbytes, time.monotonic() - started)
+
+    def fill_device(self, filling: Filling, arena: Arena) -> None:
+        """Freshly loaded → device through a small buffer, when host RAM has no room for a mirror or wants none.
+
+        Raises `HostFull`, `CopyFailed`, `IntegrityError` or `OSError`; the model that was loaded is spoilt then.
+        """
+        with self._host.promised(min(STRETCH_BYTES, self.nbytes)):
+            staging = self._device.host_buffer(min(STRETCH_BYTES, self.nbytes))
+        try:
+            for start, end in filling.stretches():
+                stage = staging.bytes[: end - start]
+                filling.copy(start, end, stage)
+                self._device.copy_in(stage, arena, at=start)
+                if checksum(arena.bytes[start:end]) != checksum(stage):
+                    raise self._other_bytes(f"on {self._device.name} than were loaded")
+                filling.let_go(end)
+        except BaseException:
+            arena.close()
+            raise
+        finally:
+            staging.close()
+        self.commit(arena)
+        self._sum = None if self._frozen else checksum(arena.bytes)
+        self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes))
+
+    # Towards the device ---------------------------------------------------------------------------
+
+    def allocate(self) -> Arena:
+        """Memory for it on the device, at the same address each time if that was asked for. No lock is needed.
+
+        Raises `DeviceFull`, or `ConfigurationError` where addresses can't be reserved.
+        """
+        if not self._stable:
+            return self._device.allocate(self.nbytes)
+        if self._reservation is None or self._reserved_bytes != self.nbytes:
+            self._close_reservation()  # other weights than before: they can't be where the old ones were
+            self._reservation, self._reserved_bytes = self._device.reserve(self.nbytes), self.nbytes
+        return self._reservation.allocate()
+
+    def _close_reservation(self) -> None:
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            reservation.close()
+
+    def bring(self, arena: Arena) -> None:
+        """Host RAM → `arena`, verified. Raises `CopyFailed` or `IntegrityError`; nothing has changed then."""
+        mirror = self._there()
+        started = time.monotonic()
+        self._device.copy_in(mirror.bytes, arena)
+        copied = time.monotonic()
+        self._pace.measured(Path.RESTORE, self.nbytes, copied - started)
+        if self._frozen:
+            return
+        if checksum(arena.bytes) != self._sum:
+            raise self._other_bytes(f"on {self._device.name} than left it")
+        self._pace.measured(Path.VERIFY, self.nbytes, time.monotonic() - copied)
+
+    def commit(self, arena: Arena) -> None:
+        """The tensors are views into `arena` from now on."""
+        self.packing.point_at(arena.bytes)
+        self._arena = arena
+
+    # Away from the device -------------------------------------------------------------------------
+
+    def look(self, found: list[Found]) -> None:
+        """Find out whether it is dirty, with nothing copied."""
+        if self._arena is None or self._frozen:
+            return
+        if not self._still_packed(self._arena, found):
+            packing, sources = pack(found)
+            self._dirty = fingerprint(packing, lambda n, end: sources[n].bytes(0, end)) != self.as_loaded
+        elif self._device_sum(self._arena) != self._sum:
+            self._dirty = fingerprint(self.packing, self._slices(self._arena.bytes)) != self.as_loaded
+
+    def take_in(self, found: list[Found]) -> None:
+        """Bring the mirror up to date with the device, whose bytes are never written.
+
+        `found` is what belongs to it now. Raises `CopyFailed`, `HostFull` or `IntegrityError`; it is still there then.
+        """
+        self.bytes_copied_back = 0
+        if self._arena is None:
+            return
+        if not self._still_packed(self._arena, found):
+            self._repack(found)
+            return
+        if self._frozen and self._mirror is not None and self._sum is not None:
+            return
+        device_sum = self._device_sum(self._arena)
+        if self._mirror is None or device_sum != self._sum:
+            self._copy_back(self._arena, device_sum)
+
+    def take_in_new(self, found: list[Found]) -> None:
+        """The same for tensors that were added or replaced, while others go on using the rest on the device."""
+        if self._arena is not None and not self._still_packed(self._arena, found):
+            self.take_in(found)
+
+    def as_found(self) -> list[Found]:
+        """The tensors that it has, as an inventory would name them."""
+        return [Found(packed.tensor, packed.saved, [packed.path], []) for packed in self.packing.tensors]
+
+    def _still_packed(self, arena: Arena, found: list[Found]) -> bool:
+        tensors = self.packing.tensors
+        if len(found) != len(tensors):
+            return False
+        base = arena.bytes.untyped_storage().data_ptr()
+        pairs = zip(found, tensors, strict=True)
+        return all(item.tensor is packed.tensor and packed.still_packed_at(base) for item, packed in pairs)
+
+    def _device_sum(self, arena: Arena) -> int:
+        started = time.monotonic()
+        device_sum = checksum(arena.bytes)
+        self._pace.measured(Path.VERIFY, self.nbytes, time.monotonic() - started)
+        return device_sum
+
+    def _copy_back(self, arena: Arena, device_sum: int) -> None:
+        changed = device_sum != self._sum
+        self.remember_as_loaded()
+        if self._mirror is None:
+            with self._host.promised(self.nbytes):
+                mirror = self._device.host_buffer(self.nbytes)
+                self._copy_out(arena, mirror, device_sum)
+        else:
+            mirror, self._sum = self._mirror, None
+            self._copy_out(arena, mirror, device_sum)
+        self._keep(mirror, device_sum)
+        if changed:
+            self._dirty = fingerprint(self.packing, self._slices(mirror.bytes)) != self._as_loaded
+
+    def _copy_out(self, arena: Arena, mirror: HostBuffer, device_sum: int) -> None:
+        started = time.monotonic()
+        try:
+            self._device.copy_out(arena, mirror.bytes)
+            self._pace.measured(Path.COPY_BACK, self.nbytes, time.monotonic() - started)
+            if checksum(mirror.bytes) != device_sum:
+                raise self._other_bytes(f"in host RAM than are on {self._device.name}; it stays on the GPU")
+        except BaseException:
+            if mirror is not self._mirror:
+                mirror.close()
+            raise
+        self.bytes_copied_back = self.nbytes
+
+    def _repack(self, found: list[Found]) -> None:
+        """Tensors were replaced or added (`weight.data = other`): lay everything out anew, in a new mirror.
+
+        The tensors stay where they are, so the model goes on working if it must stay on the device.
+        """
+        self.remember_as_loaded()
+        self._drop_mirror()
+        self._sum = None
+        packing, sources = pack(found)
+        with self._host.promised(packing.total_bytes):
+            mirror = self._device.host_buffer(packing.total_bytes)
+            try:
+                Filling(packing, sources).copy(0, packing.total_bytes, mirror.bytes)
+            except RuntimeError as error:
+                mirror.close()
+                raise CopyFailed(f"{self._device.name}: {error}") from error
+        self.packing, self.bytes_copied_back = packing, packing.total_bytes
+        self._keep(mirror, checksum(mirror.bytes))
+        self._dirty = fingerprint(packing, self._slices(mirror.bytes)) != self._as_loaded
+
+    def _keep(self, mirror: HostBuffer, mirror_sum: int) -> None:
+        self._mirror, self._sum = mirror, mirror_sum
+        self._host.can_spare(self)
+
+    def leave(self) -> None:
+        """Give the device's memory back; the mirror is what there is from now on."""
+        self.packing.point_at_nothing()
+        if self._arena is not None:
+            arena, self._arena = self._arena, None
+            arena.close()
+
+    # Sharing --------------------------------------------------------------------------------------
+
+    def split(self, chosen: Collection[int]) -> tuple["Bundle", ...]:
+        """Off the device: the regions of some tensors (by id) and the other regions, as bundles in its stead.
+
+        Raises `HostFull`; it is whole then.
+        """
+        mirror = self._there()
+        numbers = sorted({packed.region for packed in self.packing.tensors if id(packed.tensor) in chosen})
+        others = sorted(set(range(len(self.packing.regions))) - set(numbers))
+        parts = tuple(self._part(group, mirror) for group in (others, numbers) if group)
+        self.superseded = True
+        self._drop_mirror()
+        return parts
+
+    def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":
+        part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
+        part.packing = self.packing.select(numbers)
+        with self._host.promised(part.nbytes):
+            buffer = self._device.host_buffer(part.nbytes)
+            for number, region in zip(numbers, part.packing.regions, strict=True):
+                start = self.packing.regions[number].offset
+                buffer.bytes[region.offset : region.end].copy_(mirror.bytes[start : start + region.nbytes])
+        part._keep(buffer, checksum(buffer.bytes))
+        paths = {packed.path for packed in part.packing.tensors}
+        if self._as_loaded is not None:
+            part._as_loaded = {path: value for path, value in self._as_loaded.items() if path in paths}
+        part._dirty = self._dirty and fingerprint(part.packing, part._slices(buffer.bytes)) != part._as_loaded
+        return part
+
+    # The mirror -----------------------------------------------------------------------------------
+
+    def give_up_mirror(self) -> int:
+        """Free the mirror while the device has the bytes; the next demotion copies them back. Never waits."""
+        if not self.lock.acquire(blocking=False):
+            return 0
+        try:
+            if self._mode == "keep" or self._unsettled or self._arena is None or self._mirror is None:
+                return 0
+            self.remember_as_loaded()
+            return self._drop_mirror()
+        finally:
+            self.lock.release()
+
+    def close(self) -> None:
+        """Unloaded: nothing is held any more."""
+        self._drop_mirror()
+        self.leave()
+        self._close_reservation()
+
+    def remember_as_loaded(self) -> None:
+        """Before the mirror is written for the first time: what it was."""
+        if self._as_loaded is None and self._mirror is not None and self._sum is not None:
+            self._as_loaded = fingerprint(self.packing, self._slices(self._mirror.bytes))
+
+    @property
+    def as_loaded(self) -> Fingerprint:
+        self.remember_as_loaded()
+        return self._as_loaded or {}
+
+    def _drop_mirror(self) -> int:
+        mirror, self._mirror = self._mirror, None
+        if mirror is None:
+            return 0
+        nbytes = mirror.bytes.numel()
+        mirror.close()
+        return nbytes
+
+    def _there(self) -> HostBuffer:
+        if self._mirror is None:
+            raise RuntimeError(f"the weights of model {self._name!r} are not in host RAM")
+        return self._mirror
+
+    def _slices(self, data: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
+        def bytes_of(number: int, end: int) -> torch.Tensor:
+            start = self.packing.regions[number].offset
+            return data[start : start + end]
+
+        return bytes_of
+
+    def _other_bytes(self, where: str) -> IntegrityError:
+        return IntegrityError(f"model {self._name!r}: other bytes arrived {where}; the copy was thrown away, ask again")

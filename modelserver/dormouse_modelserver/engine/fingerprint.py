@@ -1,0 +1,36 @@
+"""What a model's parameters and buffers are: by this `Dirty` is judged, and whether `load` gives the same each time."""
+
+from collections.abc import Callable
+
+import torch
+
+from .checksum import checksum
+from .packing import Packing
+
+# By path: dtype, place in its region, shape, strides, and the checksum of the region.
+Fingerprint = dict[str, tuple[object, ...]]
+
+
+def fingerprint(packing: Packing, bytes_of: Callable[[int, int], torch.Tensor]) -> Fingerprint:
+    """`bytes_of(region, n)` gives the first n bytes of a region, flat uint8, wherever they are."""
+    sums: dict[int, int] = {}
+    prints: Fingerprint = {}
+    for packed in packing.tensors:
+        if not packed.saved:
+            continue
+        region = packing.regions[packed.region]
+        if packed.region not in sums:
+            sums[packed.region] = _sum(bytes_of(packed.region, region.nbytes))
+        within = packed.offset - region.offset // packed.tensor.element_size()
+        prints[packed.path] = (packed.tensor.dtype, within, packed.shape, packed.stride, sums[packed.region])
+    return prints
+
+
+def _sum(data: torch.Tensor) -> int:
+    rest = data.numel() % 8
+    if not rest:
+        return checksum(data)
+    # Whole words are summed where they are; only the last, torn one is made whole with zeros.
+    whole = data.numel() - rest
+    tail = torch.nn.functional.pad(data[whole:], (0, 8 - rest))
+    return hash((checksum(data[:whole]), checksum(tail)))

@@ -1,0 +1,66 @@
+"""Calls the user's `load` and looks at what came of it, before any of it is moved."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import torch
+
+from ..errors import LoadFailed
+from .from_safetensors import Safetensors
+from .gate import gates_of
+from .inventory import Found, Inventory, take_inventory
+from .weight_files import FileSpan
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh(Generic[T]):
+    """A model as `load` gave it. files: by the tensor's id, where its bytes are still on disk."""
+
+    model: T
+    inventory: Inventory
+    files: Mapping[int, FileSpan] = field(default_factory=dict)
+
+
+def load_fresh(
+    name: str, load: Callable[[], T], modules: Callable[[T], tuple[torch.nn.Module, ...]] | None
+) -> Fresh[T]:
+    """Raises `LoadFailed`: it raised, or gave nothing that can be moved."""
+    try:
+        model = load()
+        if model is None:
+            raise LoadFailed(f"load of model {name!r} returned None; is its `return` missing?")
+        inventory = take_inventory(model, modules(model) if modules is not None else None)
+        files = load.assign(inventory) if isinstance(load, Safetensors) else {}
+    except LoadFailed:
+        raise
+    except BaseException as error:  # a load that calls sys.exit() must not take the worker along
+        raise LoadFailed(f"load of model {name!r} raised {type(error).__name__}: {error}") from error
+    for found in inventory.tensors:
+        if torch.nn.parameter.is_lazy(found.tensor):
+            raise LoadFailed(
+                f"load of model {name!r} returned {found.path!r} without a shape ({type(found.tensor).__name__}); "
+                "run it once on an example in `load`"
+            )
+    return Fresh(model, inventory, files)
+
+
+def refuse_what_can_not_be_moved(name: str, inventory: Inventory, own: list[Found]) -> None:
+    """Raises `LoadFailed` for tensors of its `own` that are not on the CPU, or were moved and let go before."""
+    elsewhere = [found.path for found in own if found.tensor.device.type != "cpu"]
+    if elsewhere:
+        raise LoadFailed(
+            f"load of model {name!r} put {elsewhere[0]!r} and {len(elsewhere) - 1} more on a device; "
+            "return it on the CPU, Dormouse moves it"
+        )
+    mine = {id(found.tensor) for found in own}
+    for module in inventory.modules:
+        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if any(id(tensor) in mine for tensor in tensors) and next(gates_of(module), None) is not None:
+            raise LoadFailed(
+                f"load of model {name!r} returned a module of before ({type(module).__name__}), whose weights Dormouse "
+                "has moved and let go; build it anew in each call. What several models share must be kept by "
+                "them alone (a weak reference in your cache), so that it goes with the last of them"
+            )

@@ -1,0 +1,50 @@
+"""How fast bytes move here, as measured, so that a wake can be promised before it is made.
+
+One for all models of a device: a model that was never restored is estimated from the others' copies.
+"""
+
+import threading
+from enum import StrEnum
+
+# A new measurement counts so much against all earlier ones: a busy moment is soon forgotten.
+_WEIGHT = 0.5
+# Below this the time is that of the call and not of the bytes.
+_MIN_BYTES = 1 << 20
+
+
+class Path(StrEnum):
+    """Where bytes go: into the mirror at a load, to the device, back from it, and through the checksum."""
+
+    LOAD = "load"
+    RESTORE = "restore"
+    COPY_BACK = "copy-back"
+    VERIFY = "verify"
+
+
+class Pace:
+    """Bytes per second by path; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rates: dict[Path, float] = {}
+
+    def measured(self, path: Path, nbytes: int, seconds: float) -> None:
+        """Take in a measurement; of few bytes only when there is none yet."""
+        rate = nbytes / max(seconds, 1e-9)
+        with self._lock:
+            known = self._rates.get(path)
+            if known is None:
+                self._rates[path] = rate
+            elif nbytes >= _MIN_BYTES:
+                self._rates[path] = known + _WEIGHT * (rate - known)
+
+    def seconds(self, path: Path, nbytes: int) -> float | None:
+        """Expected time for so many bytes; None until something was measured."""
+        with self._lock:
+            rate = self._rates.get(path)
+        return None if rate is None else nbytes / max(rate, 1e-9)
+
+    def bytes_per_second(self) -> dict[str, float]:
+        """All that was measured, by path."""
+        with self._lock:
+            return {str(path): rate for path, rate in self._rates.items()}

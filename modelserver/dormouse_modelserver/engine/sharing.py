@@ -1,0 +1,118 @@
+"""Which loaded model's bundle each tensor is in, so that modules that several models hold are moved once.
+
+A second model that is loaded with a module of the first finds its tensors here and joins. What both hold becomes a
+bundle of its own the next time that it is off the device; until then the first one's bundle is moved as a whole for
+both, since tensors that may be in use can't be moved to another arena.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+import torch
+
+from ..errors import HostFull
+from .bundle import Bundle
+
+
+class Holder(Protocol):
+    """A loaded model."""
+
+    def regroup(self, bundle: Bundle, parts: tuple[Bundle, ...]) -> None:
+        """`bundle` has made way for `parts`, of which these are the holder's. Its lock is held."""
+        ...
+
+
+@contextmanager
+def locked(bundles: Iterable[Bundle]) -> Iterator[None]:
+    """Hold the locks of several bundles, taken in one order everywhere."""
+    with ExitStack() as stack:
+        for bundle in sorted(bundles, key=lambda bundle: bundle.number):
+            stack.enter_context(bundle.lock)
+        yield
+
+
+class SharedBundles:
+    """Thread-safe. Tensors are known by identity while their bundle lives."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_tensor: dict[int, Bundle] = {}
+        self._ids: dict[Bundle, list[int]] = {}
+
+    def of(self, tensor: torch.Tensor) -> Bundle | None:
+        with self._lock:
+            return self._by_tensor.get(id(tensor))
+
+    def add(self, bundle: Bundle) -> None:
+        """Its tensors, as they are now, are in this bundle."""
+        ids = [id(packed.tensor) for packed in bundle.packing.tensors]
+        with self._lock:
+            self._forget(bundle)
+            self._ids[bundle] = ids
+            self._by_tensor.update(dict.fromkeys(ids, bundle))
+
+    def remove(self, bundle: Bundle) -> None:
+        with self._lock:
+            self._forget(bundle)
+
+    def join(self, holder: Holder, tensors: Iterable[torch.Tensor]) -> tuple[Bundle, ...] | None:
+        """Make `holder` a holder of the bundles that these tensors are in, and return them.
+
+        None when one of them was unloaded or split meanwhile; it holds none of them then.
+        """
+        wanted: dict[Bundle, set[int]] = {}
+        for tensor in tensors:
+            bundle = self.of(tensor)
+            if bundle is None:
+                return None
+            wanted.setdefault(bundle, set()).add(id(tensor))
+        with locked(wanted):
+            if any(bundle.superseded or not bundle.holders for bundle in wanted):
+                return None
+            for bundle, ids in wanted.items():
+                bundle.holders[holder] = None if len(ids) == len(bundle.packing.tensors) else frozenset(ids)
+        return tuple(wanted)
+
+    def leave(self, holder: Holder, bundle: Bundle) -> None:
+        """`holder` was unloaded; with the last one the bundle goes too. Its lock is held."""
+        bundle.holders.pop(holder, None)
+        if not bundle.holders:
+            self.remove(bundle)
+            bundle.superseded = True
+            bundle.close()
+
+    def split_if_due(self, bundle: Bundle) -> None:
+        """Off the device, a bundle of which a holder wants only a part makes way for two. Its lock is held."""
+        wanted = next((ids for ids in bundle.holders.values() if ids is not None), None)
+        if wanted is None or bundle.on_device or bundle.users:
+            return
+        try:
+            parts = bundle.split(wanted)
+        except HostFull:
+            return  # it stays whole until there is room for a moment's second copy
+        self.remove(bundle)
+        for holder, ids in bundle.holders.items():
+            mine = tuple(part for part in parts if self._share(part, holder, ids))
+            holder.regroup(bundle, mine)
+        for part in parts:
+            if part.holders:
+                self.add(part)
+                with part.lock:
+                    self.split_if_due(part)
+            else:
+                part.close()
+
+    @staticmethod
+    def _share(part: Bundle, holder: Holder, wanted: frozenset[int] | None) -> bool:
+        there = {id(packed.tensor) for packed in part.packing.tensors}
+        share = there if wanted is None else there & wanted
+        if share:
+            part.holders[holder] = None if len(share) == len(there) else frozenset(share)
+        return bool(share)
+
+    def _forget(self, bundle: Bundle) -> None:
+        for key in self._ids.pop(bundle, ()):
+            if self._by_tensor.get(key) is bundle:
+                del self._by_tensor[key]
