@@ -19,7 +19,7 @@ demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECON
 	$(PYTHON) -m examples.demo
 
 .PHONY: test
-test: env binaries ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
+test: env binaries browser ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: check
@@ -54,6 +54,10 @@ $(SYNCED): pyproject.toml uv.lock
 	@echo "Python environment: installing what uv.lock names into .venv (the first time several GB, for torch)"
 	@scripts/uv sync --all-extras --frozen
 	@touch $@
+
+.PHONY: browser
+browser: ## Chromium for the tests of the page, from apt when it is missing
+	@scripts/install-browser
 
 .PHONY: binaries
 binaries: env ## etcd, kube-apiserver, kubectl, Prometheus: found, or built once into the cache

@@ -1,10 +1,10 @@
 """The bodies of the control API, as they travel. JSON in camelCase; unknown fields are refused.
 
-Python code uses the snake_case names; `model_dump(by_alias=True)` and `to_json()` give the wire form.
+Python code uses the snake_case names; `from_json()` reads the wire form and `to_json()` writes it.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic.alias_generators import to_camel
@@ -29,6 +29,14 @@ class Wire(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, ser_json_inf_nan="null"
     )
+
+    @classmethod
+    def from_json(cls, body: bytes | str) -> Self:
+        """Read a body that came over the wire: its names as they travel, and "3" is no number.
+
+        Raises `pydantic.ValidationError`.
+        """
+        return cls.model_validate_json(body, strict=True, by_alias=True, by_name=False)
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True)

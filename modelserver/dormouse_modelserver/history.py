@@ -1,5 +1,7 @@
 """What happened to one model: when it was used, woken and moved, and what was released."""
 
+from collections import deque
+
 from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.wire import LastTransitionSnapshot
 
@@ -9,6 +11,9 @@ from .errors import DormouseError, ModelChanged, TransitionFailed
 from .telemetry import SavedMeter
 from .transition import Transition, describe, outcome_of
 
+# What a page shows of one model; older ones are in the log and counted in the metrics.
+RECENT_TRANSITIONS = 20
+
 
 class History:
     """Kept by the slot under its lock; all times in Unix seconds of the slot's clock.
@@ -16,6 +21,7 @@ class History:
     last_request_end: load or start-up time before the first request.
     idle_since: the latest of last request's end, last wake and load.
     resident_since: the last arrival on the GPU; None before the first.
+    recent: the latest transitions that ended, refused and failed ones included, newest first; bounded.
     unload_refused: why an unload would lose changes; nothing can have changed that while nobody used the model.
     arrivals: when uses came and ended, for advice.
     demotion_failed_at: when the last demotion failed; None when it did not.
@@ -26,6 +32,7 @@ class History:
         self.resident_since: float | None = None
         self.arrivals = Arrivals(now)
         self.last: LastTransitionSnapshot | None = None
+        self.recent: deque[LastTransitionSnapshot] = deque(maxlen=RECENT_TRANSITIONS)
         self.released = Released()
         self.unload_refused: ModelChanged | None = None
         self.demotion_failed_at: float | None = None
@@ -65,6 +72,7 @@ class History:
         if not transition.wakes:
             self.demotion_failed_at = now if isinstance(error, TransitionFailed) else None
         ended = describe(transition, outcome, error, now, released)
+        self.recent.appendleft(ended)
         if outcome is not TransitionOutcome.REFUSED:
             self.last = ended
         return ended

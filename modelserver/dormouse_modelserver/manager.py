@@ -23,8 +23,9 @@ from .errors import ConfigurationError, NoSuchModel
 from .keeper import Keeper
 from .model import Model
 from .roster import Roster
+from .server.authority import token_authority
 from .server.install import install_routes
-from .server.routes import control_router, token_authority
+from .server.routes import control_router
 from .server.socket import serve_socket
 from .settings import AfterTask, SlotSettings
 from .slot import Slot

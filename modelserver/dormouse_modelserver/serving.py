@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import sys
+from contextlib import closing
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,11 +21,15 @@ from .announcement import announce
 from .errors import ConfigurationError
 from .manager import ResidencyManager
 from .serve_settings import ServeSettings
+from .server.authority import Authority, loopback_authority, token_authority
 from .server.install import answer_our_errors
-from .server.routes import Authority, control_router, loopback_authority, probe_router, token_authority
+from .server.panel.routes import panel_router
+from .server.panel.watch import Watch
+from .server.routes import probe_router
 from .target import find_function, make_app
 
 _log = logging.getLogger("dormouse")
+_PREFIX = "/dormouse"
 # What the kernel queues while the loop is busy; uvicorn's own default.
 _BACKLOG = 2048
 
@@ -49,8 +55,10 @@ def run(settings: ServeSettings) -> int:
                 create_app = find_function(settings.app, "--app")
                 app = make_app(create_app, manager, f"--app {settings.app!r}")
             announce(settings, manager)
-            server = _Server(manager, _InFront(manager, app, _authority(settings.host)))
-            return _serve(server, listener)
+            front = _InFront(manager, app, _authority(settings.host))
+            with closing(front.watch):
+                front.watch.start()
+                return _serve(_Server(manager, front), listener)
         finally:
             manager.close()
 
@@ -107,18 +115,19 @@ class _InFront:
     """
 
     def __init__(self, manager: ResidencyManager, app: ASGIApp | None, authority: Authority) -> None:
+        self.watch = Watch(manager, authority.access)
         self._ours = FastAPI(openapi_url=None)
-        self._ours.include_router(control_router(manager, "/dormouse", authority))
+        self._ours.include_router(panel_router(manager, _PREFIX, authority, self.watch))
         self._probes = FastAPI(openapi_url=None)
-        self._probes.include_router(probe_router(manager))
-        self._app = app if app is not None else FastAPI(openapi_url=None)
+        self._probes.include_router(probe_router(manager, authority))
+        self._app = app if app is not None else _only_the_page()
         if isinstance(self._app, Starlette):
             # A wake that comes too late is a 503 with Retry-After in any app, not its 500.
             answer_our_errors(self._app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith("/dormouse/"):
+        if scope["type"] == "http" and (path == _PREFIX or path.startswith(f"{_PREFIX}/")):
             await self._ours(scope, receive, send)
         elif scope["type"] == "http" and path in ("/metrics", "/healthz", "/readyz") and not self._app_has(scope):
             await self._probes(scope, receive, send)
@@ -127,6 +136,13 @@ class _InFront:
 
     def _app_has(self, scope: Scope) -> bool:
         return _has(getattr(self._app, "routes", []), scope)
+
+
+def _only_the_page() -> ASGIApp:
+    """Without an app, `/` leads to the page."""
+    app = FastAPI(openapi_url=None)
+    app.add_api_route("/", lambda: RedirectResponse(f"{_PREFIX[1:]}/"), include_in_schema=False)
+    return app
 
 
 def _has(routes: list[BaseRoute], scope: Scope) -> bool:
@@ -148,9 +164,12 @@ def _has(routes: list[BaseRoute], scope: Scope) -> bool:
 
 def _authority(host: str) -> Authority:
     """Who may change state: without a token only callers of a server that bound itself to loopback."""
-    if os.environ.get("DORMOUSE_PANEL_TOKEN") or os.environ.get("DORMOUSE_SOCKET") or not _is_loopback(host):
+    if not _is_loopback(host):
         return token_authority()
-    return loopback_authority(frozenset({"localhost", "127.0.0.1", "::1", host}))
+    hosts = frozenset({"localhost", "127.0.0.1", "::1", host})
+    if os.environ.get("DORMOUSE_PANEL_TOKEN") or os.environ.get("DORMOUSE_SOCKET"):
+        return token_authority(hosts)
+    return loopback_authority(hosts)
 
 
 def _is_loopback(host: str) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
-from dormouse_contract.wire import ModelSnapshot, OrderStamp, PolicyLoan
+from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderStamp, PolicyLoan
 
 from .advice import Observed
 from .clock import Clock, steady_unix_time
@@ -357,6 +357,12 @@ class Slot(Generic[T]):
             self._lending.lend(loan, self._clock())
         self._changed(self)
 
+    def pin_by_hand(self, pinned: bool) -> None:
+        """Pinned, the ladder and pressure leave the weights where they are; a move by hand still moves them."""
+        with self._lock:
+            self.pinned_by_hand = pinned
+        self._changed(self)
+
     @property
     def settings(self) -> SlotSettings:
         with self._lock:
@@ -415,6 +421,11 @@ class Slot(Generic[T]):
                 released_byte_seconds=self._history.released_byte_seconds(self._clock()),
                 residual_bytes=self._history.released.residual,
             )
+
+    def recent_transitions(self) -> tuple[LastTransitionSnapshot, ...]:
+        """The latest that ended, newest first, refused and failed ones included."""
+        with self._lock:
+            return tuple(self._history.recent)
 
     def observed(self) -> Observed:
         """How the model was used and what its sleep is worth, for advice on its timeouts."""

@@ -29,7 +29,7 @@ def read_order(request: Request, kind: type[Order], pod_uid: str) -> Order:
             "Nothing was changed. Set the Content-Type."
         )
     try:
-        order = kind.model_validate_json(request.body)
+        order = kind.from_json(request.body)
     except ValidationError as error:
         raise _bad_body(_faults(error)) from None
     missing = {"order": order.order, "podUID": order.pod_uid}

@@ -13,6 +13,7 @@ from dormouse_contract.wire import (
     PolicyLoan,
     ResidencyOrder,
     TransitionSnapshot,
+    Wire,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +101,32 @@ def test_a_body_that_is_not_the_contracts_is_refused(
     kind.model_validate_json(json.dumps(body))
     with pytest.raises(ValidationError):
         kind.model_validate_json(json.dumps({**body, **change}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        pytest.param(PolicyLoan, {**LOAN, "validForSeconds": "3"}, id="a number as text"),
+        pytest.param(PolicyLoan, {**LOAN, "pinned": "true"}, id="a truth as text"),
+        pytest.param(PolicyLoan, {**LOAN, "pinned": 1}, id="a truth as a number"),
+        pytest.param(ResidencyOrder, {**ORDER, "order": {**STAMP, "generation": "3"}}, id="a generation as text"),
+        pytest.param(ResidencyOrder, {**ORDER, "order": {**STAMP, "term": 1.5}}, id="half a term"),
+        pytest.param(ResidencyOrder, {**ORDER, "reason": 3}, id="a text as a number"),
+        pytest.param(PolicyLoan, {"valid_for_seconds": 3}, id="Python's name"),
+        pytest.param(ResidencyOrder, {"desired": "CPU", "if_idle_for_seconds": 3}, id="Python's name of an option"),
+        pytest.param(ResidencyOrder, {"desired": "CPU", "pod_uid": "pod-1"}, id="Python's name of an alias"),
+    ],
+)
+def test_what_comes_over_the_wire_is_taken_by_its_types_and_names(kind: type[Wire], body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        kind.from_json(json.dumps(body))
+
+
+@pytest.mark.parametrize(("kind", "body"), [(ResidencyOrder, ORDER), (PolicyLoan, LOAN), (OrderStamp, STAMP)])
+def test_what_is_written_can_be_read(kind: type[Wire], body: dict[str, Any]) -> None:
+    read = kind.from_json(json.dumps(body))
+    assert kind.from_json(read.to_json()) == read
+    assert ModelList.from_json(ModelList(models=[SNAPSHOT]).to_json()) == ModelList(models=[SNAPSHOT])
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity", "-1", "-0.001", "1e300", '"soon"'])

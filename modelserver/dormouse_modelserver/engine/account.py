@@ -25,6 +25,10 @@ class Account(Protocol):
         """Bytes taken by everybody, and by this process."""
         ...
 
+    def holders(self) -> dict[int, int]:
+        """Bytes by process id, of those that hold any."""
+        ...
+
 
 class LocalAccount:
     def __init__(self, capacity_bytes: int) -> None:
@@ -47,6 +51,10 @@ class LocalAccount:
     def used(self) -> tuple[int, int]:
         with self._lock:
             return self._used, self._used
+
+    def holders(self) -> dict[int, int]:
+        with self._lock:
+            return {os.getpid(): self._used} if self._used else {}
 
 
 class FileAccount:
@@ -84,6 +92,10 @@ class FileAccount:
     def used(self) -> tuple[int, int]:
         with self._opened() as (_, holders):
             return sum(holders.values()), holders.get(self._me, 0)
+
+    def holders(self) -> dict[int, int]:
+        with self._opened() as (_, holders):
+            return {int(who.partition(":")[0]): held for who, held in holders.items() if held}
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[int, dict[str, int]]]:

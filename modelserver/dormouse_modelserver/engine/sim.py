@@ -175,6 +175,10 @@ class SimDevice:
         used, mine = self._account.used()
         return DeviceMemory(self._account.capacity_bytes, used, mine)
 
+    def holders(self) -> dict[int, int]:
+        """Bytes by process id, of all that share the account."""
+        return self._account.holders()
+
     def held_bytes(self) -> tuple[int, ReleasedMethod]:
         return self._account.used()[1], "sim"
 

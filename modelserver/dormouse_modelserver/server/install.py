@@ -1,32 +1,48 @@
-"""Into an app that the user has: routes, honest 503s, drain at shutdown."""
+"""Into an app that the user has: routes and page, honest 503s, drain at shutdown."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.applications import Starlette
 
 from ..errors import DormouseError
 from ..roster import Roster
+from .authority import token_authority
+from .panel.routes import panel_router
+from .panel.watch import Watch
 from .problems import refusal_for
-from .routes import control_router, token_authority
 
 
 def install_routes(roster: Roster, app: FastAPI, prefix: str) -> None:
-    app.include_router(control_router(roster, prefix, token_authority()))
+    authority = token_authority()
+    watch = Watch(roster, authority.access)
+    _include_first(app, panel_router(roster, prefix, authority, watch))
     answer_our_errors(app)
     inner = app.router.lifespan_context
 
     @asynccontextmanager
     async def draining(running: Any) -> AsyncIterator[Any]:
+        watch.start()
         async with inner(running) as state:
             try:
                 yield state
             finally:
                 roster.drain()
+                watch.close()
 
     app.router.lifespan_context = draining
+
+
+def _include_first(app: FastAPI, router: APIRouter) -> None:
+    """Before what the app has already: one mounted at its root (Gradio's way) would take every path."""
+    routes = app.router.routes
+    before = len(routes)
+    app.include_router(router)
+    ours = routes[before:]
+    del routes[before:]
+    routes[:0] = ours
 
 
 def answer_our_errors(app: Starlette) -> None:

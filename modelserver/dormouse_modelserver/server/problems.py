@@ -21,6 +21,7 @@ from ..errors import (
     TransitionFailed,
     WakeTimeout,
 )
+from .headers import secured
 
 _log = logging.getLogger("dormouse")
 
@@ -91,13 +92,13 @@ class ProblemRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             try:
-                return await inner(request)
+                return secured(await inner(request))
             except Exception as error:
                 refusal = refusal_for(error)
                 if refusal is None:
                     _log.exception("%s %s broke", request.method, request.url.path)
                     detail = "The request broke inside Dormouse; the weights are whole. See the server's log"
                     refusal = Refusal(500, ProblemReason.INTERNAL, "Internal error", detail)
-                return refusal.response()
+                return secured(refusal.response())
 
         return handler

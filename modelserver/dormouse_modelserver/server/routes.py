@@ -1,9 +1,6 @@
 """The control routes of `CONTROL_PREFIX`: read snapshots, order a residency, lend a policy."""
 
 import asyncio
-import hmac
-import os
-from collections.abc import Callable
 
 from dormouse_contract.wire import (
     MAX_BODY_BYTES,
@@ -20,107 +17,65 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from ..roster import Roster
 from ..slot import Slot
 from ..transition import Transition
+from .authority import Authority, anyone
 from .exposition import render_metrics
 from .problems import ProblemRoute, Refusal
+from .unmatched import answer_the_rest
 
 # An order is answered 200 when it is done within this, and 202 otherwise.
 _ANSWER_WITHIN_SECONDS = 1.0
 
-# Raises `Refusal` when the caller may not change state. A client's address never counts.
-Authority = Callable[[Request], None]
-
-
-def anyone(request: Request) -> None:
-    """For a unix socket, which only its own pod or user can open."""
-
-
-def nobody(request: Request) -> None:
-    raise Refusal(
-        403,
-        ProblemReason.NOT_AUTHORISED,
-        "Read-only here",
-        "This port changes no state: orders come through the control socket. Nothing was moved",
-    )
-
-
-def token_authority() -> Authority:
-    """`Authorization: Bearer TOKEN` with the token of `DORMOUSE_PANEL_TOKEN`; without one, nobody."""
-    token = os.environ.get("DORMOUSE_PANEL_TOKEN", "")
-    if not token or os.environ.get("DORMOUSE_SOCKET"):
-        return nobody
-
-    def check(request: Request) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-            raise Refusal(
-                401,
-                ProblemReason.NOT_AUTHORISED,
-                "A token is needed",
-                "Send `Authorization: Bearer` with the server's DORMOUSE_PANEL_TOKEN. Nothing was moved",
-            )
-
-    return check
-
-
-def loopback_authority(hosts: frozenset[str]) -> Authority:
-    """For a server that bound itself to loopback: no token, but the Host must be one of `hosts`.
-
-    A page from elsewhere that a name was re-bound for (DNS rebinding) sends its own Host and is refused;
-    a JSON body makes browsers ask first (CORS) and nothing here allows it.
-    """
-
-    def check(request: Request) -> None:
-        if (request.url.hostname or "") not in hosts:
-            raise Refusal(
-                403,
-                ProblemReason.NOT_AUTHORISED,
-                "Unknown host",
-                f"Host {request.url.hostname!r} is not this server; use {', '.join(sorted(hosts))}. Nothing was moved",
-            )
-
-    return check
-
 
 def control_router(roster: Roster, prefix: str, authority: Authority, *, with_advice: bool = True) -> APIRouter:
-    """with_advice: False where a sidecar or an operator reads, which have no use for it."""
+    """The contract's routes, and problems for all else below the prefix.
+
+    with_advice: False where a sidecar or an operator reads, which have no use for it.
+    """
     router = APIRouter(prefix=prefix, route_class=ProblemRoute)
-
-    @router.get("/v1/models")
-    async def list_models() -> Response:
-        return _json(ModelList(models=roster.snapshots(), advice=roster.advice() if with_advice else None))
-
-    @router.get("/v1/models/{model}")
-    async def read_model(model: str) -> Response:
-        return _json(roster.slot(model).snapshot())
-
-    @router.put("/v1/models/{model}/residency")
-    async def order_residency(model: str, request: Request) -> Response:
-        authority(request)
-        order = ResidencyOrder.model_validate_json(await _body(request))
-        snapshot, settled = await _carry_out(roster.slot(model), order)
-        return _json(snapshot, 200 if settled else 202)
-
-    @router.put("/v1/models/{model}/policy")
-    async def lend_policy(model: str, request: Request) -> Response:
-        authority(request)
-        loan = PolicyLoan.model_validate_json(await _body(request))
-        slot = roster.slot(model)
-        slot.lend(loan)
-        return _json(slot.snapshot())
-
-    @router.get("/metrics")
-    async def read_metrics() -> Response:
-        return metrics_response(roster)
-
+    add_control_routes(router, roster, authority, with_advice=with_advice)
+    answer_the_rest(router)
     return router
 
 
-def probe_router(roster: Roster) -> APIRouter:
+def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, *, with_advice: bool = True) -> None:
+    @router.get("/v1/models")
+    async def list_models(request: Request) -> Response:
+        authority.may_read(request)
+        return as_json(ModelList(models=roster.snapshots(), advice=roster.advice() if with_advice else None))
+
+    @router.get("/v1/models/{model}")
+    async def read_model(model: str, request: Request) -> Response:
+        authority.may_read(request)
+        return as_json(roster.slot(model).snapshot())
+
+    @router.put("/v1/models/{model}/residency")
+    async def order_residency(model: str, request: Request) -> Response:
+        authority.may_change(request)
+        order = ResidencyOrder.from_json(await read_body(request))
+        snapshot, settled = await _carry_out(roster.slot(model), order)
+        return as_json(snapshot, 200 if settled else 202)
+
+    @router.put("/v1/models/{model}/policy")
+    async def lend_policy(model: str, request: Request) -> Response:
+        authority.may_change(request)
+        loan = PolicyLoan.from_json(await read_body(request))
+        slot = roster.slot(model)
+        slot.lend(loan)
+        return as_json(slot.snapshot())
+
+    @router.get("/metrics")
+    async def read_metrics(request: Request) -> Response:
+        authority.may_read(request)
+        return metrics_response(roster)
+
+
+def probe_router(roster: Roster, authority: Authority = anyone) -> APIRouter:
     """`/metrics`, `/healthz` and `/readyz`. Ready is whatever takes requests: asleep, waking and full included."""
     router = APIRouter(route_class=ProblemRoute)
 
     @router.get("/metrics")
-    async def read_metrics() -> Response:
+    async def read_metrics(request: Request) -> Response:
+        authority.may_read(request)
         return metrics_response(roster)
 
     @router.get("/healthz")
@@ -170,7 +125,7 @@ async def _settled(move: Transition, deadline: float) -> bool:
     return bool(done)
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -184,5 +139,5 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _json(body: Wire, status: int = 200) -> JSONResponse:
+def as_json(body: Wire, status: int = 200) -> JSONResponse:
     return JSONResponse(body.model_dump(mode="json", by_alias=True), status)

@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from ..errors import ConfigurationError
 from ..roster import Roster
-from .routes import anyone, control_router, probe_router
+from .authority import anyone
+from .routes import control_router, probe_router
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.server.routes import Authority, control_router, loopback_authority
+from dormouse_modelserver.server.authority import Authority, loopback_authority
+from dormouse_modelserver.server.routes import control_router
 from fastapi import FastAPI
 
 ClientOf = Callable[..., httpx.AsyncClient]

@@ -1,0 +1,93 @@
+"""Reads the roster and the device into what the page shows. Every figure is measured, or it is null."""
+
+from importlib.metadata import version
+from typing import Any
+
+from dormouse_contract import Action, Observation, Policy, plan
+
+from ...engine.host_memory import read_host_memory
+from ...engine.occupancy import Occupancy, read_occupancy
+from ...roster import Roster
+from ...slot import Slot
+from ..authority import Access
+from .state import DeviceState, HolderState, ModelState, NextMove, PanelState
+
+# Fractions of a MiB change all the time on a machine that does other things as well.
+_ROOM_STEP_BYTES = 256 << 20
+
+
+def read_state(roster: Roster, access: Access, started_at: float, now: float) -> PanelState:
+    """Blocks for as long as the driver takes to answer: not for an event loop."""
+    models = [_model(slot, now) for slot in roster.slots()]
+    return PanelState(
+        now=now,
+        started_at=started_at,
+        version=version("dormouse"),
+        access=access,
+        not_ready_because=roster.not_ready_because(),
+        host_room_bytes=read_host_memory().room // _ROOM_STEP_BYTES * _ROOM_STEP_BYTES,
+        device=_device(roster, read_occupancy(roster.device), sum(model.gpu_memory_bytes for model in models)),
+        models=models,
+    )
+
+
+def next_move(policy: Policy, seen: Observation, now: float) -> NextMove | None:
+    """What `plan()` itself will decide when only time passes: None when that is nothing."""
+    since = now if seen.idle_since is None else min(now, seen.idle_since)
+    at: float | None = now
+    # Each step is a moment at which time alone may change the decision; a ladder has two rungs and a guard.
+    for _ in range(4):
+        if at is None:
+            return None
+        decision = plan(policy, seen, at)
+        if decision.action is Action.ORDER and decision.desired is not None:
+            return NextMove(to=decision.desired, at=since if at == now else at, since=since)
+        at = decision.revisit_at
+    return None
+
+
+def _model(slot: Slot[Any], now: float) -> ModelState:
+    snapshot, figures = slot.snapshot(), slot.figures()
+    policy, seen, lapses_at = slot.outlook()
+    return ModelState(
+        name=snapshot.name,
+        residency=snapshot.residency,
+        transition=snapshot.transition,
+        gpu_memory_bytes=snapshot.gpu_memory_bytes,
+        host_memory_bytes=snapshot.host_memory_bytes,
+        released_bytes=snapshot.gpu_memory_released_bytes,
+        released_method=snapshot.released_method,
+        saved_byte_seconds=figures.released_byte_seconds,
+        in_flight=snapshot.in_flight,
+        waiting=snapshot.waiting,
+        idle_since=figures.idle_since,
+        offload_after_seconds=policy.offload_after_seconds,
+        unload_after_seconds=policy.unload_after_seconds,
+        next_move=None if snapshot.transition is not None else next_move(policy, seen, now),
+        pinned=snapshot.pinned,
+        pinned_by_hand=slot.pinned_by_hand,
+        dirty=snapshot.dirty,
+        restore_estimate_seconds=snapshot.restore_estimate_seconds,
+        lent_until=lapses_at,
+        recent=list(slot.recent_transitions()),
+    )
+
+
+def _device(roster: Roster, seen: Occupancy, weights_bytes: int) -> DeviceState:
+    mine = seen.used_by_this_process
+    holders = None
+    if seen.holders is not None:
+        holders = [
+            HolderState(pid=h.pid, name=h.name, bytes=h.nbytes, this_process=h.this_process) for h in seen.holders
+        ]
+    return DeviceState(
+        name=roster.device.name,
+        simulated=roster.device.simulated,
+        total_bytes=seen.total,
+        used_bytes=seen.used,
+        process_bytes=mine,
+        weights_bytes=weights_bytes,
+        # Read a moment apart: a release in between would make it negative.
+        rest_bytes=None if mine is None else max(0, mine - weights_bytes),
+        holders=holders,
+    )
