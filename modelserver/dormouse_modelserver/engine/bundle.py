@@ -274,12 +274,15 @@ class Bundle:
         return [Found(packed.tensor, packed.saved, packed.path, None) for packed in self.packing.tensors]
 
     def _still_packed(self, arena: Arena, found: list[Found]) -> bool:
-        tensors = {id(packed.tensor): packed for packed in self.packing.tensors}
+        tensors = self.packing.tensors
         if len(found) != len(tensors):
             return False
+        if any(item.tensor is not packed.tensor for item, packed in zip(found, tensors, strict=True)):
+            known = {id(packed.tensor) for packed in tensors}  # a sharer's inventory has another order
+            if any(id(item.tensor) not in known for item in found):
+                return False
         base = arena.bytes.untyped_storage().data_ptr()
-        pairs = ((item, tensors.get(id(item.tensor))) for item in found)
-        return all(packed is not None and packed.still_packed_at(base) for _, packed in pairs)
+        return all(packed.still_packed_at(base) for packed in tensors)
 
     def _device_sum(self, arena: Arena) -> int:
         started = time.monotonic()

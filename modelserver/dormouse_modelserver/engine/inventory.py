@@ -140,7 +140,9 @@ class _Walk:
             if sub is not None:
                 self._enter(sub, _join(path, name), None)
         for name, value in tuple(own.items()):
-            if name not in _MODULE_INTERNALS and isinstance(value, _Followed):
+            if name in _MODULE_INTERNALS:
+                continue
+            if isinstance(value, _Followed):
                 self._enter(value, _join(path, name), (own, name))
             elif isinstance(value, torch._C.ScriptObject):
                 # A dynamically quantized layer's weights: packed for the CPU, for which alone torch has kernels.

@@ -54,6 +54,8 @@ class Loaded(Generic[T]):
         A tensor that was put into a shared module belongs where the module's other tensors are, not to the model
         that happens to look first: the others need it on the device when this one does not.
         """
+        if not any(bundle.joined for bundle in self.bundles):
+            return self._sort_out_alone(inventory)
         homes = {id(packed.tensor): bundle for bundle in self.bundles for packed in bundle.packing.tensors}
         shared = {bundle: {id(f.tensor): f for f in bundle.as_found()} for bundle in self.bundles if bundle.joined}
         reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
@@ -61,7 +63,7 @@ class Loaded(Generic[T]):
         stock = Stock({bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
         for found in inventory.tensors:
             key = id(found.tensor)
-            if key in moved_apart or why_apart(found.tensor) is not None:
+            if key not in homes and (key in moved_apart or why_apart(found.tensor) is not None):
                 stock.odd.append(found)
                 continue
             others = [holder for holder, theirs in reach.items() if key in theirs]
@@ -75,6 +77,18 @@ class Loaded(Generic[T]):
             theirs = frozenset[int]().union(*(reach[holder] for holder in bundle.holders if holder is not self))
             stock.packable[bundle] += [found for key, found in packed.items() if key in theirs - mine]
         return stock
+
+    def _sort_out_alone(self, inventory: Inventory) -> Stock:
+        """The same for a model that has never shared anything, which is nearly every one: a demotion waits for it."""
+        packed = {id(packed.tensor) for packed in self.own.packing.tensors}
+        moved_apart = {id(one.current) for one in self.apart}
+        mine: list[Found] = []
+        odd: list[Found] = []
+        for found in inventory.tensors:
+            key = id(found.tensor)
+            fits = key in packed or (key not in moved_apart and why_apart(found.tensor) is None)
+            (mine if fits else odd).append(found)
+        return Stock({self.own: mine}, {self.own: mine}, odd)
 
     @property
     def dirty(self) -> bool:
