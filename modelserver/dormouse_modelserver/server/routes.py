@@ -19,6 +19,7 @@ from ..slot import Slot
 from ..transition import Transition
 from .authority import Authority, anyone
 from .exposition import render_metrics
+from .openapi import control_api
 from .problems import ProblemRoute, Refusal
 from .unmatched import answer_the_rest
 
@@ -42,6 +43,11 @@ def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, 
     async def list_models(request: Request) -> Response:
         authority.may_read(request)
         return as_json(ModelList(models=roster.snapshots(), advice=roster.advice() if with_advice else None))
+
+    @router.get("/v1/openapi.json")
+    async def describe(request: Request) -> Response:
+        authority.may_read(request)
+        return JSONResponse(control_api(request.url.path.removesuffix("/v1/openapi.json")))
 
     @router.get("/v1/models/{model}")
     async def read_model(model: str, request: Request) -> Response:
