@@ -469,9 +469,7 @@ class Weights(Generic[T]):
                         stays.add(bundle)
             self._leave(loaded, stays=stays)
 
-    def _leave(
-        self, loaded: Loaded[T], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()
-    ) -> Released:
+    def _leave(self, loaded: Loaded[T], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()) -> Released:
         """Off the device, as far as nobody else needs it there; measured."""
         engine, was_there = self._engine, loaded.awake
         with self._bundles_of(loaded):

@@ -15,7 +15,6 @@ from tests.modelserver.zoo import X, seeded
 
 from .using import held, weights_on
 
-
 # The seed is the process's.
 _seeding = threading.Lock()
 

@@ -277,9 +277,7 @@ def test_tied_weights_of_which_one_model_has_only_one_are_not_parted(device: Sim
 
 
 def test_stable_addresses_and_shared_modules_exclude_each_other(family: Family) -> None:
-    stable = weights_on(
-        family.device, family.loads["b"], name="stable", engine=family.engine, stable_addresses=True
-    )
+    stable = weights_on(family.device, family.loads["b"], name="stable", engine=family.engine, stable_addresses=True)
     family.a.wake()
     with pytest.raises(LoadFailed, match="stable_addresses"):
         stable.wake()
