@@ -35,7 +35,7 @@ class PinnedBuffer:
         cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         # Flag 0 is enough: with unified addressing pinned memory is portable, known to every context. The call
         # makes a context where the thread has none, so it must be on the device that is meant.
-        with torch.cuda.device(device):
+        with torch.cuda.device(self._device):
             for start in range(0, nbytes, REGISTER_BYTES):
                 address = self._tensor.data_ptr() + start
                 code = cudart.cudaHostRegister(address, min(REGISTER_BYTES, nbytes - start), 0)

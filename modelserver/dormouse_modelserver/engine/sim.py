@@ -64,8 +64,8 @@ class SimSent:
 
 class SimHostBuffer:
     def __init__(self, nbytes: int) -> None:
-        # Pages that come when they are written (`torch.zeros` writes them all at once), so that while a mirror is filled
-        # from weights that are let go as it goes, host RAM never holds both. Never empty: mmap refuses it.
+        # Pages that come when they are written (`torch.zeros` writes them all at once), so that host RAM never holds
+        # both a whole mirror and the weights that it is filled from. Never empty: mmap refuses it.
         pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._tensor: torch.Tensor | None = torch.frombuffer(pages, dtype=torch.uint8)[:nbytes]
 
