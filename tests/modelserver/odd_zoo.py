@@ -35,7 +35,7 @@ class Scaled(torch.Tensor):
         moves = (torch.ops.aten._to_copy.default, torch.ops.aten.clone.default, torch.ops.aten.detach.default)
         if func in moves:
             kwargs = {name: value for name, value in (kwargs or {}).items() if name != "dtype"}
-            return Scaled(func(args[0].inner, **kwargs), func(args[0].scale, **kwargs))
+            return type(args[0])(func(args[0].inner, **kwargs), func(args[0].scale, **kwargs))
         plain = pytree.tree_map_only(Scaled, lambda tensor: tensor.inner.to(tensor.scale.dtype) * tensor.scale, args)
         return func(*plain, **(kwargs or {}))
 

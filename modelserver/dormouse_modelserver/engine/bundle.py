@@ -158,7 +158,7 @@ class Bundle:
         promise: of room for all of it; without one, room is asked for as it goes and the loaded weights are let go.
         """
         started = time.monotonic()
-        mirror = self._device.host_buffer(self.nbytes)
+        mirror = self._device.host_buffer(self.nbytes, pinned=False)
         try:
             for start, end in filling.stretches():
                 with self._host.promised(end - start) if promise is None else nullcontext():
@@ -166,6 +166,7 @@ class Bundle:
                 if promise is not None:
                     promise.written(end - start)
                 filling.let_go(end)
+            mirror.pin()
             total = checksum(mirror.bytes)
         except BaseException:
             mirror.close()

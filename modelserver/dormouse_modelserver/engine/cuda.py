@@ -118,8 +118,8 @@ class CudaDevice:
             self._driver = CudaDriver(load_driver(), self.name, self.torch_device.index)
         return CudaReservation(self._driver, nbytes, functools.partial(view_of, device=self.torch_device))
 
-    def host_buffer(self, nbytes: int) -> PinnedBuffer:
-        return PinnedBuffer(nbytes, self.torch_device)
+    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> PinnedBuffer:
+        return PinnedBuffer(nbytes, self.torch_device, pinned=pinned)
 
     def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
         self._copy(source, arena.bytes[at : at + source.numel()])

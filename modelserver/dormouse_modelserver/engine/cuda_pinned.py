@@ -18,16 +18,24 @@ class PinnedBuffer:
     and ends within pages, so two small buffers, or two pieces of a large one, would meet in one.
     """
 
-    def __init__(self, nbytes: int, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, nbytes: int, device: torch.device, *, pinned: bool = True) -> None:
+        self._device, self._nbytes = device, nbytes
         # Private: a shared anonymous mapping would count as shared memory. Never empty: mmap refuses it.
         pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._tensor: torch.Tensor | None = torch.frombuffer(pages, dtype=torch.uint8)[:nbytes]
         self._registered: list[int] = []
+        if pinned:
+            self.pin()
+
+    def pin(self) -> None:
+        """Raises `CopyFailed`; it is closed then."""
+        if self._tensor is None or self._registered:
+            return
+        nbytes = self._nbytes
         cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         # Flag 0 is enough: with unified addressing pinned memory is portable, known to every context. The call
         # makes a context where the thread has none, so it must be on the device that is meant.
-        with torch.cuda.device(device):
+        with torch.cuda.device(self._device):
             for start in range(0, nbytes, REGISTER_BYTES):
                 address = self._tensor.data_ptr() + start
                 code = cudart.cudaHostRegister(address, min(REGISTER_BYTES, nbytes - start), 0)

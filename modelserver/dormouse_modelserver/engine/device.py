@@ -60,6 +60,10 @@ class HostBuffer(Protocol):
     @property
     def bytes(self) -> torch.Tensor: ...
 
+    def pin(self) -> None:
+        """Fix its pages, if they aren't yet. Raises `CopyFailed`."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -105,7 +109,9 @@ class DeviceBackend(Protocol):
         """
         ...
 
-    def host_buffer(self, nbytes: int) -> HostBuffer: ...
+    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> HostBuffer:
+        """pinned: False to pin it later, when it is filled: pinning takes all of its pages at once."""
+        ...
 
     def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
         """Host → device, from byte `at` of the arena on, complete on return. Raises `CopyFailed`; source unharmed."""

@@ -4,6 +4,7 @@ Not one big copy: what has been copied is let go at once, so that host RAM holds
 peak of a load. Bytes that come from a file go straight to their place and are nowhere else before.
 """
 
+import ctypes
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -67,3 +68,14 @@ class Filling:
         gone = range(self._released, done)
         point_at_nothing(packed for packed in self.packing.tensors if packed.region in gone)
         self._released = done
+        _give_freed_memory_back()
+
+
+def _give_freed_memory_back() -> None:
+    """To the system: glibc keeps freed blocks of up to 32 MiB for itself once the process has freed one that large.
+
+    Seen: a load of 400 MB in tensors of 4 MiB took twice that at its peak, and 1.6 times with this.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own; elsewhere there is none
+    if trim is not None:
+        trim(0)

@@ -45,7 +45,7 @@ class Found:
                 if isinstance(owner, dict | list):
                     owner[key] = tensor
                 else:
-                    setattr(owner, key, tensor)
+                    _set(owner, key, tensor)
         self.tensor = tensor
         return None not in self.places
 
@@ -164,6 +164,13 @@ class _Walk:
             value = getattr(module, name, None)
             if isinstance(value, torch.Tensor | list | tuple | dict):
                 self._enter(value, _join(path, name), None)
+
+
+def _set(owner: object, name: str, tensor: torch.Tensor) -> None:
+    try:
+        setattr(owner, name, tensor)
+    except AttributeError:  # a frozen dataclass; it stays the same to all who look
+        object.__setattr__(owner, name, tensor)
 
 
 def _join(path: str, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import torch
 
 from ..errors import LoadFailed
+from .apart import why_apart
 from .from_safetensors import Safetensors
 from .gate import gates_of
 from .inventory import Found, Inventory, take_inventory
@@ -67,9 +68,21 @@ def refuse_what_can_not_be_moved(name: str, inventory: Inventory, own: list[Foun
             "return it on the CPU, Dormouse moves it"
         )
     mine = {id(found.tensor) for found in own}
-    for module in inventory.modules:
-        if next(gates_of(module), None) is None:
-            continue
-        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values())
-        if any(id(tensor) in mine for tensor in tensors):
+    for module in _guarded(inventory):
+        if any(id(tensor) in mine for tensor in _tensors_of(module)):
             raise LetGo(name, type(module).__name__)
+
+
+def tensors_of_guarded(inventory: Inventory) -> list[torch.Tensor]:
+    """Of the modules that are, or were, another loaded model's too."""
+    tensors = (tensor for module in _guarded(inventory) for tensor in _tensors_of(module))
+    return [tensor for tensor in tensors if why_apart(tensor) is None]
+
+
+def _guarded(inventory: Inventory) -> list[torch.nn.Module]:
+    return [module for module in inventory.modules if next(gates_of(module), None) is not None]
+
+
+def _tensors_of(module: torch.nn.Module) -> list[torch.Tensor]:
+    held = (*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values())
+    return [tensor for tensor in held if isinstance(tensor, torch.Tensor)]

@@ -17,7 +17,9 @@ from .bundle import Bundle
 
 
 class Holder(Protocol):
-    """A loaded model."""
+    """A loaded model. own: the bundle that takes up what is new in it."""
+
+    own: Bundle
 
     def reach(self) -> frozenset[int]:
         """The tensors (by id) that it has now."""
@@ -73,7 +75,19 @@ class SharedBundles:
         with self._lock:
             self._forget(bundle)
 
-    def join(self, holder: Holder, tensors: Iterable[torch.Tensor]) -> tuple[Bundle, ...] | None:
+    def reached_by(self, tensors: Iterable[torch.Tensor]) -> dict[int, Bundle]:
+        """Those (by id) that are in no bundle yet but in a loaded model: put into it while it was awake. With a bundle
+        of that model's; at its next demotion they are taken in there, or in another that both have."""
+        strangers = {id(tensor) for tensor in tensors if self.of(tensor) is None}
+        if not strangers:
+            return {}
+        with self._lock:
+            holders = {holder for bundle in self._ids for holder in tuple(bundle.holders)}
+        return {key: holder.own for holder in holders for key in holder.reach() & strangers}
+
+    def join(
+        self, holder: Holder, tensors: Iterable[torch.Tensor], also: Iterable[Bundle] = ()
+    ) -> tuple[Bundle, ...] | None:
         """Make `holder` a holder of the bundles that these tensors are in, and return them, once they are filled.
 
         None when one of them was unloaded or split meanwhile; it holds none of them then. No lock is held while it
@@ -84,10 +98,14 @@ class SharedBundles:
             wanted = self._wanted(tensors)
             if wanted is None:
                 return None
+            for bundle in also:
+                wanted.setdefault(bundle, set())
             for bundle in wanted:
                 bundle.ready.wait()
             with locked(wanted):
                 if any(bundle.superseded or not bundle.holders for bundle in wanted):
+                    if any(bundle.superseded for bundle in also):
+                        return None
                     continue  # split: its parts are known by now; unloaded: it is not known any more
                 for bundle, ids in wanted.items():
                     bundle.holders[holder], bundle.joined = bundle.part_of(ids), True

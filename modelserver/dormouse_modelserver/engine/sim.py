@@ -4,6 +4,7 @@ It exists so that everything above the device runs and is tested without one. It
 nothing about a GPU's.
 """
 
+import mmap
 import queue
 import threading
 import time
@@ -63,13 +64,19 @@ class SimSent:
 
 class SimHostBuffer:
     def __init__(self, nbytes: int) -> None:
-        self._tensor: torch.Tensor | None = torch.zeros(nbytes, dtype=torch.uint8)
+        # Pages that come when they are written (`torch.zeros` writes them all at once), so that host RAM never holds
+        # both a whole mirror and the weights that it is filled from. Never empty: mmap refuses it.
+        pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._tensor: torch.Tensor | None = torch.frombuffer(pages, dtype=torch.uint8)[:nbytes]
 
     @property
     def bytes(self) -> torch.Tensor:
         if self._tensor is None:
             raise RuntimeError("the host buffer is closed")
         return self._tensor
+
+    def pin(self) -> None:
+        """There is nothing to pin for."""
 
     def close(self) -> None:
         self._tensor = None
@@ -120,7 +127,7 @@ class SimDevice:
     def reserve(self, nbytes: int) -> SimReservation:
         return SimReservation(self.name, nbytes, self._account, lambda: self.faults, self.synchronize)
 
-    def host_buffer(self, nbytes: int) -> SimHostBuffer:
+    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> SimHostBuffer:
         return SimHostBuffer(nbytes)
 
     def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 import torch
@@ -28,7 +28,7 @@ from .fingerprint import Fingerprint
 from .gate import Gate
 from .inventory import Inventory, take_inventory
 from .loaded import Loaded, Stock
-from .loading import Fresh, LetGo, load_fresh, refuse_what_can_not_be_moved
+from .loading import Fresh, LetGo, load_fresh, refuse_what_can_not_be_moved, tensors_of_guarded
 from .pace import Path
 from .packing import pack
 from .sharing import locked
@@ -208,8 +208,10 @@ class Weights(Generic[T]):
         shared, options, own = self._engine.shared, self._options, loaded.own
         packable = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is None]
         odd = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is not None]
-        known = shared.enter(None if options.stable_addresses else own, [found.tensor for found in packable])
-        joined = shared.join(loaded, known)
+        foreign = shared.reached_by(tensors_of_guarded(fresh.inventory))
+        tensors = [found.tensor for found in packable if id(found.tensor) not in foreign]
+        known = shared.enter(None if options.stable_addresses else own, tensors)
+        joined = shared.join(loaded, known, also=foreign.values())
         if joined is None:
             raise LetGo(self._name)
         loaded.bundles = (own, *joined)
@@ -221,7 +223,7 @@ class Weights(Generic[T]):
         for bundle in joined:
             with bundle.lock:
                 bundle.suit(frozen=options.frozen, mirror=options.mirror)
-        theirs = {id(tensor) for tensor in known}
+        theirs = {id(tensor) for tensor in known} | foreign.keys()
         packable = [found for found in packable if id(found.tensor) not in theirs]
         refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
@@ -411,11 +413,14 @@ class Weights(Generic[T]):
         inventory, shared = loaded.look(), self._engine.shared
         mine = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
         tensors = [found.tensor for found in inventory.tensors if id(found.tensor) not in mine]
-        theirs = [tensor for tensor in tensors if shared.of(tensor) is not None]
+        homes = {id(tensor): home for tensor in tensors if (home := shared.of(tensor)) is not None}
+        theirs = [tensor for tensor in tensors if (home := homes.get(id(tensor))) is not None and home.ready.is_set()]
         if theirs and not self._options.stable_addresses:
             joined = shared.join(loaded, theirs) or ()
             loaded.bundles = (*loaded.bundles, *(bundle for bundle in joined if bundle not in loaded.bundles))
-        return inventory
+        # What another model is just being loaded with is that one's: to wait for it could be to wait for each other.
+        unready = {key for key, home in homes.items() if not home.ready.is_set()}
+        return replace(inventory, tensors=tuple(f for f in inventory.tensors if id(f.tensor) not in unready))
 
     def _take_stock(self, loaded: Loaded[T], inventory: Inventory) -> Stock:
         """Which bundle has what. New modules are guarded, odd tensors that were added or replaced are taken up."""
