@@ -34,6 +34,10 @@ fmt: env ## Format the code and repair what the linter can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+.PHONY: bench
+bench: env ## The engine's benchmarks: ten minutes, 14 GB of free RAM (BENCH_ARGS="--cases 1GB-300")
+	$(PYTHON) -m benchmarks.engine $(or $(BENCH_ARGS),--page docs/benchmarks.md)
+
 .PHONY: cluster
 cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, until Ctrl-C
 	$(PYTHON) -m localcluster up

@@ -16,6 +16,7 @@ import torch
 from dormouse_modelserver import CopyFailed, DeviceFull
 from dormouse_modelserver.engine.cuda import CudaDevice
 from dormouse_modelserver.engine.device import Arena
+from dormouse_modelserver.engine.filling import Filling
 from dormouse_modelserver.engine.inventory import take_inventory
 from dormouse_modelserver.engine.packing import pack
 from torch import nn
@@ -33,10 +34,10 @@ class SleepingLinear:
     def __init__(self, device: CudaDevice) -> None:
         torch.manual_seed(0)
         self.layer = nn.Linear(_WIDTH, _WIDTH, dtype=torch.float16).requires_grad_(False)
-        packing = pack(take_inventory(self.layer, None).tensors)
+        packing, sources = pack(take_inventory(self.layer, None).tensors)
         self._mirror = device.host_buffer(packing.total_bytes)
-        packing.gather(self._mirror.bytes)
-        self._packing, self._device = packing.without_sources(), device
+        Filling(packing, sources).copy(0, packing.total_bytes, self._mirror.bytes)
+        self._packing, self._device = packing, device
         self._reservation = device.reserve(packing.total_bytes)
         self._arena: Arena | None = None
         self.nbytes = packing.total_bytes

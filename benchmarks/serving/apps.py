@@ -1,6 +1,6 @@
 """One app twice: with Dormouse, and as it would be without. The route, the model and the threads are the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -29,7 +29,7 @@ def answer(model: nn.Module, value: int) -> float:
         return float(model(question).double().sum())
 
 
-def _app(held: dict[str, Callable[[], AbstractContextManager[nn.Module]]]) -> FastAPI:
+def _app(held: Mapping[str, Callable[[], AbstractContextManager[nn.Module, bool | None]]]) -> FastAPI:
     torch.set_num_threads(1)
     app = FastAPI(openapi_url=None)
 

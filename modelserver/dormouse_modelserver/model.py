@@ -77,7 +77,7 @@ class Model(Generic[T]):
             move := self._slot.begin_move(residency, if_idle_for=if_idle_for, trigger=trigger, reason=reason)
         ) is not None:
             error = move.settled.result()
-            if move.to is residency:
+            if move.asked is residency:
                 _raise(error)
                 return
 
@@ -95,7 +95,7 @@ class Model(Generic[T]):
             move := self._slot.begin_move(residency, if_idle_for=if_idle_for, trigger=trigger, reason=reason)
         ) is not None:
             error = await asyncio.shield(asyncio.wrap_future(move.settled))
-            if move.to is residency:
+            if move.asked is residency:
                 _raise(error)
                 return
 

@@ -15,6 +15,7 @@ One short lock; the weights are moved by a thread of the transition's own, outsi
 import logging
 import math
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from .errors import (
     DormouseError,
     HostFull,
     ModelBusy,
+    ModelChanged,
     NoRoom,
     QueueFull,
     TransitionFailed,
@@ -255,6 +257,7 @@ class Slot(Generic[T]):
         except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
             _log.exception("model %s: %s → %s broke", self.name, transition.origin, transition.to)
             error = TransitionFailed(f"model {self.name!r}: {type(problem).__name__}: {problem}")
+        _let_go_of_locals(error)
         self._settle(transition, error, released)
 
     def _move_weights(self, transition: Transition) -> Released | None:
@@ -274,7 +277,11 @@ class Slot(Generic[T]):
                 raise
             # What the ladder, or pressure, asks for is that the GPU is free: straight to Unloaded, then.
             transition.to, transition.reason = Residency.UNLOADED, f"{transition.reason}; {full}"
-            return weights.unload()
+            try:
+                return weights.unload()
+            except ModelChanged as changed:
+                # Not a refused unload, which the ladder would follow with the next offload at once, and so on.
+                raise TransitionFailed(f"{full}. {changed}") from changed
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         now = self._clock()
@@ -300,7 +307,10 @@ class Slot(Generic[T]):
         self._changed(self)
 
     def _resolve_waiters(self, transition: Transition, error: DormouseError | None, now: float) -> None:
-        """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on."""
+        """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on.
+
+        A wake that waited for room gave up because nobody waited any more.
+        """
         wake_failed = transition.to is Residency.GPU and error is not None
         if self._residency is not Residency.GPU and not wake_failed:
             return
@@ -309,8 +319,13 @@ class Slot(Generic[T]):
             if self._residency is Residency.GPU:
                 self._grant(waiter)
                 self._telemetry.waited(self.name, now - waiter.since)
+            elif transition.obstacle is not None and now < waiter.since + waiter.budget_seconds:
+                self._waiters.append(waiter)  # it came as the wake gave up waiting for room: it has a wake of its own
+                continue
             else:
                 waiter.place, waiter.error = Place.FAILED, error
+                if transition.obstacle is not None and isinstance(error, DeviceFull):
+                    waiter.error = NoRoom(self.name, waiter.budget_seconds, error, self._retry_after())
                 self._telemetry.request(self.name, RequestOutcome.REJECTED)
             if not waiter.settled() and waiter.place is Place.GRANTED:
                 waiter.place = Place.LEFT
@@ -456,6 +471,13 @@ class SlotFigures:
     idle_since: float
     released_byte_seconds: float
     residual_bytes: int
+
+
+def _let_go_of_locals(error: BaseException | None) -> None:
+    """Whoever keeps an error, in a log or for its waiters, would keep the half-loaded model alive with it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _or_never(seconds: float | None) -> float:

@@ -12,17 +12,23 @@ from .errors import DeviceFull, DormouseError, ModelChanged
 
 @dataclass(slots=True)
 class Transition:
-    """A move under way; `settled` resolves to None, or to the error that stopped it. obstacle: what it waits for."""
+    """A move under way; `settled` resolves to None, or to the error that stopped it. obstacle: what it waits for.
+
+    asked: where it was to go when it began. An offload for which host RAM has no room goes `to` Unloaded instead,
+        and whoever asked for it has got what there was to get.
+    """
 
     origin: Residency
     to: Residency
     trigger: Trigger
     reason: str
     started_at: float
+    asked: Residency = field(init=False)
     obstacle: DeviceFull | None = None
     settled: "Future[DormouseError | None]" = field(default_factory=Future)
 
     def __post_init__(self) -> None:
+        self.asked = self.to
         # Running: a waiter that is cancelled, or its loop, can't cancel what others wait for as well.
         self.settled.set_running_or_notify_cancel()
 

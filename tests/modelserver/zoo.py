@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tests.modelserver import odd_zoo
+
 X = torch.linspace(-1, 1, 4 * 8).reshape(4, 8)
 
 
@@ -174,8 +176,12 @@ def _in_inference_mode() -> nn.Module:
 
 @dataclass(frozen=True)
 class Exhibit:
+    """apart: the paths of what can't be packed. stays: some of that stays in host RAM, so the device counts less."""
+
     load: Callable[[], Any]
     x: torch.Tensor = X
+    apart: tuple[str, ...] = ()
+    stays: bool = False
 
     def answer(self, model: Any) -> torch.Tensor:
         with torch.inference_mode():
@@ -198,4 +204,25 @@ ZOO = {
     "slotted": Exhibit(seeded(Slotted)),
     "made in inference mode": Exhibit(seeded(_in_inference_mode)),
     "no weights at all": Exhibit(seeded(lambda: nn.ReLU())),
+    "quantized": Exhibit(seeded(lambda: odd_zoo.quantized(per_channel=False)), apart=("weight",)),
+    "quantized per channel": Exhibit(seeded(lambda: odd_zoo.quantized(per_channel=True)), apart=("weight",)),
+    "dynamically quantized": Exhibit(
+        seeded(odd_zoo.dynamically_quantized), apart=("0._packed_params._packed_params",), stays=True
+    ),
+    "sparse COO": Exhibit(seeded(lambda: odd_zoo.sparse(torch.sparse_coo)), apart=("weight",)),
+    "sparse CSR": Exhibit(seeded(lambda: odd_zoo.sparse(torch.sparse_csr)), apart=("weight",)),
+    "conjugated": Exhibit(seeded(odd_zoo.conjugated), apart=("weight",)),
+    "negated view": Exhibit(seeded(odd_zoo.Negated), apart=("negated",)),
+    "dispatches for itself": Exhibit(seeded(lambda: odd_zoo.own_dispatch(as_parameter=False)), apart=("weight",)),
+    "parameter that dispatches": Exhibit(seeded(lambda: odd_zoo.own_dispatch(as_parameter=True)), apart=("weight",)),
+    "subclass of parameter": Exhibit(seeded(odd_zoo.parameter_subclass)),
+    "merged LoRA": Exhibit(seeded(odd_zoo.merged_lora)),
+    "own _apply": Exhibit(seeded(odd_zoo.OwnApply)),
+    "scripted with attributes": Exhibit(seeded(odd_zoo.scripted_with_attributes)),
+    "traced": Exhibit(seeded(odd_zoo.traced)),
+    "odd in a tuple": Exhibit(seeded(odd_zoo.OddInATuple), apart=("pair[1]",), stays=True),
+    "cut out of one storage": Exhibit(seeded(odd_zoo.Flat)),
+    "mapped from a file": Exhibit(seeded(odd_zoo.Mapped)),
+    "watched by weak references": Exhibit(seeded(odd_zoo.Watched)),
+    "attributes that change": Exhibit(seeded(odd_zoo.Restless), apart=("even_odd",)),
 }

@@ -20,7 +20,7 @@ Digest = tuple[object, ...] | None
 
 def why_apart(tensor: torch.Tensor) -> str | None:
     """Why a tensor can't lie in an arena; None when it can."""
-    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+    if _dispatches(tensor):
         return f"{type(tensor).__name__} dispatches for itself"
     if tensor.layout is not torch.strided:
         return f"its layout is {tensor.layout}"
@@ -29,6 +29,10 @@ def why_apart(tensor: torch.Tensor) -> str | None:
     if tensor.is_conj() or tensor.is_neg():
         return "it is a conjugated or negated view"
     return None
+
+
+def _dispatches(tensor: torch.Tensor) -> bool:
+    return type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
 
 class Apart:
@@ -44,7 +48,7 @@ class Apart:
         self._digest = _digest(self._host)
         self._as_loaded = None if on_device else self._digest
         self._sent: Sent | None = None
-        self._away = on_device
+        self._away = self._was_away = on_device
         self._stays = None in found.places
         if self._stays:
             self.reason += ", and it is held where nothing can be put in its stead, so it stays in host RAM"
@@ -59,7 +63,8 @@ class Apart:
 
     @property
     def dirty(self) -> bool:
-        return self.saved and self._digest != self._as_loaded
+        """Of what can't be looked into nobody knows, once it has been in use."""
+        return self.saved and (self._digest != self._as_loaded or (self._digest is None and self._was_away))
 
     def send(self, device: DeviceBackend) -> None:
         """Host → device, compared. Raises `DeviceFull`, `CopyFailed` or `IntegrityError`; still on the host then."""
@@ -69,8 +74,19 @@ class Apart:
         if _digest(sent.tensor) != self._digest:
             sent.close()
             raise IntegrityError(f"tensor {self.path!r}: other bytes arrived on {device.name}; ask again")
-        self._sent, self._away = sent, True
+        self._sent, self._away, self._was_away = sent, True, True
         self._put(sent.tensor)
+
+    def found_at(self, found: Found) -> "Apart":
+        """It is held in these places now."""
+        self._found = found
+        return self
+
+    def forget(self) -> None:
+        """The model has it no more."""
+        if self._sent is not None:
+            self._sent.close()
+            self._sent = None
 
     def take_in(self) -> None:
         """Bring the host's copy up to date with the device's."""
@@ -115,10 +131,12 @@ def _parts(tensor: torch.Tensor) -> list[torch.Tensor] | None:
     """The ordinary tensors that it consists of; None when they can't be had."""
     if hasattr(tensor, "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()
-        inner = [_parts(getattr(tensor, name)) for name in names]
-        return None if None in inner else [part for parts in inner for part in parts or ()]
+        return _all_parts(getattr(tensor, name) for name in names)
     if why_apart(tensor) is None:
         return [tensor]
+    if _dispatches(tensor):
+        inner = [value for value in vars(tensor).values() if isinstance(value, torch.Tensor)]
+        return _all_parts(inner) if inner else None
     tensor = tensor.detach()
     if tensor.layout is torch.sparse_coo:
         return [tensor._indices(), tensor._values()]
@@ -131,6 +149,11 @@ def _parts(tensor: torch.Tensor) -> list[torch.Tensor] | None:
     if tensor.is_conj() or tensor.is_neg():
         return [tensor.resolve_conj().resolve_neg()]
     return None
+
+
+def _all_parts(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor] | None:
+    inner = [_parts(tensor) for tensor in tensors]
+    return None if None in inner else [part for parts in inner for part in parts or ()]
 
 
 def _scales(tensor: torch.Tensor) -> list[torch.Tensor]:

@@ -13,6 +13,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -22,12 +23,14 @@ from .checksum import checksum
 from .device import Arena, DeviceBackend, HostBuffer, Reservation
 from .filling import STRETCH_BYTES, Filling
 from .fingerprint import Fingerprint, fingerprint
-from .host_budget import HostBudget
+from .host_budget import HostBudget, Promise
 from .inventory import Found
 from .pace import Pace, Path
 from .packing import Packing, pack
 
 MirrorMode = Literal["auto", "keep", "drop"]
+# The first of these that one of a bundle's holders asked for is in force.
+_MIRROR_MODES: tuple[MirrorMode, ...] = ("keep", "auto", "drop")
 _numbers = itertools.count()
 
 
@@ -38,6 +41,7 @@ class Bundle:
     packing: how the tensors lie in the mirror, and will lie in the next arena.
     users: the models on the device that need it there.
     holders: the models that were loaded with it, and which of its tensors (by id) each has; None is all.
+    joined: another model holds it too, or did.
     superseded: it was split or unloaded; whoever still knows it looks again.
     """
 
@@ -56,7 +60,9 @@ class Bundle:
         self.number = next(_numbers)
         self.users: set[object] = set()
         self.holders: dict[Any, frozenset[int] | None] = {}
-        self.superseded = False
+        self.superseded = self.joined = False
+        # Set once it may be joined; see `SharedBundles.join`.
+        self.ready = threading.Event()
         self._unsettled: set[object] = set()
         self.bytes_copied_back = 0
         self._name, self._device, self._host, self._pace = name, device, host, pace
@@ -86,6 +92,19 @@ class Bundle:
     def nbytes(self) -> int:
         return self.packing.total_bytes
 
+    def nbytes_for(self, holder: object) -> int:
+        """Of the part that `holder` has: what it would take on the device once the bundle is split."""
+        part = self.holders.get(holder)
+        regions = range(len(self.packing.regions)) if part is None else self._regions_of(part)
+        return self.packing.select(regions).total_bytes
+
+    @property
+    def whole(self) -> tuple[object, ...] | None:
+        """Its bytes and how they are laid out, in short: one checksum for all tensors. None when it isn't known."""
+        if self._sum is None:
+            return None
+        return (self._sum, *((p.path, p.tensor.dtype, p.offset, p.shape, p.stride) for p in self.packing.tensors))
+
     @property
     def device_bytes(self) -> int:
         arena = self._arena
@@ -108,10 +127,15 @@ class Bundle:
             self._unsettled.add(user)
             return True
 
+    def keep_mirror(self, user: object) -> None:
+        """Until `settle` or `disclaim`: `user` is about to leave the device, and the mirror is what will be left."""
+        self._unsettled.add(user)
+
     def settle(self, user: object) -> None:
-        """The wake is good. Takes the lock itself."""
+        """The wake is good, or the demotion was not. Takes the lock itself."""
         with self.lock:
             self._unsettled.discard(user)
+            self.ready.set()
             if self._mode == "drop":
                 self.give_up_mirror()
 
@@ -121,16 +145,26 @@ class Bundle:
         self._unsettled.discard(user)
         return not self.users
 
+    def suit(self, *, frozen: bool, mirror: MirrorMode) -> None:
+        """Another model has joined: what it was not promised of its weights, nobody may count on."""
+        self._frozen = self._frozen and frozen
+        self._mode = next(mode for mode in _MIRROR_MODES if mode in (self._mode, mirror))
+
     # Loading --------------------------------------------------------------------------------------
 
-    def fill_mirror(self, filling: Filling) -> None:
-        """Freshly loaded, laid out as `packing` → RAM. Raises `HostFull` or `OSError`; the model is spoilt then."""
+    def fill_mirror(self, filling: Filling, promise: Promise | None = None) -> None:
+        """Freshly loaded, laid out as `packing` → RAM. Raises `HostFull` or `OSError`; the model is spoilt then.
+
+        promise: of room for all of it; without one, room is asked for as it goes and the loaded weights are let go.
+        """
         started = time.monotonic()
         mirror = self._device.host_buffer(self.nbytes)
         try:
             for start, end in filling.stretches():
-                with self._host.promised(end - start):
+                with self._host.promised(end - start) if promise is None else nullcontext():
                     filling.copy(start, end, mirror.bytes[start:end])
+                if promise is not None:
+                    promise.written(end - start)
                 filling.let_go(end)
             total = checksum(mirror.bytes)
         except BaseException:
@@ -144,21 +178,22 @@ class Bundle:
 
         Raises `HostFull`, `CopyFailed`, `IntegrityError` or `OSError`; the model that was loaded is spoilt then.
         """
-        with self._host.promised(min(STRETCH_BYTES, self.nbytes)):
-            staging = self._device.host_buffer(min(STRETCH_BYTES, self.nbytes))
         try:
-            for start, end in filling.stretches():
-                stage = staging.bytes[: end - start]
-                filling.copy(start, end, stage)
-                self._device.copy_in(stage, arena, at=start)
-                if checksum(arena.bytes[start:end]) != checksum(stage):
-                    raise self._other_bytes(f"on {self._device.name} than were loaded")
-                filling.let_go(end)
+            with self._host.promised(min(STRETCH_BYTES, self.nbytes)):
+                staging = self._device.host_buffer(min(STRETCH_BYTES, self.nbytes))
+                try:
+                    for start, end in filling.stretches():
+                        stage = staging.bytes[: end - start]
+                        filling.copy(start, end, stage)
+                        self._device.copy_in(stage, arena, at=start)
+                        if checksum(arena.bytes[start:end]) != checksum(stage):
+                            raise self._other_bytes(f"on {self._device.name} than were loaded")
+                        filling.let_go(end)
+                finally:
+                    staging.close()
         except BaseException:
             arena.close()
             raise
-        finally:
-            staging.close()
         self.commit(arena)
         self._sum = None if self._frozen else checksum(arena.bytes)
         self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes))
@@ -197,8 +232,8 @@ class Bundle:
 
     def commit(self, arena: Arena) -> None:
         """The tensors are views into `arena` from now on."""
+        self._arena = arena  # first, so that it is given back by `leave` if a tensor refuses
         self.packing.point_at(arena.bytes)
-        self._arena = arena
 
     # Away from the device -------------------------------------------------------------------------
 
@@ -236,15 +271,15 @@ class Bundle:
 
     def as_found(self) -> list[Found]:
         """The tensors that it has, as an inventory would name them."""
-        return [Found(packed.tensor, packed.saved, [packed.path], []) for packed in self.packing.tensors]
+        return [Found(packed.tensor, packed.saved, packed.path, None) for packed in self.packing.tensors]
 
     def _still_packed(self, arena: Arena, found: list[Found]) -> bool:
-        tensors = self.packing.tensors
+        tensors = {id(packed.tensor): packed for packed in self.packing.tensors}
         if len(found) != len(tensors):
             return False
         base = arena.bytes.untyped_storage().data_ptr()
-        pairs = zip(found, tensors, strict=True)
-        return all(item.tensor is packed.tensor and packed.still_packed_at(base) for item, packed in pairs)
+        pairs = ((item, tensors.get(id(item.tensor))) for item in found)
+        return all(packed is not None and packed.still_packed_at(base) for _, packed in pairs)
 
     def _device_sum(self, arena: Arena) -> int:
         started = time.monotonic()
@@ -301,6 +336,7 @@ class Bundle:
 
     def _keep(self, mirror: HostBuffer, mirror_sum: int) -> None:
         self._mirror, self._sum = mirror, mirror_sum
+        self.ready.set()
         self._host.can_spare(self)
 
     def leave(self) -> None:
@@ -318,16 +354,43 @@ class Bundle:
         Raises `HostFull`; it is whole then.
         """
         mirror = self._there()
-        numbers = sorted({packed.region for packed in self.packing.tensors if id(packed.tensor) in chosen})
+        numbers = self._regions_of(chosen)
         others = sorted(set(range(len(self.packing.regions))) - set(numbers))
-        parts = tuple(self._part(group, mirror) for group in (others, numbers) if group)
+        parts: list[Bundle] = []
+        try:
+            parts.extend(self._part(group, mirror) for group in (others, numbers))
+        except BaseException:
+            for part in parts:
+                part._drop_mirror()
+            raise
         self.superseded = True
         self._drop_mirror()
-        return parts
+        return tuple(parts)
+
+    def part_of(self, chosen: Collection[int]) -> frozenset[int] | None:
+        """What a holder of these tensors (by id) has of it, as `holders` says it; shared bytes can't be parted."""
+        there = {id(packed.tensor) for packed in self.packing.tensors}.intersection(chosen)
+        return None if len(self._regions_of(there)) in (0, len(self.packing.regions)) else frozenset(there)
+
+    def _regions_of(self, chosen: Collection[int]) -> list[int]:
+        return sorted({packed.region for packed in self.packing.tensors if id(packed.tensor) in chosen})
+
+    def differs(self, found: list[Found]) -> bool:
+        """Whether these, a part of its tensors, are other than what was loaded. Nothing is copied."""
+        if self._frozen:
+            return False
+        if self._arena is None:
+            paths = {item.path for item in found}
+            whole = fingerprint(self.packing, self._slices(self._there().bytes))
+            now = {path: value for path, value in whole.items() if path in paths}
+        else:
+            packing, sources = pack(found)
+            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end))
+        return any(self.as_loaded.get(path) != value for path, value in now.items())
 
     def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":
         part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
-        part.packing = self.packing.select(numbers)
+        part.packing, part.joined = self.packing.select(numbers), self.joined
         with self._host.promised(part.nbytes):
             buffer = self._device.host_buffer(part.nbytes)
             for number, region in zip(numbers, part.packing.regions, strict=True):
@@ -359,11 +422,17 @@ class Bundle:
         self._drop_mirror()
         self.leave()
         self._close_reservation()
+        self.ready.set()
 
     def remember_as_loaded(self) -> None:
         """Before the mirror is written for the first time: what it was."""
         if self._as_loaded is None and self._mirror is not None and self._sum is not None:
             self._as_loaded = fingerprint(self.packing, self._slices(self._mirror.bytes))
+
+    def narrow(self, kept: Collection[int]) -> None:
+        """Only these of its tensors (by id) are needed from now on: that others go is no change of what was loaded."""
+        paths = {packed.path for packed in self.packing.tensors if id(packed.tensor) in kept}
+        self._as_loaded = {path: value for path, value in self.as_loaded.items() if path in paths}
 
     @property
     def as_loaded(self) -> Fingerprint:

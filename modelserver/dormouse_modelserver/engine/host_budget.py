@@ -22,6 +22,19 @@ class Spare(Protocol):
         ...
 
 
+class Promise:
+    """`nbytes` of host RAM that are promised and not written yet."""
+
+    def __init__(self, nbytes: int, written: Callable[[int], None]) -> None:
+        self.nbytes = nbytes
+        self._written = written
+
+    def written(self, nbytes: int) -> None:
+        """So many of them have been, and the kernel counts them from now on."""
+        self.nbytes -= nbytes
+        self._written(nbytes)
+
+
 class HostBudget:
     """The host RAM of one process, as `read` tells it. Thread-safe."""
 
@@ -29,11 +42,12 @@ class HostBudget:
         self._read = read
         self._lock = threading.Lock()
         self._promised = 0
-        self._spares: weakref.WeakSet[Spare] = weakref.WeakSet()
+        self._spares: weakref.WeakSet[Spare] = weakref.WeakSet()  # under the lock: others add while one looks
 
     def can_spare(self, holder: Spare) -> None:
         """`holder` may be asked to give up its mirror. Remembered weakly."""
-        self._spares.add(holder)
+        with self._lock:
+            self._spares.add(holder)
 
     @property
     def room(self) -> int:
@@ -42,17 +56,26 @@ class HostBudget:
             return self._read().room - self._promised
 
     @contextmanager
-    def promised(self, nbytes: int) -> Iterator[None]:
-        """Room for `nbytes` until they are written, within the block. Raises `HostFull`; nothing is promised then."""
-        self._promise(nbytes)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._promised -= nbytes
+    def promised(self, nbytes: int, *, at_any_price: bool = True) -> Iterator["Promise"]:
+        """Room for `nbytes` until they are written, within the block. Raises `HostFull`; nothing is promised then.
 
-    def _promise(self, nbytes: int) -> None:
-        for spare in (None, *tuple(self._spares)):
+        at_any_price: mirrors that can be spared are given up for it.
+        """
+        self._promise(nbytes, at_any_price)
+        promise = Promise(nbytes, self._written)
+        try:
+            yield promise
+        finally:
+            promise.written(promise.nbytes)
+
+    def _written(self, nbytes: int) -> None:
+        with self._lock:
+            self._promised -= nbytes
+
+    def _promise(self, nbytes: int, at_any_price: bool) -> None:
+        with self._lock:
+            spares = tuple(self._spares) if at_any_price else ()
+        for spare in (None, *spares):
             if spare is not None and not spare.give_up_mirror():
                 continue
             with self._lock:

@@ -17,20 +17,25 @@ Place = tuple[Any, Any] | None
 
 @dataclass(slots=True)  # not frozen: thousands are made at each demotion, and that would take three times as long
 class Found:
-    """One tensor object, and every place where it was found: `paths[i]` is `places[i]`.
+    """One tensor object, the path and the place that it was found at first, and those of tied weights besides.
 
     saved: a parameter or buffer, which a change of must survive (see `Dirty`).
     """
 
     tensor: torch.Tensor
     saved: bool
-    paths: list[str]
-    places: list[Place]
+    path: str
+    place: Place
+    # Not a list of all: of thousands of lists the garbage collector would take notice, and stop the process.
+    more: tuple[tuple[str, Place], ...] = ()
 
     @property
-    def path(self) -> str:
-        """The name that it was found by first; tied weights have more."""
-        return self.paths[0]
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, *(path for path, _ in self.more))
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return (self.place, *(place for _, place in self.more))
 
     def replace(self, tensor: torch.Tensor) -> bool:
         """Put `tensor` in its stead wherever it is held; False when a place can't be written."""
@@ -47,8 +52,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
+    """opaque: objects of C++ that may have weights inside, by path and with the reason why they are not moved."""
+
     tensors: tuple[Found, ...]
     modules: tuple[torch.nn.Module, ...]
+    opaque: tuple[str, ...] = ()
 
 
 def take_inventory(model: object, modules: tuple[torch.nn.Module, ...] | None = None) -> Inventory:
@@ -63,7 +71,7 @@ def take_inventory(model: object, modules: tuple[torch.nn.Module, ...] | None = 
     roots: tuple[object, ...] = modules if modules is not None else (model,)
     for number, root in enumerate(roots):
         walk.enter_root(root, "" if len(roots) == 1 else f"[{number}]")
-    return Inventory(tuple(walk.tensors.values()), tuple(walk.modules))
+    return Inventory(tuple(walk.tensors.values()), tuple(walk.modules), tuple(walk.opaque))
 
 
 _Containers = (list, tuple, set, frozenset, dict)
@@ -76,6 +84,7 @@ class _Walk:
     def __init__(self) -> None:
         self.tensors: dict[int, Found] = {}
         self.modules: list[torch.nn.Module] = []
+        self.opaque: list[str] = []
         # The objects themselves: an id alone may come again once its object, a list made by a getter, is gone.
         self._seen: dict[int, object] = {}
 
@@ -97,25 +106,24 @@ class _Walk:
         if isinstance(value, torch.nn.Module):
             self._enter_module(value, path)
         elif isinstance(value, dict):
-            for key, item in value.items():
+            for key, item in tuple(value.items()):
                 if isinstance(item, _Followed):
                     self._enter(item, f"{path}[{key!r}]", (value, key))
         elif isinstance(value, list):
-            for number, item in enumerate(value):
+            for number, item in enumerate(tuple(value)):
                 if isinstance(item, _Followed):
                     self._enter(item, f"{path}[{number}]", (value, number))
         elif isinstance(value, _Containers):
-            for number, item in enumerate(value):
+            for number, item in enumerate(tuple(value)):
                 if isinstance(item, _Followed):
                     self._enter(item, f"{path}[{number}]", None)
 
     def _enter_tensor(self, tensor: torch.Tensor, path: str, place: Place, saved: bool) -> None:
         found = self.tensors.get(id(tensor))
         if found is None:
-            self.tensors[id(tensor)] = Found(tensor, saved, [path], [place])
+            self.tensors[id(tensor)] = Found(tensor, saved, path, place)
         else:
-            found.paths.append(path)
-            found.places.append(place)
+            found.more = (*found.more, (path, place))
 
     def _enter_module(self, module: torch.nn.Module, path: str) -> None:
         self.modules.append(module)
@@ -123,16 +131,21 @@ class _Walk:
             self._enter_script_module(module, path)
             return
         own = module.__dict__
+        # Copies: the inventory of a model is also taken while another, which shares modules with it, is in use.
         for store in (own["_parameters"], own["_buffers"]):
-            for name, saved in store.items():
+            for name, saved in tuple(store.items()):
                 if saved is not None:
-                    self._enter(saved, _join(path, name), (store, name), saved=True)
-        for name, sub in own["_modules"].items():
+                    self._enter_tensor(saved, _join(path, name), (store, name), saved=True)
+        for name, sub in tuple(own["_modules"].items()):
             if sub is not None:
                 self._enter(sub, _join(path, name), None)
-        for name, value in own.items():
+        for name, value in tuple(own.items()):
             if name not in _MODULE_INTERNALS and isinstance(value, _Followed):
                 self._enter(value, _join(path, name), (own, name))
+            elif isinstance(value, torch._C.ScriptObject):
+                # A dynamically quantized layer's weights: packed for the CPU, for which alone torch has kernels.
+                what = "is an object of TorchScript's whose inside can't be reached, so it stays in host RAM"
+                self.opaque.append(f"{_join(path, name)}: {what}")
 
     def _enter_script_module(self, module: torch.jit.ScriptModule, path: str) -> None:
         """Its state is in C++; what Python gives are the same tensors, which can be pointed elsewhere, not replaced."""
@@ -158,7 +171,7 @@ def _join(path: str, name: str) -> str:
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, types.ModuleType | type):
         return
-    yield from getattr(value, "__dict__", {}).items()
+    yield from tuple(getattr(value, "__dict__", {}).items())
     for owner in type(value).__mro__:
         slots = owner.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:

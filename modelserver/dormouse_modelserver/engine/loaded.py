@@ -1,9 +1,8 @@
 """What exists of one model from its load to its unload."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
-
-import torch
 
 from .apart import Apart, why_apart
 from .bundle import Bundle
@@ -13,19 +12,34 @@ from .inventory import Found, Inventory
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class Stock:
+    """The tensors that a model has at one moment: for each of its bundles what belongs to it, and those that can't
+    be packed. alone: of each bundle, what no other model has."""
+
+    packable: dict[Bundle, list[Found]]
+    alone: dict[Bundle, list[Found]]
+    odd: list[Found]
+
+
 @dataclass(eq=False, slots=True)
 class Loaded(Generic[T]):
     """own: the bundle that takes up what is the model's alone. bundles: that one and those shared with others.
 
-    awake: its weights are on the device, for it.
+    look: takes the model's inventory. awake: its weights are on the device, for it.
     """
 
     model: T
+    look: Callable[[], Inventory]
     gate: Gate
     own: Bundle
     bundles: tuple[Bundle, ...] = ()
     apart: list[Apart] = field(default_factory=list)
+    opaque: tuple[str, ...] = ()
     awake: bool = False
+
+    def reach(self) -> frozenset[int]:
+        return frozenset(id(found.tensor) for found in self.look().tensors)
 
     def regroup(self, bundle: Bundle, parts: tuple[Bundle, ...]) -> None:
         """A shared bundle was split; see `SharedBundles`."""
@@ -34,15 +48,33 @@ class Loaded(Generic[T]):
             # What the model has alone is in the first part: the second is what another wanted.
             self.own = parts[0]
 
-    def sort_out(self, inventory: Inventory) -> tuple[list[Found], list[Found]]:
-        """What is now in the model: tensors for its own bundle, and those that can't be packed."""
-        shared = {id(p.tensor) for bundle in self.bundles if bundle is not self.own for p in bundle.packing.tensors}
-        mine = [found for found in inventory.tensors if id(found.tensor) not in shared]
-        packable = [found for found in mine if why_apart(found.tensor) is None]
-        return packable, [found for found in mine if why_apart(found.tensor) is not None]
+    def sort_out(self, inventory: Inventory) -> Stock:
+        """What is now in the model. The locks of its bundles are held.
 
-    def guard(self, modules: tuple[torch.nn.Module, ...]) -> None:
-        self.gate.guard(modules)
+        A tensor that was put into a shared module belongs where the module's other tensors are, not to the model
+        that happens to look first: the others need it on the device when this one does not.
+        """
+        homes = {id(packed.tensor): bundle for bundle in self.bundles for packed in bundle.packing.tensors}
+        shared = {bundle: {id(f.tensor): f for f in bundle.as_found()} for bundle in self.bundles if bundle.joined}
+        reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
+        moved_apart = {id(one.current) for one in self.apart}
+        stock = Stock({bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
+        for found in inventory.tensors:
+            key = id(found.tensor)
+            if key in moved_apart or why_apart(found.tensor) is not None:
+                stock.odd.append(found)
+                continue
+            others = [holder for holder, theirs in reach.items() if key in theirs]
+            home = homes.get(key) or next((b for b in self.bundles if any(o in b.holders for o in others)), self.own)
+            # By the name that it was packed under: each of the models may have another.
+            stock.packable[home].append(shared.get(home, {}).get(key, found))
+            if not others:
+                stock.alone[home].append(found)
+        for bundle, packed in shared.items():
+            mine = {id(found.tensor) for found in stock.packable[bundle]}
+            theirs = frozenset[int]().union(*(reach[holder] for holder in bundle.holders if holder is not self))
+            stock.packable[bundle] += [found for key, found in packed.items() if key in theirs - mine]
+        return stock
 
     @property
     def dirty(self) -> bool:

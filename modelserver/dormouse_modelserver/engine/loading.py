@@ -15,6 +15,17 @@ from .weight_files import FileSpan
 T = TypeVar("T")
 
 
+class LetGo(LoadFailed):
+    """`load` gave a module whose weights Dormouse has moved and let go."""
+
+    def __init__(self, name: str, what: str = "something") -> None:
+        super().__init__(
+            f"load of model {name!r} returned a module of before ({what}), whose weights Dormouse moved and let go; "
+            "build it anew in each call. What several models share must be kept by them alone (a weak reference in "
+            "your cache), so that it goes with the last of them; a tensor that can't be packed can't be shared"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Fresh(Generic[T]):
     """A model as `load` gave it. files: by the tensor's id, where its bytes are still on disk."""
@@ -57,10 +68,8 @@ def refuse_what_can_not_be_moved(name: str, inventory: Inventory, own: list[Foun
         )
     mine = {id(found.tensor) for found in own}
     for module in inventory.modules:
-        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-        if any(id(tensor) in mine for tensor in tensors) and next(gates_of(module), None) is not None:
-            raise LoadFailed(
-                f"load of model {name!r} returned a module of before ({type(module).__name__}), whose weights Dormouse "
-                "has moved and let go; build it anew in each call. What several models share must be kept by "
-                "them alone (a weak reference in your cache), so that it goes with the last of them"
-            )
+        if next(gates_of(module), None) is None:
+            continue
+        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values())
+        if any(id(tensor) in mine for tensor in tensors):
+            raise LetGo(name, type(module).__name__)

@@ -27,15 +27,19 @@ class Pace:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rates: dict[Path, float] = {}
+        self._rough: set[Path] = set()
 
     def measured(self, path: Path, nbytes: int, seconds: float) -> None:
-        """Take in a measurement; of few bytes only when there is none yet."""
-        rate = nbytes / max(seconds, 1e-9)
+        """Take in a measurement; of few bytes only until there is a better one, of none never."""
+        if not nbytes:
+            return
+        rate, rough = nbytes / max(seconds, 1e-9), nbytes < _MIN_BYTES
         with self._lock:
             known = self._rates.get(path)
-            if known is None:
+            if known is None or (path in self._rough and not rough):
                 self._rates[path] = rate
-            elif nbytes >= _MIN_BYTES:
+                (self._rough.add if rough else self._rough.discard)(path)
+            elif not rough:
                 self._rates[path] = known + _WEIGHT * (rate - known)
 
     def seconds(self, path: Path, nbytes: int) -> float | None:

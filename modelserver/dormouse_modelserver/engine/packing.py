@@ -5,7 +5,7 @@ tensor is a view into its region with the strides that it had. What merely lies 
 the tensors of a memory-mapped file, gets a region each, with the alignment that kernels expect.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,15 +84,11 @@ class Packing:
 
     def point_at(self, arena: torch.Tensor) -> None:
         """Make every tensor a view into `arena`, which is flat uint8 and has `total_bytes`."""
-        wholes: dict[tuple[torch.dtype, bool], torch.Tensor] = {}
-        for packed in self.tensors:
-            tensor = packed.tensor
-            kind = (tensor.dtype, packed.inference)
-            with torch.inference_mode(packed.inference):
-                whole = wholes.get(kind)
-                if whole is None:
-                    whole = wholes[kind] = _whole(arena, tensor.dtype)
-                _set_data(tensor, whole.as_strided(packed.shape, packed.stride, packed.offset))
+        _point(
+            self.tensors,
+            lambda dtype: _whole(arena, dtype),
+            lambda packed, whole: whole.as_strided(packed.shape, packed.stride, packed.offset),
+        )
 
     def point_at_nothing(self) -> None:
         """Make every tensor empty: reading it raises in torch, and nothing of the arena is held any more."""
@@ -117,15 +113,31 @@ class Packing:
 
 
 def point_at_nothing(tensors: Iterable[PackedTensor]) -> None:
-    nothings: dict[tuple[torch.dtype, bool], torch.Tensor] = {}
+    _point(tensors, lambda dtype: torch.empty(0, dtype=dtype), lambda packed, nothing: nothing)
+
+
+def _point(
+    tensors: Iterable[PackedTensor],
+    whole_of: Callable[[torch.dtype], torch.Tensor],
+    view_of: Callable[[PackedTensor, torch.Tensor], torch.Tensor],
+) -> None:
+    """Give each tensor its view of the whole of its dtype.
+
+    Not tensor by tensor: entering a mode of torch costs more than setting the data, and there are thousands. A
+    subclass may have opinions on attribute access, which are not asked for: this is about its bytes only.
+    """
+    groups: dict[bool, list[PackedTensor]] = {False: [], True: []}
     for packed in tensors:
-        kind = (packed.tensor.dtype, packed.inference)
-        nothing = nothings.get(kind)
-        if nothing is None:
-            with torch.inference_mode(packed.inference):
-                nothing = nothings[kind] = torch.empty(0, dtype=packed.tensor.dtype)
-        with torch.inference_mode(packed.inference):
-            _set_data(packed.tensor, nothing)
+        groups[packed.inference].append(packed)
+    for inference, group in groups.items():
+        wholes: dict[torch.dtype, torch.Tensor] = {}
+        with torch.inference_mode(inference), torch._C.DisableTorchFunctionSubclass():
+            for packed in group:
+                tensor = packed.tensor
+                whole = wholes.get(tensor.dtype)
+                if whole is None:
+                    whole = wholes[tensor.dtype] = whole_of(tensor.dtype)
+                tensor.data = view_of(packed, whole)
 
 
 def pack(found: Iterable[Found]) -> tuple[Packing, tuple[Source, ...]]:
@@ -206,9 +218,3 @@ def _whole(arena: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     whole = torch.empty(0, dtype=dtype, device=arena.device)
     length = arena.numel() // whole.element_size()
     return whole.set_(arena.untyped_storage(), arena.storage_offset() // whole.element_size(), (length,), (1,))
-
-
-def _set_data(tensor: torch.Tensor, data: torch.Tensor) -> None:
-    # A subclass may have opinions on attribute access; this is about its bytes only.
-    with torch._C.DisableTorchFunctionSubclass():
-        tensor.data = data

@@ -19,6 +19,10 @@ from .bundle import Bundle
 class Holder(Protocol):
     """A loaded model."""
 
+    def reach(self) -> frozenset[int]:
+        """The tensors (by id) that it has now."""
+        ...
+
     def regroup(self, bundle: Bundle, parts: tuple[Bundle, ...]) -> None:
         """`bundle` has made way for `parts`, of which these are the holder's. Its lock is held."""
         ...
@@ -45,35 +49,65 @@ class SharedBundles:
         with self._lock:
             return self._by_tensor.get(id(tensor))
 
+    def enter(self, own: Bundle | None, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """Those that are in a bundle already; the rest will be in `own`, from this moment on.
+
+        In one step: of two models that are loaded at once with the same module, one has it and the other joins.
+        """
+        tensors = list(tensors)
+        with self._lock:
+            known = [tensor for tensor in tensors if id(tensor) in self._by_tensor]
+            if own is not None:
+                ids = [id(tensor) for tensor in tensors if id(tensor) not in self._by_tensor]
+                self._record(own, ids)
+        return known
+
     def add(self, bundle: Bundle) -> None:
         """Its tensors, as they are now, are in this bundle."""
         ids = [id(packed.tensor) for packed in bundle.packing.tensors]
         with self._lock:
             self._forget(bundle)
-            self._ids[bundle] = ids
-            self._by_tensor.update(dict.fromkeys(ids, bundle))
+            self._record(bundle, ids)
 
     def remove(self, bundle: Bundle) -> None:
         with self._lock:
             self._forget(bundle)
 
     def join(self, holder: Holder, tensors: Iterable[torch.Tensor]) -> tuple[Bundle, ...] | None:
-        """Make `holder` a holder of the bundles that these tensors are in, and return them.
+        """Make `holder` a holder of the bundles that these tensors are in, and return them, once they are filled.
 
-        None when one of them was unloaded or split meanwhile; it holds none of them then.
+        None when one of them was unloaded or split meanwhile; it holds none of them then. No lock is held while it
+        waits: a bundle may be filled only when another model has left the device, for which that needs its locks.
         """
+        tensors = list(tensors)
+        while True:
+            wanted = self._wanted(tensors)
+            if wanted is None:
+                return None
+            for bundle in wanted:
+                bundle.ready.wait()
+            with locked(wanted):
+                if any(bundle.superseded or not bundle.holders for bundle in wanted):
+                    continue  # split: its parts are known by now; unloaded: it is not known any more
+                for bundle, ids in wanted.items():
+                    bundle.holders[holder], bundle.joined = bundle.part_of(ids), True
+                return tuple(wanted)
+
+    def _wanted(self, tensors: Iterable[torch.Tensor]) -> dict[Bundle, set[int]] | None:
         wanted: dict[Bundle, set[int]] = {}
         for tensor in tensors:
             bundle = self.of(tensor)
             if bundle is None:
                 return None
             wanted.setdefault(bundle, set()).add(id(tensor))
-        with locked(wanted):
-            if any(bundle.superseded or not bundle.holders for bundle in wanted):
-                return None
-            for bundle, ids in wanted.items():
-                bundle.holders[holder] = None if len(ids) == len(bundle.packing.tensors) else frozenset(ids)
-        return tuple(wanted)
+        return wanted
+
+    def taken_in(self, bundle: Bundle) -> None:
+        """Its tensors may be others than before: know them, and who of its holders has which. Its lock is held."""
+        self.add(bundle)
+        if len(bundle.holders) > 1:
+            for holder in bundle.holders:
+                bundle.holders[holder] = bundle.part_of(holder.reach())
 
     def leave(self, holder: Holder, bundle: Bundle) -> None:
         """`holder` was unloaded; with the last one the bundle goes too. Its lock is held."""
@@ -82,11 +116,13 @@ class SharedBundles:
             self.remove(bundle)
             bundle.superseded = True
             bundle.close()
+        else:
+            bundle.narrow(frozenset[int]().union(*(other.reach() for other in bundle.holders)))
 
     def split_if_due(self, bundle: Bundle) -> None:
         """Off the device, a bundle of which a holder wants only a part makes way for two. Its lock is held."""
         wanted = next((ids for ids in bundle.holders.values() if ids is not None), None)
-        if wanted is None or bundle.on_device or bundle.users:
+        if wanted is None or bundle.superseded or bundle.on_device or bundle.users:
             return
         try:
             parts = bundle.split(wanted)
@@ -109,8 +145,12 @@ class SharedBundles:
         there = {id(packed.tensor) for packed in part.packing.tensors}
         share = there if wanted is None else there & wanted
         if share:
-            part.holders[holder] = None if len(share) == len(there) else frozenset(share)
+            part.holders[holder] = part.part_of(share)
         return bool(share)
+
+    def _record(self, bundle: Bundle, ids: list[int]) -> None:
+        self._ids[bundle] = ids
+        self._by_tensor.update(dict.fromkeys(ids, bundle))
 
     def _forget(self, bundle: Bundle) -> None:
         for key in self._ids.pop(bundle, ()):

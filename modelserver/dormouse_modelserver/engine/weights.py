@@ -5,10 +5,11 @@ tensors that can't be packed. Every move either completes or leaves the weights 
 at a time: the slot's worker. Nothing here knows of requests.
 """
 
+import gc
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -16,7 +17,7 @@ import torch
 from dormouse_contract import Residency
 from dormouse_contract.wire import ReleasedMethod
 
-from ..errors import DeviceFull, DormouseError, LoadFailed, ModelChanged
+from ..errors import DeviceFull, DormouseError, HostFull, LoadFailed, ModelChanged, TransitionFailed
 from .apart import Apart, report, why_apart
 from .bundle import Bundle, MirrorMode
 from .canary import Canary, CanaryCheck
@@ -25,9 +26,9 @@ from .engine import Engine
 from .filling import Filling
 from .fingerprint import Fingerprint
 from .gate import Gate
-from .inventory import Found, take_inventory
-from .loaded import Loaded
-from .loading import Fresh, load_fresh, refuse_what_can_not_be_moved
+from .inventory import Inventory, take_inventory
+from .loaded import Loaded, Stock
+from .loading import Fresh, LetGo, load_fresh, refuse_what_can_not_be_moved
 from .pace import Path
 from .packing import pack
 from .sharing import locked
@@ -35,6 +36,9 @@ from .sharing import locked
 T = TypeVar("T")
 UnloadChanges = Literal["refuse", "discard"]
 _log = logging.getLogger("dormouse")
+
+# Between the attempts to load when `load` gave a module that has just been let go.
+_PATIENCE_SECONDS = (0.02, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Weights(Generic[T]):
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
         self._loaded: Loaded[T] | None = None
         self._first_load: Fingerprint | None = None
+        self._first_whole: tuple[object, ...] | None = None
         self._reported = False
 
     # What it is -----------------------------------------------------------------------------------
@@ -121,7 +126,7 @@ class Weights(Generic[T]):
     def moved_apart(self) -> tuple[str, ...]:
         """The tensors that can't be packed and are moved on their own, each with the reason."""
         loaded = self._loaded
-        return report(loaded.apart) if loaded is not None else ()
+        return (*report(loaded.apart), *loaded.opaque) if loaded is not None else ()
 
     def estimate_seconds(self) -> float | None:
         """Until the weights are on the GPU from where they are; None until it was measured."""
@@ -164,9 +169,22 @@ class Weights(Generic[T]):
         self._load_fresh(may_skip_mirror=False)
 
     def _load_fresh(self, *, may_skip_mirror: bool) -> None:
+        for patience_seconds in _PATIENCE_SECONDS:
+            with suppress(LetGo):
+                self._load_once(may_skip_mirror)
+                return
+            # Another model was unloaded as `load` took up a module of its from a cache. As soon as nobody knows that
+            # module any more, `load` makes it anew; who used it a moment ago may still be about to return.
+            gc.collect()
+            time.sleep(patience_seconds)
+        self._load_once(may_skip_mirror)
+
+    def _load_once(self, may_skip_mirror: bool) -> None:
         started = time.monotonic()
         fresh = load_fresh(self._name, self._load, self._options.modules)
-        loaded = Loaded(fresh.model, Gate(self._name), self._bundle())
+        own = self._bundle()
+        loaded = Loaded(fresh.model, self._look_at(fresh.model), Gate(self._name), own, (own,))
+        loaded.opaque = fresh.inventory.opaque
         try:
             self._take_up(loaded, fresh, may_skip_mirror)
         except OSError as error:
@@ -175,41 +193,63 @@ class Weights(Generic[T]):
         except BaseException:
             self._unload(loaded)
             raise
-        loaded.gate.guard(fresh.inventory.modules)
         self._loaded = loaded
         self.speed.load_seconds = time.monotonic() - started
-        if loaded.apart and not self._reported:
+        if not self._reported:
             self._reported = True
-            for line in report(loaded.apart):
-                _log.warning("model %s: moved on its own, not in the arena: %s", self._name, line)
+            for line in self.moved_apart:
+                _log.warning("model %s: not in the arena: %s", self._name, line)
+
+    def _look_at(self, model: T) -> Callable[[], Inventory]:
+        modules = self._options.modules
+        return lambda: take_inventory(model, modules(model) if modules is not None else None)
 
     def _take_up(self, loaded: Loaded[T], fresh: Fresh[T], may_skip_mirror: bool) -> None:
-        shared = self._engine.shared
-        known = [found.tensor for found in fresh.inventory.tensors if shared.of(found.tensor) is not None]
+        shared, options, own = self._engine.shared, self._options, loaded.own
+        packable = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is None]
+        odd = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is not None]
+        known = shared.enter(None if options.stable_addresses else own, [found.tensor for found in packable])
         joined = shared.join(loaded, known)
         if joined is None:
+            raise LetGo(self._name)
+        loaded.bundles = (own, *joined)
+        if joined and options.stable_addresses:
             raise LoadFailed(
-                f"model {self._name!r} shares modules with a model that was unloaded at the same moment; ask again"
+                f"model {self._name!r} is registered with stable_addresses and has modules that another model has too; "
+                "give it its own, or register it without"
             )
-        loaded.bundles = (loaded.own, *joined)
-        packable, odd = loaded.sort_out(fresh.inventory)
+        for bundle in joined:
+            with bundle.lock:
+                bundle.suit(frozen=options.frozen, mirror=options.mirror)
+        theirs = {id(tensor) for tensor in known}
+        packable = [found for found in packable if id(found.tensor) not in theirs]
         refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
         packing, sources = pack(packable)
         filling = Filling(packing, sources, fresh.files)
+        loaded.gate.guard(fresh.inventory.modules)  # first: by this a module that was let go half-way is known
         del sources, fresh  # what `filling` lets go of is freed at once
-        own, engine = loaded.own, self._engine
         with own.lock:
             own.packing = packing
-            if may_skip_mirror and self._skips_mirror(packing.total_bytes):
-                own.claim(loaded)
-                own.fill_device(filling, engine.with_room(self._name, own.allocate))
-            else:
-                own.fill_mirror(filling)
             own.holders[loaded] = None
+            self._fill(loaded, filling, may_skip_mirror)
             self._compare_with_first_load(own)
-        if not self._options.stable_addresses:
+        if not options.stable_addresses:
             shared.add(own)
+
+    def _fill(self, loaded: Loaded[T], filling: Filling, may_skip_mirror: bool) -> None:
+        own, engine, mode = loaded.own, self._engine, self._options.mirror
+        if not may_skip_mirror or mode == "keep":
+            own.fill_mirror(filling)
+            return
+        with ExitStack() as stack:
+            if mode == "auto":
+                with suppress(HostFull):
+                    promise = stack.enter_context(engine.host.promised(own.nbytes, at_any_price=False))
+                    own.fill_mirror(filling, promise)
+                    return
+        own.claim(loaded)
+        own.fill_device(filling, engine.with_room(self._name, own.allocate))
 
     def _bundle(self) -> Bundle:
         engine, options = self._engine, self._options
@@ -223,12 +263,12 @@ class Weights(Generic[T]):
             stable=options.stable_addresses,
         )
 
-    def _skips_mirror(self, nbytes: int) -> bool:
-        mode = self._options.mirror
-        return mode == "drop" or (mode == "auto" and self._engine.host.room < nbytes)
-
     def _compare_with_first_load(self, own: Bundle) -> None:
-        first = self._first_load
+        first, whole = self._first_load, own.whole
+        if self._first_whole is None:
+            self._first_whole = whole
+        elif whole == self._first_whole:
+            return  # all bytes are as they were, so there is no need to look at each tensor's
         if first is None or self._options.unload_changes == "discard":
             return
         now = own.as_loaded
@@ -245,27 +285,23 @@ class Weights(Generic[T]):
         """
         loaded = self._there()
         started = time.monotonic()
-        while not all(bundle.claim(loaded) for bundle in loaded.bundles):
-            pass  # one was split as we looked; `bundles` has its parts now
         try:
-            self._bring(loaded.bundles)
+            self._bring(loaded)
             for one in loaded.apart:
                 self._engine.with_room(self._name, lambda one=one: one.send(self._engine.device))  # type: ignore[misc]
             self._prove(loaded)
         except BaseException:
-            self._leave(loaded)
+            self._roll_back(loaded)
             raise
         loaded.awake = True
         for bundle in loaded.bundles:
             bundle.settle(loaded)
         self.speed.restore_seconds = time.monotonic() - started
 
-    def _bring(self, bundles: tuple[Bundle, ...]) -> None:
-        """No lock and no memory is held while room is made: whoever leaves for it may need the same bundles."""
-        missing = [bundle for bundle in bundles if not bundle.on_device]
-        arenas = self._engine.with_room(self._name, lambda: _allocate(missing))
+    def _bring(self, loaded: Loaded[T]) -> None:
+        arenas = self._claim_and_allocate(loaded)
         try:
-            for bundle in bundles:
+            for bundle in loaded.bundles:
                 with bundle.lock:
                     if bundle in arenas and not bundle.on_device:
                         bundle.bring(arenas[bundle])
@@ -273,6 +309,24 @@ class Weights(Generic[T]):
         finally:
             for arena in arenas.values():
                 arena.close()
+
+    def _claim_and_allocate(self, loaded: Loaded[T]) -> dict[Bundle, Arena]:
+        """No lock, no memory and no claim is held while room is made: whoever leaves for it may need the same bundles,
+        and of a bundle that is claimed as a whole, no part can leave."""
+        for bundle in loaded.bundles:
+            with bundle.lock:
+                self._engine.shared.split_if_due(bundle)
+        while True:
+            while not all(bundle.claim(loaded) for bundle in loaded.bundles):
+                pass  # one was split as we looked; `bundles` has its parts now
+            try:
+                with self._engine.accounting:
+                    return _allocate(loaded, [bundle for bundle in loaded.bundles if not bundle.on_device])
+            except DeviceFull as full:
+                if loaded.own.host_bytes or not loaded.own.on_device:  # it was not loaded there without a mirror
+                    self._roll_back(loaded)
+                if not self._engine.make_room(self._name, full):
+                    raise
 
     def _prove(self, loaded: Loaded[T]) -> None:
         """Warm up and ask the canary, with nobody else let in."""
@@ -301,80 +355,144 @@ class Weights(Generic[T]):
         """GPU → CPU; what changed is copied. Raises `CopyFailed`, `HostFull`, `IntegrityError`; still there then."""
         loaded = self._there()
         self._engine.device.synchronize()  # on streams of the app's own, too: their writes are part of the weights
-        packable = self._take_stock(loaded)
+        inventory = self._look(loaded)
         with self._bundles_of(loaded):
-            for bundle in loaded.bundles:
-                if bundle.users <= {loaded}:
-                    bundle.take_in(packable if bundle is loaded.own else bundle.as_found())
-                elif bundle is loaded.own:
-                    bundle.take_in_new(packable)
-            if not self._options.stable_addresses:
-                self._engine.shared.add(loaded.own)
-            self.speed.offload_bytes_copied = sum(bundle.bytes_copied_back for bundle in loaded.bundles)
-            for one in loaded.apart:
-                one.take_in()
-        return self._leave(loaded)
+            stock = self._take_stock(loaded, inventory)
+            self.speed.offload_bytes_copied = 0
+            with self._mirrors_kept(loaded):
+                for bundle in loaded.bundles:
+                    if bundle.users <= {loaded} or bundle is loaded.own:
+                        self._take_in(bundle, stock, whole=bundle.users <= {loaded})
+                for one in loaded.apart:
+                    one.take_in()
+                return self._leave(loaded)
 
     def unload(self) -> Released:
-        """CPU or GPU → Unloaded. Raises `ModelChanged` when changes would be lost; nothing was moved then."""
+        """CPU or GPU → Unloaded. Raises `ModelChanged` when changes would be lost; nothing was moved then.
+
+        What another model has too stays with that one, so only what is this one's alone can be lost.
+        """
         loaded = self._there()
         if loaded.awake:
             self._engine.device.synchronize()
-        packable = self._take_stock(loaded) if loaded.awake else None
+        inventory = self._look(loaded)
         with self._bundles_of(loaded):
-            mine = [bundle for bundle in loaded.bundles if bundle.holders.keys() <= {loaded}]
-            for bundle in loaded.bundles if packable is not None else ():
-                found = packable if bundle is loaded.own and packable is not None else bundle.as_found()
-                if bundle not in mine and bundle.users <= {loaded}:
-                    bundle.take_in(found)
-                elif bundle in mine and self._options.unload_changes == "refuse":
-                    bundle.look(found)
-            for one in loaded.apart:
-                one.take_in()
-            changed = any(bundle.dirty for bundle in mine) or any(one.dirty for one in loaded.apart)
-            if changed and self._options.unload_changes == "refuse":
-                raise ModelChanged(
-                    f"the weights of model {self._name!r} differ from what load gives, and unloading would lose that; "
-                    f"it stays on the {self.residency}. Save the changes and register with unload_changes='discard', "
-                    "or let it sleep in host RAM"
-                )
-            if self._first_load is None and self._options.unload_changes == "refuse":
-                self._first_load = dict(loaded.own.as_loaded)
-        return self._unload(loaded)
+            stock = self._take_stock(loaded, inventory)
+            if self._options.unload_changes == "refuse":
+                self._refuse_to_lose_changes(loaded, stock)
+                if self._first_load is None:
+                    self._first_load = dict(loaded.own.as_loaded)
+            with self._mirrors_kept(loaded):
+                for bundle in loaded.bundles:
+                    if not bundle.holders.keys() <= {loaded} and bundle.users == {loaded}:
+                        self._take_in(bundle, stock)
+                return self._unload(loaded)
 
-    def _take_stock(self, loaded: Loaded[T]) -> list[Found]:
-        """What the model has now: new modules are guarded, new odd tensors taken up; the rest is for its own bundle."""
-        modules = self._options.modules
-        inventory = take_inventory(loaded.model, modules(loaded.model) if modules is not None else None)
-        packable, odd = loaded.sort_out(inventory)
+    def _refuse_to_lose_changes(self, loaded: Loaded[T], stock: Stock) -> None:
+        changed = False
+        for bundle in loaded.bundles:
+            if bundle.holders.keys() <= {loaded}:
+                if loaded.awake:
+                    bundle.look(stock.packable[bundle])
+                changed = changed or bundle.dirty
+            else:
+                changed = changed or bundle.differs(stock.alone[bundle])
+        for one in loaded.apart:
+            one.take_in()
+        if changed or any(one.dirty for one in loaded.apart):
+            raise ModelChanged(
+                f"the weights of model {self._name!r} differ from what load gives, and unloading would lose that; "
+                f"it stays on the {self.residency}. Save the changes and register with unload_changes='discard', "
+                "or let it sleep in host RAM"
+            )
+
+    def _look(self, loaded: Loaded[T]) -> Inventory:
+        """What the model has now. Modules of another model may have been put into it: they are shared from now on."""
+        inventory, shared = loaded.look(), self._engine.shared
+        mine = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
+        tensors = [found.tensor for found in inventory.tensors if id(found.tensor) not in mine]
+        theirs = [tensor for tensor in tensors if shared.of(tensor) is not None]
+        if theirs and not self._options.stable_addresses:
+            joined = shared.join(loaded, theirs) or ()
+            loaded.bundles = (*loaded.bundles, *(bundle for bundle in joined if bundle not in loaded.bundles))
+        return inventory
+
+    def _take_stock(self, loaded: Loaded[T], inventory: Inventory) -> Stock:
+        """Which bundle has what. New modules are guarded, odd tensors that were added or replaced are taken up."""
+        stock = loaded.sort_out(inventory)
         loaded.gate.guard(inventory.modules)
         known = {id(one.current): one for one in loaded.apart}
         loaded.apart = [
-            known.get(id(found.tensor)) or Apart(found, why_apart(found.tensor) or "", on_device=True) for found in odd
+            known.pop(id(found.tensor)).found_at(found)
+            if id(found.tensor) in known
+            else Apart(found, why_apart(found.tensor) or "", on_device=loaded.awake)
+            for found in stock.odd
         ]
-        return packable
+        for gone in known.values():
+            gone.forget()
+        return stock
 
-    def _leave(self, loaded: Loaded[T], *, for_good: bool = False) -> Released:
+    def _take_in(self, bundle: Bundle, stock: Stock, *, whole: bool = True) -> None:
+        """Raises as `Bundle.take_in`. Its tensors are known by identity: none is let go before that is put right."""
+        before = bundle.packing
+        try:
+            if whole:
+                bundle.take_in(stock.packable[bundle])
+            else:
+                bundle.take_in_new(stock.packable[bundle])
+        finally:
+            if bundle.packing is not before and not self._options.stable_addresses:
+                self._engine.shared.taken_in(bundle)
+        self.speed.offload_bytes_copied += bundle.bytes_copied_back
+
+    @contextmanager
+    def _mirrors_kept(self, loaded: Loaded[T]) -> Iterator[None]:
+        """Nobody else's need of host RAM takes a mirror that is about to be all that there is."""
+        for bundle in loaded.bundles:
+            bundle.keep_mirror(loaded)
+        try:
+            yield
+        except BaseException:
+            for bundle in loaded.bundles:
+                bundle.settle(loaded)
+            raise
+
+    def _roll_back(self, loaded: Loaded[T]) -> None:
+        """The wake failed. Off the device, as far as it has come.
+
+        Others may have changed what they share with it, and have left, while this one kept it there: that is copied
+        back first, or it stays on the device for whoever wakes next.
+        """
+        with self._bundles_of(loaded):
+            stays = set[Bundle]()
+            for bundle in loaded.bundles:
+                if bundle.joined and bundle.users == {loaded}:
+                    try:
+                        bundle.take_in(bundle.as_found())
+                    except TransitionFailed as problem:
+                        _log.warning("model %s: what it shares stays on the device: %s", self._name, problem)
+                        stays.add(bundle)
+            self._leave(loaded, stays=stays)
+
+    def _leave(self, loaded: Loaded[T], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()) -> Released:
         """Off the device, as far as nobody else needs it there; measured."""
         engine, was_there = self._engine, loaded.awake
-        with engine.accounting:
-            before, method = engine.device.held_bytes()
-            held = sum(bundle.device_bytes for bundle in loaded.bundles)
-            held += sum(one.device_bytes for one in loaded.apart)
-            for one in loaded.apart:
-                one.leave()
-            for bundle in loaded.bundles:
-                with bundle.lock:
-                    if bundle.disclaim(loaded):
+        with self._bundles_of(loaded):
+            with engine.accounting:
+                before, method = engine.device.held_bytes()
+                held = sum(bundle.device_bytes for bundle in loaded.bundles)
+                held += sum(one.device_bytes for one in loaded.apart)
+                for one in loaded.apart:
+                    one.leave()
+                for bundle in loaded.bundles:
+                    if bundle.disclaim(loaded) and bundle not in stays:
                         bundle.leave()
-            after, _ = engine.device.held_bytes()
-        loaded.awake = False
-        for bundle in loaded.bundles:
-            with bundle.lock:
+                after, _ = engine.device.held_bytes()
+            loaded.awake = False
+            for bundle in loaded.bundles:
                 if for_good:
                     engine.shared.leave(loaded, bundle)
-                if not bundle.superseded:
-                    engine.shared.split_if_due(bundle)
+                engine.shared.split_if_due(bundle)
         given_back = min(max(0, before - after), held)
         return Released(given_back, held - given_back, method) if was_there else Released()
 
@@ -399,7 +517,7 @@ class Weights(Generic[T]):
         return self._loaded
 
 
-def _allocate(bundles: list[Bundle]) -> dict[Bundle, Arena]:
+def _allocate(holder: object, bundles: list[Bundle]) -> dict[Bundle, Arena]:
     """Memory for all of them or for none. Raises `DeviceFull` with what all need and what there is for them."""
     arenas: dict[Bundle, Arena] = {}
     try:
@@ -410,7 +528,7 @@ def _allocate(bundles: list[Bundle]) -> dict[Bundle, Arena]:
         for arena in arenas.values():
             arena.close()
         if isinstance(error, DeviceFull):
-            need = sum(bundle.nbytes for bundle in bundles)
+            need = sum(bundle.nbytes_for(holder) for bundle in bundles)
             raise DeviceFull(error.device, need, error.room_bytes + got) from error
         raise
     return arenas

@@ -113,7 +113,7 @@ async def _carry_out(slot: Slot[object], order: ResidencyOrder) -> tuple[ModelSn
         if not await _settled(move, deadline):
             return slot.snapshot(), False
         error = move.settled.result()
-        if move.to is order.desired:
+        if move.asked is order.desired:
             if error is not None:
                 raise error.with_traceback(None)
             return slot.snapshot(), True

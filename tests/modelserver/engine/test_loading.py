@@ -72,6 +72,19 @@ def test_other_weights_the_second_time_are_refused(make: Make) -> None:
     on_gpu(make(load, unload_changes="discard")).unload()
 
 
+def test_a_reload_of_the_same_bytes_is_not_summed_tensor_by_tensor(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was summed as a whole already; once more would double the time that a reload takes."""
+    weights = on_gpu(make(ZOO["linear"].load))
+    weights.unload()
+
+    def unwanted(*args: object) -> None:
+        raise AssertionError("each tensor was summed")
+
+    monkeypatch.setattr("dormouse_modelserver.engine.bundle.fingerprint", unwanted)
+    weights.load()
+    assert weights.residency is Residency.CPU
+
+
 def test_a_load_that_gives_the_same_object_again_is_refused_and_not_served_empty(make: Make) -> None:
     only = nn.Linear(8, 8)
     weights = on_gpu(make(lambda: only))

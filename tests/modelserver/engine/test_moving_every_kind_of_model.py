@@ -65,8 +65,17 @@ def test_what_the_device_counts_is_what_the_weights_say(make: Make, device: SimD
     weights = on_gpu(make(exhibit.load))
     assert weights.device_bytes == device.memory().used
     released = weights.offload()
-    assert (released.nbytes, released.residual, released.method) == (weights.host_bytes, 0, "sim")
+    assert (released.residual, released.method) == (0, "sim")
+    assert released.nbytes == weights.host_bytes or exhibit.stays
     assert weights.device_bytes == 0
+
+
+@every_kind
+def test_what_can_not_be_packed_is_reported_with_its_path_and_a_reason(make: Make, exhibit: Exhibit) -> None:
+    weights = on_gpu(make(exhibit.load))
+    reported = [line.split(": ", 1) for line in weights.moved_apart]
+    assert tuple(path for path, _ in reported) == exhibit.apart
+    assert any("stays in host RAM" in reason for _, reason in reported) == exhibit.stays
 
 
 def test_the_object_is_the_users_own_and_stays_the_same(make: Make) -> None:

@@ -1,0 +1,98 @@
+"""Figures are judged as the targets say, whatever machine they come from."""
+
+from typing import Any
+
+import pytest
+
+from benchmarks.engine.cases import ALL, QUICK, parse
+from benchmarks.engine.page import replaced
+from benchmarks.engine.running import no_room
+from benchmarks.engine.targets import judge
+from benchmarks.gpu.__main__ import cases_for
+from benchmarks.gpu.prediction import predict, sentences
+
+
+def figures(case: str, **changes: Any) -> dict[str, Any]:
+    """Of a case that meets every target by far."""
+    parsed = parse(case)
+    measured = {
+        "case": case,
+        "bytes": parsed.nbytes,
+        "parameters": parsed.parameters,
+        "frozen": parsed.frozen,
+        "memcpy_seconds": 0.05,
+        "restore_seconds": 0.05,
+        "wake_seconds": 0.06,
+        "offload_seconds": 0.01,
+        "offload_bytes_copied": 0,
+        "host_bytes": parsed.nbytes,
+    }
+    return measured | changes
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "missed"),
+    [
+        ("1GB-300", {}, None),
+        ("1GB-300", {"restore_seconds": 0.0556}, "restore, share of memcpy speed"),
+        ("100MB-300", {"restore_seconds": 0.1}, None),
+        ("4GB-3000", {"offload_seconds": 0.419}, None),
+        ("4GB-3000", {"offload_seconds": 0.421}, "offload with the check, seconds"),
+        ("4GB-3000-frozen", {"offload_seconds": 0.021}, "offload frozen, seconds"),
+        ("1GB-10", {"offload_bytes_copied": 1}, "offload, bytes copied"),
+        ("1GB-10", {"host_bytes": 1_051_000_000}, "host RAM, share of the weights"),
+    ],
+    ids=str,
+)
+def test_a_target_is_missed_just_beyond_its_limit(case: str, changes: dict[str, Any], missed: str | None) -> None:
+    names = [verdict.target for verdict in judge(figures(case, **changes)) if not verdict.met]
+    assert names == ([] if missed is None else [missed])
+
+
+def test_the_cases_are_every_size_with_every_number_of_parameters() -> None:
+    names = {case.name for case in ALL}
+    assert names > {f"{size}-{count}" for size in ("100MB", "1GB", "4GB") for count in (10, 300, 3000)}
+    assert {"1GB-300-frozen", "4GB-3000-frozen"} < names
+
+
+@pytest.mark.parametrize("case", [*ALL, *QUICK], ids=lambda case: case.name)
+def test_a_case_is_read_back_from_its_name(case: object) -> None:
+    assert parse(getattr(case, "name", "")) == case
+
+
+def test_a_case_that_does_not_fit_says_what_it_needs() -> None:
+    assert no_room(parse("4GB-10"), 13 * 10**9) is None
+    assert no_room(parse("4GB-10"), 12 * 10**9) == "needs 13.0 GB of free host RAM, and 12.0 GB are free"
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="engine: begin"):
+        replaced("# no table here", "engine", "table")
+
+
+@pytest.mark.parametrize(("restore_seconds", "held"), [(0.082, True), (0.095, False)])
+def test_a_restore_is_held_against_the_bandwidth_of_a_memcpy(restore_seconds: float, held: bool) -> None:
+    one = predict(figures("4GB-3000", memcpy_seconds=0.08, restore_seconds=restore_seconds))
+    assert one.bandwidth_bytes_per_second == pytest.approx(50e9)
+    assert one.held is held
+    assert one.predicted_per_tensor_seconds > one.predicted_seconds
+
+
+@pytest.mark.parametrize(
+    ("memcpy_seconds", "wake_seconds", "said"),
+    [(0.75, 0.9, "met"), (0.75, 1.1, "MISSED"), (1.6, 1.9, "slower than Gen5")],
+    ids=["Gen5, in time", "Gen5, too late", "Gen4"],
+)
+def test_forty_gigabytes_are_asked_for_within_a_second_on_gen5_only(
+    memcpy_seconds: float, wake_seconds: float, said: str
+) -> None:
+    large = figures(
+        "40GB-300", memcpy_seconds=memcpy_seconds, restore_seconds=memcpy_seconds, wake_seconds=wake_seconds
+    )
+    assert said in list(sentences([large]))[-1]
+
+
+def test_forty_gigabytes_are_measured_where_there_is_room() -> None:
+    assert parse("40GB-300") in cases_for(80 * 10**9)
+    assert parse("40GB-300") not in cases_for(24 * 10**9)
+    assert parse("4GB-3000") not in cases_for(5 * 10**9)

@@ -1,0 +1,299 @@
+"""Modules that several registered models share are moved once, and each model finds them where it needs them."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from dormouse_contract import Residency
+from dormouse_modelserver import LoadFailed, ModelChanged, ModelNotHeld
+from dormouse_modelserver.engine.sim import SimDevice
+from torch import nn
+
+from tests.modelserver.zoo import X
+
+from .sharing_models import Family, Part, answer, answer_of
+from .using import held, on_gpu, weights_on
+
+# Bytes in an arena: each tensor starts at a multiple of 256.
+_ENCODER, _HEAD = 512, 512
+
+
+@pytest.fixture
+def family(device: SimDevice) -> Family:
+    return Family(device)
+
+
+def test_what_two_share_is_on_the_device_once(family: Family) -> None:
+    made = family.cache.made
+    family.a.load()
+    family.b.load()
+    on_gpu(family.a)
+    alone = family.device.memory().used
+    on_gpu(family.b)
+    assert family.device.memory().used - alone == _HEAD + 512, "its head and its middle, and not the encoder again"
+    assert family.right(family.a, "a")
+    assert family.right(family.b, "b")
+    assert family.cache.made == made + 2
+
+
+@pytest.mark.parametrize("first_awake", [True, False], ids=["first awake", "first asleep"])
+def test_one_sleeps_while_the_other_is_right(family: Family, first_awake: bool) -> None:
+    family.a.load()
+    if first_awake:
+        family.a.restore()
+    family.b.wake()
+    on_gpu(family.a)
+    for _ in range(3):
+        family.a.offload()
+        assert family.right(family.b, "b")
+        on_gpu(family.a)
+        family.b.offload()
+        assert family.right(family.a, "a")
+        on_gpu(family.b)
+    family.a.offload()
+    family.b.offload()
+    assert family.device.memory().used == 0
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
+@pytest.mark.parametrize("awake", [True, False], ids=["awake", "asleep"])
+def test_three_are_loaded_and_unloaded_in_any_order(family: Family, order: tuple[str, ...], awake: bool) -> None:
+    models = {"a": family.a, "b": family.b, "c": family.c}
+    for name in order:
+        models[name].load()
+        if awake:
+            models[name].restore()
+    for name in order:
+        on_gpu(models[name])
+        assert family.right(models[name], name)
+    for number, name in enumerate(order):
+        models[name].unload()
+        for other in order[number + 1 :]:
+            assert family.right(models[other], other)
+    assert family.device.memory().used == 0
+    for name in reversed(order):
+        on_gpu(models[name])
+        assert family.right(models[name], name)
+
+
+def test_both_unload_and_the_shared_module_is_made_anew(family: Family) -> None:
+    made = family.cache.made
+    for _ in range(3):
+        family.a.wake()
+        family.b.wake()
+        family.a.unload()
+        assert family.right(family.b, "b")
+        family.b.unload()
+        assert family.device.memory().used == 0
+    assert family.cache.made == made + 3 * 2
+
+
+def test_one_is_unloaded_and_comes_back_to_what_the_other_has(family: Family) -> None:
+    family.a.wake()
+    family.b.wake()
+    made = family.cache.made
+    for _ in range(4):
+        family.a.unload()
+        on_gpu(family.a)
+        assert family.right(family.a, "a")
+        assert family.right(family.b, "b")
+    assert family.cache.made == made
+
+
+def test_host_ram_has_the_shared_module_once_when_it_was_split(family: Family) -> None:
+    for weights in (family.a, family.b):
+        weights.load()
+    split = {id(bundle): bundle for weights in (family.a, family.b) for bundle in weights._loaded.bundles}  # type: ignore[union-attr]
+    family.a.restore()
+    family.a.offload()
+    split = {id(bundle): bundle for weights in (family.a, family.b) for bundle in weights._loaded.bundles}  # type: ignore[union-attr]
+    assert sum(bundle.host_bytes for bundle in split.values()) == _ENCODER + 2 * _HEAD + 512
+
+
+def test_a_change_made_through_one_is_seen_by_the_other_and_survives_everything(family: Family) -> None:
+    family.a.wake()
+    family.b.wake()
+    with held(family.a) as model:
+        model.encoder.weight.data += 1
+    changed = answer(family.b)
+    assert not torch.equal(changed, family.twins["b"])
+    family.a.offload()
+    assert torch.equal(answer(family.b), changed)
+    family.b.offload()
+    on_gpu(family.b)
+    assert torch.equal(answer(family.b), changed)
+    family.a.unload()
+    assert torch.equal(answer(family.b), changed), "what it changed is not its alone, so nothing is lost"
+    with pytest.raises(ModelChanged):
+        family.b.unload()
+
+
+def grow(model: Part) -> None:
+    model.head.register_parameter("extra", nn.Parameter(torch.ones(8)))
+    model.head.bias.data += 2
+
+
+def replace_own(model: Part) -> None:
+    model.head.weight = nn.Parameter(torch.full_like(model.head.weight, 0.5))
+
+
+def replace_shared(model: Part) -> None:
+    model.encoder.weight = nn.Parameter(torch.full((8, 8), 0.25))  # type: ignore[assignment]
+
+
+def replace_shared_data(model: Part) -> None:
+    model.encoder.weight.data = torch.full((8, 8), 0.25)  # type: ignore[union-attr,operator]
+
+
+def merge_into_own(model: Part) -> None:
+    model.head.weight.data += 1
+
+
+each_change = pytest.mark.parametrize(
+    "change",
+    [grow, replace_own, replace_shared, replace_shared_data, merge_into_own],
+    ids=lambda change: change.__name__,
+)
+
+
+@each_change
+@pytest.mark.parametrize("split", [False, True], ids=["still borrowed", "split"])
+@pytest.mark.parametrize("through", ["a", "b"])
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_new_and_replaced_parameters_follow_whoever_needs_them(
+    family: Family, change: Callable[[Part], None], split: bool, through: str, first: str
+) -> None:
+    models = {"a": family.a, "b": family.b}
+    family.a.load()
+    if split:
+        family.b.load()
+    on_gpu(family.a)
+    on_gpu(family.b)
+    with held(models[through]) as model:
+        change(model)
+    right = {name: answer(weights) for name, weights in models.items()}
+    other = "b" if first == "a" else "a"
+    for _ in range(3):
+        models[first].offload()
+        assert torch.equal(answer(models[other]), right[other])
+        models[other].offload()
+        assert family.device.memory().used == 0
+        for name in (other, first):
+            on_gpu(models[name])
+            assert torch.equal(answer(models[name]), right[name])
+    for name in (first, other):
+        models[name].offload()
+    on_gpu(models[other])
+    assert torch.equal(answer(models[other]), right[other]), "alone, with the first one asleep"
+
+
+@pytest.mark.parametrize("change", [grow, replace_own, merge_into_own], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("asleep", [False, True], ids=["awake", "asleep"])
+@pytest.mark.parametrize("first_awake", [False, True], ids=["split", "still borrowed"])
+def test_a_private_change_is_not_lost_because_the_rest_is_shared(
+    family: Family, change: Callable[[Part], None], asleep: bool, first_awake: bool
+) -> None:
+    family.a.load()
+    if first_awake:
+        family.a.restore()
+    family.b.wake()
+    on_gpu(family.a)
+    with held(family.a) as model:
+        change(model)
+    changed = answer(family.a)
+    if asleep:
+        family.a.offload()
+    with pytest.raises(ModelChanged):
+        family.a.unload()
+    assert family.right(family.b, "b")
+    assert torch.equal(answer(on_gpu(family.a)), changed)
+
+
+def test_a_shared_module_may_be_used_while_either_is_held_and_not_otherwise(family: Family) -> None:
+    family.a.wake()
+    family.b.wake()
+    shared = family.a.model.encoder
+    for holder in (family.a, family.b):
+        with held(holder):
+            shared(X)
+        with pytest.raises(ModelNotHeld):
+            shared(X)
+    family.a.unload()
+    with held(family.b):
+        shared(X)
+    with pytest.raises(ModelNotHeld):
+        shared(X)
+    family.b.unload()
+    with pytest.raises(ModelNotHeld):
+        shared(X)
+
+
+def test_a_module_that_is_given_to_another_model_while_awake_is_shared_from_then_on(family: Family) -> None:
+    family.a.wake()
+    other = weights_on(family.device, lambda: nn.Sequential(nn.Linear(8, 8)).eval(), name="other", engine=family.engine)
+    other.wake()
+    with held(other) as model:
+        model.append(family.a.model.encoder)
+        with held(family.a):
+            with_it = answer_of(model)
+    other.offload()
+    assert family.right(family.a, "a")
+    family.a.offload()
+    assert torch.equal(answer(on_gpu(other)), with_it)
+    assert family.a.residency is Residency.CPU
+
+
+def test_tied_weights_of_which_one_model_has_only_one_are_not_parted(device: SimDevice) -> None:
+    class Tied(nn.Module):
+        def __init__(self, weight: nn.Parameter) -> None:
+            super().__init__()
+            self.weight, self.view = weight, nn.Parameter(weight.data.view(64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.weight + self.view.sum()
+
+    class One(nn.Module):
+        def __init__(self, weight: nn.Parameter) -> None:
+            super().__init__()
+            self.weight = weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.weight
+
+    weight = nn.Parameter(torch.linspace(0, 1, 64).view(8, 8))
+    both = weights_on(device, lambda: Tied(weight), name="both")
+    one = weights_on(device, lambda: One(weight), name="one", engine=both._engine)
+    twins = [X @ weight.detach() + weight.detach().sum(), X @ weight.detach()]
+    both.load()
+    one.load()
+    for _ in range(2):
+        for weights, twin in zip((both, one), twins, strict=True):
+            assert torch.equal(answer(on_gpu(weights)), twin)
+        both.offload()
+        assert torch.equal(answer(one), twins[1])
+        one.offload()
+        assert device.memory().used == 0
+
+
+def test_stable_addresses_and_shared_modules_exclude_each_other(family: Family) -> None:
+    stable = weights_on(family.device, family.loads["b"], name="stable", engine=family.engine, stable_addresses=True)
+    family.a.wake()
+    with pytest.raises(LoadFailed, match="stable_addresses"):
+        stable.wake()
+    assert family.right(family.a, "a")
+    family.a.unload()
+    assert family.device.memory().used == 0
+
+
+def test_frozen_is_no_promise_of_another_model_that_shares(device: SimDevice) -> None:
+    family = Family(device)
+    frozen = weights_on(device, family.loads["a"], name="frozen", engine=family.engine, frozen=True)
+    frozen.wake()
+    family.b.wake()
+    with held(family.b) as model:
+        model.encoder.weight.data += 1
+    changed = answer(family.b)
+    frozen.offload()
+    family.b.offload()
+    assert torch.equal(answer(on_gpu(family.b)), changed)

@@ -1,0 +1,216 @@
+"""Models that share modules and move at the same moment: forced orders where a race was suspected, and a storm."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from dormouse_contract import Residency
+from dormouse_modelserver import IntegrityError, ModelBusy, ModelNotHeld, ResidencyManager
+from dormouse_modelserver.engine.sim import SimDevice
+from torch import nn
+
+from tests.modelserver.zoo import X
+
+from .sharing_models import Family, Part, answer_of
+from .using import on_gpu
+
+_STORM_SECONDS = 6.0
+_THREADS = 8
+
+
+class InThread:
+    """A call in a thread of its own; `ends` gives its error on."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.error: BaseException | None = None
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:
+                self.error = error
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def ends(self) -> None:
+        self.thread.join(20)
+        assert not self.thread.is_alive(), "it hangs"
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def family(device: SimDevice) -> Family:
+    return Family(device)
+
+
+def held_up(device: SimDevice, call: Callable[[], object]) -> tuple[InThread, Callable[[], None]]:
+    """`call`, stopped in its copy to the device; and what lets it go on."""
+    reached, go = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        device.faults.before_copy_in = None
+        reached.set()
+        assert go.wait(20)
+
+    device.faults.before_copy_in = stop
+    moving = InThread(call)
+    assert reached.wait(10)
+    return moving, go.set
+
+
+def test_a_load_waits_for_the_load_of_what_it_shares(family: Family) -> None:
+    """Both would take the same tensors for their own, and each would move them away from the other."""
+    first, go_on = held_up(family.device, Family(family.device).a.wake)
+    go_on()
+    first.ends()
+    drop = Family(family.device, mirror="drop")
+    first, go_on = held_up(drop.device, drop.a.wake)  # straight to the device: it has no bundle to join yet
+    second = InThread(drop.b.wake)
+    second.thread.join(0.1)
+    assert second.thread.is_alive()
+    go_on()
+    first.ends()
+    second.ends()
+    assert drop.right(drop.a, "a")
+    assert drop.right(drop.b, "b")
+    drop.a.offload()
+    assert drop.right(drop.b, "b")
+
+
+def test_a_load_whose_shared_module_went_away_meanwhile_is_made_again(family: Family) -> None:
+    family.a.wake()
+    taken, go = threading.Event(), threading.Event()
+    load, times = family.loads["b"], []
+
+    def slow_load() -> Part:
+        part = load()
+        times.append(1)
+        taken.set()
+        assert go.wait(20)
+        return part
+
+    family.b._load = slow_load  # type: ignore[method-assign,assignment]
+    loading = InThread(family.b.wake)
+    assert taken.wait(10)
+    family.a.unload()
+    go.set()
+    loading.ends()
+    assert len(times) == 2
+    assert family.right(family.b, "b")
+
+
+def test_a_load_that_fails_does_not_hold_up_who_shares_it(family: Family) -> None:
+    drop = Family(family.device, mirror="drop")
+    first, go_on = held_up(drop.device, drop.a.wake)
+    second = InThread(drop.b.wake)
+    second.thread.join(0.1)
+    drop.device.faults.corrupt_copy_in_at_byte = 3
+    go_on()
+    with pytest.raises(IntegrityError):
+        first.ends()
+    first.error = None  # it knows the frames that know the module
+    drop.device.faults.corrupt_copy_in_at_byte = None
+    second.ends()
+    assert drop.right(drop.b, "b")
+    assert drop.right(on_gpu(drop.a), "a")
+
+
+def test_a_wake_that_fails_while_the_other_sleeps_leaves_both_whole(family: Family) -> None:
+    family.a.load()
+    family.b.load()
+    family.a.restore()
+    family.device.faults.corrupt_copy_in_at_byte = 5
+    waking, go_on = held_up(family.device, family.b.restore)
+    family.a.offload()
+    go_on()
+    with pytest.raises(IntegrityError):
+        waking.ends()
+    family.device.faults.corrupt_copy_in_at_byte = None
+    assert family.device.memory().used == 0
+    assert family.right(on_gpu(family.a), "a")
+    assert family.right(on_gpu(family.b), "b")
+
+
+def manager_with(capacity: str, cache: Family) -> ResidencyManager:
+    manager = ResidencyManager(f"sim:{capacity}", socket="")
+    for name, load in cache.loads.items():
+        manager.register(name, load=load)
+    return manager
+
+
+def use_once(manager: ResidencyManager, family: Family, name: str) -> bool:
+    with manager[name].on_gpu(timeout=20) as model:
+        return torch.equal(answer_of(model), family.twins[name])
+
+
+@pytest.mark.parametrize(
+    "capacity",
+    [pytest.param("1MiB", id="room for all"), pytest.param("1792", id="room for the largest alone")],
+)
+def test_threads_that_use_and_demote_all_of_them_always_get_the_right_answer(family: Family, capacity: str) -> None:
+    manager = manager_with(capacity, family)
+    ends = time.monotonic() + _STORM_SECONDS
+    answers, wrong = dict.fromkeys("abc", 0), list[str]()
+    lock = threading.Lock()
+
+    def use(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - a storm, no secret
+        while time.monotonic() < ends:
+            name = chance.choice("abc")
+            right = use_once(manager, family, name)
+            with lock:
+                answers[name] += right
+                wrong.extend([] if right else [name])
+
+    def demote(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311
+        while time.monotonic() < ends:
+            try:
+                to = chance.choice([Residency.CPU, Residency.CPU, Residency.UNLOADED])
+                manager[chance.choice("abc")].move_to(to)
+            except ModelBusy:
+                pass
+            time.sleep(chance.random() * 0.003)
+
+    works = [InThread(lambda seed=seed: use(seed)) for seed in range(_THREADS)]  # type: ignore[misc]
+    works += [InThread(lambda seed=seed: demote(seed)) for seed in range(2)]  # type: ignore[misc]
+    for work in works:
+        work.thread.join(_STORM_SECONDS + 30)
+        assert not work.thread.is_alive(), "it hangs"
+        assert work.error is None, repr(work.error)
+    assert wrong == []
+    assert min(answers.values()) > 20, answers
+    for name in "abc":
+        manager[name].move_to(Residency.UNLOADED)
+    assert manager.device.memory().used == 0
+    manager.close()
+
+
+def test_a_wake_that_makes_room_by_the_sharers_sleep_does_not_wait_for_it_for_ever(family: Family) -> None:
+    """The sharer's demotion needs the locks of the bundle that the wake wants."""
+    manager = manager_with("1792", family)
+    for _ in range(5):
+        for name in "abc":
+            assert use_once(manager, family, name)
+    manager.close()
+
+
+def test_a_part_that_nobody_holds_stays_shut_in_every_thread(family: Family) -> None:
+    family.a.wake()
+    family.b.wake()
+    shared: nn.Module = family.a.model.encoder
+    outcome: list[type[BaseException]] = []
+
+    def use() -> None:
+        try:
+            shared(X)
+        except ModelNotHeld as error:
+            outcome.append(type(error))
+
+    InThread(use).ends()
+    assert outcome == [ModelNotHeld]
