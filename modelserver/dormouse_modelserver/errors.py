@@ -74,7 +74,12 @@ class WakeTimeout(DormouseError, TimeoutError):
 
 
 class QueueFull(WakeTimeout):
-    pass
+    def __init__(self, model: str, waiting: int, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"{waiting} requests wait for model {model!r} already, which is as many as may; "
+            f"ask again in {retry_after_seconds:.0f} s",
+            retry_after_seconds,
+        )
 
 
 class TransitionFailed(DormouseError):

@@ -15,7 +15,6 @@ One short lock; the weights are moved by a thread of the transition's own, outsi
 import logging
 import math
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,9 +30,7 @@ from .engine.weights import Released, Weights
 from .errors import (
     DeviceFull,
     DormouseError,
-    HostFull,
     ModelBusy,
-    ModelChanged,
     NoRoom,
     QueueFull,
     TransitionFailed,
@@ -41,6 +38,7 @@ from .errors import (
 )
 from .fencing import OrderFence
 from .history import History
+from .moving import carry_out
 from .settings import Lending, SlotSettings
 from .telemetry import Telemetry
 from .transition import Transition
@@ -106,12 +104,7 @@ class Slot(Generic[T]):
                 self._wake_for_waiters()
             else:
                 self._telemetry.request(self.name, RequestOutcome.REJECTED)
-                retry_after = self._retry_after()
-                raise QueueFull(
-                    f"{len(self._waiters)} requests wait for model {self.name!r} already, which is as many as may; "
-                    f"ask again in {retry_after:.0f} s",
-                    retry_after,
-                )
+                raise QueueFull(self.name, len(self._waiters), self._retry_after())
             return waiter
 
     def abandon(self, waiter: Waiter) -> None:
@@ -246,42 +239,8 @@ class Slot(Generic[T]):
         return transition
 
     def _carry_out(self, transition: Transition, fences: list[Fence]) -> None:
-        error: DormouseError | None = None
-        released: Released | None = None
-        try:
-            for fence in fences:
-                fence.wait()
-            released = self._move_weights(transition)
-        except DormouseError as problem:
-            error = problem
-        except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
-            _log.exception("model %s: %s → %s broke", self.name, transition.origin, transition.to)
-            error = TransitionFailed(f"model {self.name!r}: {type(problem).__name__}: {problem}")
-        _let_go_of_locals(error)
+        error, released = carry_out(self._weights, transition, fences, self.name)
         self._settle(transition, error, released)
-
-    def _move_weights(self, transition: Transition) -> Released | None:
-        weights, to = self._weights, transition.to
-        if to is Residency.GPU:
-            weights.wake()
-            return None
-        if weights.residency is Residency.UNLOADED:
-            weights.load()
-            return None
-        if to is Residency.UNLOADED:
-            return weights.unload()
-        try:
-            return weights.offload()
-        except HostFull as full:
-            if transition.trigger is Trigger.MANUAL:
-                raise
-            # What the ladder, or pressure, asks for is that the GPU is free: straight to Unloaded, then.
-            transition.to, transition.reason = Residency.UNLOADED, f"{transition.reason}; {full}"
-            try:
-                return weights.unload()
-            except ModelChanged as changed:
-                # Not a refused unload, which the ladder would follow with the next offload at once, and so on.
-                raise TransitionFailed(f"{full}. {changed}") from changed
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         now = self._clock()
@@ -314,18 +273,19 @@ class Slot(Generic[T]):
         wake_failed = transition.to is Residency.GPU and error is not None
         if self._residency is not Residency.GPU and not wake_failed:
             return
+        gave_up = error if transition.obstacle is not None and isinstance(error, DeviceFull) else None
         settled, self._waiters = self._waiters, deque()
         for waiter in settled:
             if self._residency is Residency.GPU:
                 self._grant(waiter)
                 self._telemetry.waited(self.name, now - waiter.since)
-            elif transition.obstacle is not None and now < waiter.since + waiter.budget_seconds:
+            elif gave_up is not None and now < waiter.since + waiter.budget_seconds:
                 self._waiters.append(waiter)  # it came as the wake gave up waiting for room: it has a wake of its own
                 continue
             else:
                 waiter.place, waiter.error = Place.FAILED, error
-                if transition.obstacle is not None and isinstance(error, DeviceFull):
-                    waiter.error = NoRoom(self.name, waiter.budget_seconds, error, self._retry_after())
+                if gave_up is not None:
+                    waiter.error = NoRoom(self.name, waiter.budget_seconds, gave_up, self._retry_after())
                 self._telemetry.request(self.name, RequestOutcome.REJECTED)
             if not waiter.settled() and waiter.place is Place.GRANTED:
                 waiter.place = Place.LEFT
@@ -471,13 +431,6 @@ class SlotFigures:
     idle_since: float
     released_byte_seconds: float
     residual_bytes: int
-
-
-def _let_go_of_locals(error: BaseException | None) -> None:
-    """Whoever keeps an error, in a log or for its waiters, would keep the half-loaded model alive with it."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
 
 
 def _or_never(seconds: float | None) -> float:

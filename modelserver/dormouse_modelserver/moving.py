@@ -1,0 +1,64 @@
+"""Carries a transition out with the weights, outside of the slot's lock: what came of it, whatever happens."""
+
+import logging
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from dormouse_contract import Residency, Trigger
+
+from .engine.device import Fence
+from .engine.weights import Released, Weights
+from .errors import DormouseError, HostFull, ModelChanged, TransitionFailed
+from .transition import Transition
+
+_log = logging.getLogger("dormouse")
+
+
+def carry_out(
+    weights: Weights[Any], transition: Transition, fences: Iterable[Fence], name: str
+) -> tuple[DormouseError | None, Released | None]:
+    """Wait for what was queued on the device, then move. Raises nothing: the error is part of the outcome."""
+    error: DormouseError | None = None
+    released: Released | None = None
+    try:
+        for fence in fences:
+            fence.wait()
+        released = _move(weights, transition)
+    except DormouseError as problem:
+        error = problem
+    except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
+        _log.exception("model %s: %s → %s broke", name, transition.origin, transition.to)
+        error = TransitionFailed(f"model {name!r}: {type(problem).__name__}: {problem}")
+    _let_go_of_locals(error)
+    return error, released
+
+
+def _move(weights: Weights[Any], transition: Transition) -> Released | None:
+    if transition.to is Residency.GPU:
+        weights.wake()
+        return None
+    if weights.residency is Residency.UNLOADED:
+        weights.load()
+        return None
+    if transition.to is Residency.UNLOADED:
+        return weights.unload()
+    try:
+        return weights.offload()
+    except HostFull as full:
+        if transition.trigger is Trigger.MANUAL:
+            raise
+        # What the ladder, or pressure, asks for is that the GPU is free: straight to Unloaded, then.
+        transition.to, transition.reason = Residency.UNLOADED, f"{transition.reason}; {full}"
+        try:
+            return weights.unload()
+        except ModelChanged as changed:
+            # Not a refused unload, which the ladder would follow with the next offload at once, and so on.
+            raise TransitionFailed(f"{full}. {changed}") from changed
+
+
+def _let_go_of_locals(error: BaseException | None) -> None:
+    """Whoever keeps an error, in a log or for its waiters, would keep the half-loaded model alive with it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
