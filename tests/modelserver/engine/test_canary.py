@@ -14,7 +14,6 @@ from torch import nn
 
 from tests.modelserver.zoo import X, seeded
 
-
 Make = Callable[..., Weights[Any]]
 load = seeded(lambda: nn.Linear(8, 8))
 

@@ -44,7 +44,7 @@ def test_a_wake(make: Make, device: SimDevice, mirror: str, origin: Residency) -
     weights = make(load, mirror=mirror)
     weights.wake()
     right, nbytes = answer(weights), weights.device_bytes
-    failed = 0
+    failed, said = 0, list[tuple[int, int]]()
     for fault in faults(nbytes):
         (weights.offload if origin is Residency.CPU else weights.unload)()
         device.faults = fault
@@ -56,8 +56,7 @@ def test_a_wake(make: Make, device: SimDevice, mirror: str, origin: Residency) -
             lacked_room = isinstance(error, DeviceFull) and mirror == "keep"
             assert weights.residency is (Residency.CPU if lacked_room else origin)
             assert (device.memory().used, weights.device_bytes) == (0, 0)
-            if isinstance(error, DeviceFull):
-                assert 0 <= error.room_bytes < error.need_bytes <= nbytes
+            said += [(error.room_bytes, error.need_bytes)] if isinstance(error, DeviceFull) else []
         finally:
             device.faults = SimFaults()
         if weights.residency is not Residency.GPU:
@@ -65,6 +64,8 @@ def test_a_wake(make: Make, device: SimDevice, mirror: str, origin: Residency) -
         assert torch.equal(answer(weights), right)
         assert device.memory().used == nbytes
     assert failed > nbytes // _STEP
+    assert said
+    assert all(0 <= room < need <= nbytes for room, need in said)
 
 
 @pytest.mark.parametrize("byte", range(0, 4096, 1024))
