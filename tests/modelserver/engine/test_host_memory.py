@@ -67,3 +67,44 @@ def test_more_used_than_allowed_leaves_no_room_rather_than_less(root: Path) -> N
 def test_this_machine_can_be_read() -> None:
     here = read_host_memory()
     assert 0 < here.room <= here.budget
+
+
+def limit(root: Path, folder: str, limit_mib: int | None, used_mib: int, version: int = 2) -> None:
+    names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    unlimited = "max" if version == 2 else "9223372036854771712"
+    write(root, f"{folder}/{names[0]}", f"{limit_mib * MIB if limit_mib is not None else unlimited}\n")
+    write(root, f"{folder}/{names[1]}", f"{used_mib * MIB}\n")
+
+
+@pytest.mark.parametrize(
+    ("own", "slice_", "expected"),
+    [
+        pytest.param((300, 100), (None, 100), HostMemory(300 * MIB, 200 * MIB), id="own limit"),
+        pytest.param((None, 100), (400, 350), HostMemory(400 * MIB, 50 * MIB), id="limit of the slice"),
+        pytest.param((300, 100), (800, 790), HostMemory(300 * MIB, 10 * MIB), id="neighbours used the slice up"),
+        pytest.param((300, 100), (200, 120), HostMemory(200 * MIB, 80 * MIB), id="slice below own"),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_each_cgroup_above_counts_with_its_own_usage(
+    root: Path, own: tuple[int | None, int], slice_: tuple[int | None, int], expected: HostMemory, version: int
+) -> None:
+    line = "0::/kubepods.slice/pod7\n" if version == 2 else "4:cpu,cpuacct:/else\n3:memory:/kubepods.slice/pod7\n"
+    mount = (V2 if version == 2 else V1) + "kubepods.slice"
+    write(root, "proc/self/cgroup", line)
+    limit(root, f"{mount}/pod7", *own, version=version)
+    limit(root, mount, *slice_, version=version)
+    assert read_host_memory(root) == expected
+
+
+def test_a_cgroup_path_that_the_namespace_does_not_show_falls_back_to_the_mount(root: Path) -> None:
+    write(root, "proc/self/cgroup", "0::/../../kubepods/pod7\n")
+    limit(root, V2, 300, 100)
+    assert read_host_memory(root) == HostMemory(300 * MIB, 200 * MIB)
+
+
+def test_both_versions_side_by_side_each_count(root: Path) -> None:
+    write(root, "proc/self/cgroup", "3:memory:/pod\n0::/pod\n")
+    limit(root, V1 + "pod", 500, 100, version=1)
+    limit(root, V2 + "pod", 400, 350)
+    assert read_host_memory(root) == HostMemory(400 * MIB, 50 * MIB)

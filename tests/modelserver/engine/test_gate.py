@@ -1,0 +1,74 @@
+"""What may be done with a model that nobody holds, and what a copy of it takes along."""
+
+import copy
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from dormouse_contract import Residency
+from dormouse_modelserver import ModelNotHeld
+from dormouse_modelserver.engine.gate import gates_of
+from dormouse_modelserver.engine.weights import Weights
+from torch import nn
+
+from tests.modelserver.zoo import X, seeded
+
+from .using import held, on_gpu
+
+Make = Callable[..., Weights[Any]]
+load = seeded(lambda: nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)))
+
+
+@pytest.mark.parametrize("tier", [Residency.GPU, Residency.CPU])
+@pytest.mark.parametrize("part", [None, 0], ids=["whole", "part"])
+def test_the_state_of_a_model_that_nobody_holds_is_not_to_be_had(make: Make, tier: Residency, part: int | None) -> None:
+    weights = on_gpu(make(load))
+    if tier is Residency.CPU:
+        weights.offload()
+    module = weights.model if part is None else weights.model[part]
+    with pytest.raises(ModelNotHeld):
+        module.state_dict()
+
+
+def test_the_state_of_a_held_model_is_the_loaded_one(make: Make) -> None:
+    weights, twin = on_gpu(make(load)), load().state_dict()
+    with held(weights) as model:
+        state = model.state_dict()
+    assert list(state) == list(twin)
+    assert all(torch.equal(state[name], twin[name]) for name in twin)
+
+
+def deep(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model)
+
+
+def pickled(model: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("copied", [deep, pickled])
+def test_a_copy_is_the_users_own_and_nothing_guards_it(make: Make, copied: Callable[[nn.Module], nn.Module]) -> None:
+    weights = on_gpu(make(load))
+    with held(weights) as model:
+        mine, right = copied(model), model(X)
+    weights.offload()
+    assert torch.equal(mine(X), right)
+    assert mine.state_dict().keys() == load().state_dict().keys()
+    assert not any(list(gates_of(module)) for module in mine.modules())
+    other = on_gpu(make(lambda: mine))
+    with held(other) as model:
+        assert torch.equal(model(X), right)
+
+
+def test_a_model_that_was_unloaded_has_shut_for_good_also_for_its_state(make: Make) -> None:
+    weights = on_gpu(make(load))
+    old = weights.model
+    weights.unload()
+    on_gpu(weights)
+    with held(weights), pytest.raises(ModelNotHeld):
+        old.state_dict()
