@@ -11,8 +11,9 @@ import torch
 from dormouse_modelserver.engine.device import DeviceBackend
 from dormouse_modelserver.engine.engine import Engine
 from dormouse_modelserver.engine.from_safetensors import Safetensors
+from dormouse_modelserver.engine.options import WeightsOptions
 from dormouse_modelserver.engine.pace import Pace, Path
-from dormouse_modelserver.engine.weights import Weights, WeightsOptions
+from dormouse_modelserver.engine.weights import Weights
 from torch import nn
 
 from .cases import Case

@@ -6,7 +6,7 @@ from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.wire import LastTransitionSnapshot
 
 from .arrivals import Arrivals
-from .engine.weights import Released
+from .engine.options import Released
 from .errors import DormouseError, ModelChanged, TransitionFailed
 from .telemetry import SavedMeter
 from .transition import Transition, describe, outcome_of

@@ -18,7 +18,8 @@ from .engine.canary import Canary
 from .engine.canary import checked as checked_canary
 from .engine.engine import Engine
 from .engine.open_device import open_device
-from .engine.weights import UnloadChanges, Weights, WeightsOptions
+from .engine.options import UnloadChanges, WeightsOptions
+from .engine.weights import Weights
 from .errors import ConfigurationError, NoSuchModel
 from .keeper import Keeper
 from .model import Model

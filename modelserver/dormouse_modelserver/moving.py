@@ -8,7 +8,8 @@ from typing import Any
 from dormouse_contract import Residency, Trigger
 
 from .engine.device import Fence
-from .engine.weights import Released, Weights
+from .engine.options import Released
+from .engine.weights import Weights
 from .errors import DormouseError, HostFull, ModelChanged, TransitionFailed
 from .transition import Transition
 

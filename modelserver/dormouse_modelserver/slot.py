@@ -26,7 +26,8 @@ from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderS
 from .advice import Observed
 from .clock import Clock, steady_unix_time
 from .engine.device import Fence
-from .engine.weights import Released, Weights
+from .engine.options import Released
+from .engine.weights import Weights
 from .errors import (
     DeviceFull,
     DormouseError,

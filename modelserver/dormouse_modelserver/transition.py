@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from dormouse_contract import Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot, TransitionSnapshot
 
-from .engine.weights import Released
+from .engine.options import Released
 from .errors import DeviceFull, DormouseError, ModelChanged
 
 

@@ -1,5 +1,6 @@
 """Stops use of a model that nobody holds, with a sentence instead of torch's "mat2 must be a matrix"."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import torch
 
 from ..errors import ModelNotHeld
+
+# Models that are loaded or unloaded at the same time may share a module.
+_guarding = threading.Lock()
 
 
 class Gate:
@@ -38,30 +42,34 @@ class Gate:
 
     def guard(self, modules: Iterable[torch.nn.Module]) -> None:
         """Add the hooks to each module that has none of this gate yet."""
-        for module in modules:
-            if isinstance(module, torch.jit.ScriptModule) or self in module._forward_pre_hooks.values():
-                continue
-            shared = next(gates_of(module), None) is not None
-            if not module._forward_pre_hooks:
-                module._forward_pre_hooks = _GatedHooks()
-            handles = (
-                module.register_forward_pre_hook(self, prepend=True),
-                module.register_state_dict_pre_hook(_StateDictGuard(self)),  # type: ignore[no-untyped-call]
-            )
-            if isinstance(module._forward_pre_hooks, _GatedHooks):
-                module._forward_pre_hooks.gates.append(self)
-            if shared:
-                self._borrowed.append((module, handles))
+        with _guarding:
+            for module in modules:
+                if not isinstance(module, torch.jit.ScriptModule) and self not in module._forward_pre_hooks.values():
+                    self._guard(module)
+
+    def _guard(self, module: torch.nn.Module) -> None:
+        shared = next(gates_of(module), None) is not None
+        if not isinstance(module._forward_pre_hooks, _GatedHooks) and not module._forward_pre_hooks:
+            module._forward_pre_hooks = _GatedHooks()
+        handles = (
+            module.register_forward_pre_hook(self, prepend=True),
+            module.register_state_dict_pre_hook(_StateDictGuard(self)),  # type: ignore[no-untyped-call]
+        )
+        if isinstance(module._forward_pre_hooks, _GatedHooks):
+            module._forward_pre_hooks.gates.append(self)
+        if shared:
+            self._borrowed.append((module, handles))
 
     def retire(self) -> None:
         """Shut for good. Modules that another model still has are that one's alone from now on."""
         self.open = False
-        for module, handles in self._borrowed:
-            for handle in handles:
-                handle.remove()
-            if isinstance(module._forward_pre_hooks, _GatedHooks):
-                module._forward_pre_hooks.gates.remove(self)
-        self._borrowed.clear()
+        with _guarding:
+            for module, handles in self._borrowed:
+                if isinstance(module._forward_pre_hooks, _GatedHooks):
+                    module._forward_pre_hooks.gates.remove(self)
+                for handle in handles:
+                    handle.remove()
+            self._borrowed.clear()
 
 
 class _GatedHooks(OrderedDict[int, Callable[..., Any]]):
@@ -107,7 +115,8 @@ class _StateDictGuard:
 
 def gates_of(module: torch.nn.Module) -> Iterator[Gate]:
     """Of the models that were loaded with this module; more than one when they share it."""
-    return (hook for hook in module._forward_pre_hooks.values() if isinstance(hook, Gate))
+    hooks = tuple(module._forward_pre_hooks.values())  # at one moment: another thread may be adding one
+    return (hook for hook in hooks if isinstance(hook, Gate))
 
 
 def _unguarded() -> Callable[..., None]:

@@ -72,3 +72,26 @@ def test_a_model_that_was_unloaded_has_shut_for_good_also_for_its_state(make: Ma
     on_gpu(weights)
     with held(weights), pytest.raises(ModelNotHeld):
         old.state_dict()
+
+
+def test_a_held_module_looks_as_if_it_had_no_hooks_so_that_torch_takes_its_fast_path(make: Make) -> None:
+    weights = on_gpu(make(ZOO["linear"].load))
+    with held(weights) as model:
+        assert not model._forward_pre_hooks
+        assert len(model._forward_pre_hooks) == 0
+    assert weights.model._forward_pre_hooks
+    assert len(weights.model._forward_pre_hooks) == 1
+
+
+def test_a_hook_of_the_users_own_is_called_while_it_is_held_and_can_be_removed(make: Make) -> None:
+    weights = on_gpu(make(ZOO["linear"].load))
+    seen: list[object] = []
+    with held(weights) as model:
+        handle = model.register_forward_pre_hook(lambda module, args: seen.append(args))
+        ZOO["linear"].answer(model)
+        assert len(seen) == 1
+        handle.remove()
+        ZOO["linear"].answer(model)
+    assert len(seen) == 1
+    with pytest.raises(ModelNotHeld):
+        ZOO["linear"].answer(weights.model)

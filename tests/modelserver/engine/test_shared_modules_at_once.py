@@ -94,7 +94,7 @@ def test_a_load_whose_shared_module_went_away_meanwhile_is_made_again(family: Fa
         assert go.wait(20)
         return part
 
-    family.b._load = slow_load  # type: ignore[method-assign,assignment]
+    family.b._loader._load = slow_load  # type: ignore[method-assign,assignment]
     loading = InThread(family.b.wake)
     assert taken.wait(10)
     family.a.unload()

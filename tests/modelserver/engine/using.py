@@ -9,7 +9,8 @@ from dormouse_modelserver.engine.device import DeviceBackend
 from dormouse_modelserver.engine.engine import Engine
 from dormouse_modelserver.engine.host_budget import HostBudget
 from dormouse_modelserver.engine.host_memory import HostMemory, read_host_memory
-from dormouse_modelserver.engine.weights import Weights, WeightsOptions
+from dormouse_modelserver.engine.options import WeightsOptions
+from dormouse_modelserver.engine.weights import Weights
 
 
 def weights_on(

@@ -135,7 +135,7 @@ def test_the_room_that_a_first_load_needs_is_asked_for_when_it_is_known(room_for
         seen.append(models[0].snapshot().residency)
         return load_doubler()
 
-    models[1]._slot._weights._load = load
+    models[1]._slot._weights._loader._load = load
     use(models[1])
     assert seen == [GPU], "nobody was sent away before the need was known"
     assert models[0].snapshot().residency is CPU

@@ -1,0 +1,91 @@
+"""Takes a loaded model off the device: as far as nobody else needs what it shares, and measured, not added up."""
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import TransitionFailed
+from .bundle import Bundle
+from .engine import Engine
+from .loaded import Loaded
+from .options import Released
+from .sharing import locked
+
+_log = logging.getLogger("dormouse")
+
+
+def leave(
+    engine: Engine, loaded: Loaded[Any], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()
+) -> Released:
+    """Off the device, as far as nobody else needs it there; measured.
+
+    for_good: it is unloaded, and what nobody else holds is freed. stays: what can't leave yet.
+    """
+    was_there = loaded.awake
+    with bundles_of(loaded):
+        with engine.accounting:
+            before, method = engine.device.held_bytes()
+            held = sum(bundle.device_bytes for bundle in loaded.bundles)
+            held += sum(one.device_bytes for one in loaded.apart)
+            for one in loaded.apart:
+                one.leave()
+            for bundle in loaded.bundles:
+                if bundle.disclaim(loaded) and bundle not in stays:
+                    bundle.leave()
+            after, _ = engine.device.held_bytes()
+        loaded.awake = False
+        for bundle in loaded.bundles:
+            if for_good:
+                engine.shared.leave(loaded, bundle)
+            engine.shared.split_if_due(bundle)
+    given_back = min(max(0, before - after), held)
+    return Released(given_back, held - given_back, method) if was_there else Released()
+
+
+def let_go(engine: Engine, loaded: Loaded[Any]) -> Released:
+    """Unloaded: its gate stays shut for good, and what nobody else holds is freed."""
+    loaded.gate.retire()
+    return leave(engine, loaded, for_good=True)
+
+
+def roll_back(engine: Engine, loaded: Loaded[Any], name: str) -> None:
+    """The wake failed. Off the device, as far as it has come.
+
+    Others may have changed what they share with it, and have left, while this one kept it there: that is copied
+    back first, or it stays on the device for whoever wakes next.
+    """
+    with bundles_of(loaded):
+        stays = set[Bundle]()
+        for bundle in loaded.bundles:
+            if bundle.joined and bundle.users == {loaded}:
+                try:
+                    bundle.take_in(bundle.as_found())
+                except TransitionFailed as problem:
+                    _log.warning("model %s: what it shares stays on the device: %s", name, problem)
+                    stays.add(bundle)
+        leave(engine, loaded, stays=stays)
+
+
+@contextmanager
+def bundles_of(loaded: Loaded[Any]) -> Iterator[None]:
+    """Nobody else moves or splits the model's bundles within the block."""
+    while True:
+        bundles = loaded.bundles
+        with locked(bundles):
+            if bundles is loaded.bundles:
+                yield
+                return
+
+
+@contextmanager
+def mirrors_kept(loaded: Loaded[Any]) -> Iterator[None]:
+    """Nobody else's need of host RAM takes a mirror that is about to be all that there is."""
+    for bundle in loaded.bundles:
+        bundle.keep_mirror(loaded)
+    try:
+        yield
+    except BaseException:
+        for bundle in loaded.bundles:
+            bundle.settle(loaded)
+        raise
