@@ -13,7 +13,7 @@ from dormouse_modelserver.engine.gate import gates_of
 from dormouse_modelserver.engine.weights import Weights
 from torch import nn
 
-from tests.modelserver.zoo import X, seeded
+from tests.modelserver.zoo import ZOO, X, seeded
 
 from .using import held, on_gpu
 
