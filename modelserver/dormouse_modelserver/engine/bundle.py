@@ -13,7 +13,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -21,8 +20,9 @@ import torch
 from ..errors import CopyFailed, IntegrityError
 from .checksum import checksum
 from .device import Arena, DeviceBackend, HostBuffer, Reservation
-from .filling import STRETCH_BYTES, Filling
+from .filling import Filling
 from .fingerprint import Fingerprint, fingerprint
+from .first_copy import to_device, to_host
 from .host_budget import HostBudget, Promise
 from .inventory import Found
 from .pace import Pace, Path
@@ -153,48 +153,16 @@ class Bundle:
     # Loading --------------------------------------------------------------------------------------
 
     def fill_mirror(self, filling: Filling, promise: Promise | None = None) -> None:
-        """Freshly loaded, laid out as `packing` → RAM. Raises `HostFull` or `OSError`; the model is spoilt then.
-
-        promise: of room for all of it; without one, room is asked for as it goes and the loaded weights are let go.
-        """
+        """Freshly loaded, laid out as `packing` → host RAM; see `first_copy.to_host`."""
         started = time.monotonic()
-        mirror = self._device.host_buffer(self.nbytes, pinned=False)
-        try:
-            for start, end in filling.stretches():
-                with self._host.promised(end - start) if promise is None else nullcontext():
-                    filling.copy(start, end, mirror.bytes[start:end])
-                if promise is not None:
-                    promise.written(end - start)
-                filling.let_go(end)
-            mirror.pin()
-            total = checksum(mirror.bytes)
-        except BaseException:
-            mirror.close()
-            raise
-        self._keep(mirror, total)
+        mirror = to_host(self._device, self._host, filling, promise)
+        self._keep(mirror, checksum(mirror.bytes))
         self._pace.measured(Path.LOAD, self.nbytes, time.monotonic() - started)
 
     def fill_device(self, filling: Filling, arena: Arena) -> None:
-        """Freshly loaded → device through a small buffer, when host RAM has no room for a mirror or wants none.
-
-        Raises `HostFull`, `CopyFailed`, `IntegrityError` or `OSError`; the model that was loaded is spoilt then.
-        """
-        try:
-            with self._host.promised(min(STRETCH_BYTES, self.nbytes)):
-                staging = self._device.host_buffer(min(STRETCH_BYTES, self.nbytes))
-                try:
-                    for start, end in filling.stretches():
-                        stage = staging.bytes[: end - start]
-                        filling.copy(start, end, stage)
-                        self._device.copy_in(stage, arena, at=start)
-                        if checksum(arena.bytes[start:end]) != checksum(stage):
-                            raise self._other_bytes(f"on {self._device.name} than were loaded")
-                        filling.let_go(end)
-                finally:
-                    staging.close()
-        except BaseException:
-            arena.close()
-            raise
+        """Freshly loaded → device without a mirror; see `first_copy.to_device`."""
+        if not to_device(self._device, self._host, filling, arena):
+            raise self._other_bytes(f"on {self._device.name} than were loaded")
         self.commit(arena)
         self._sum = None if self._frozen else checksum(arena.bytes)
         self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes))
