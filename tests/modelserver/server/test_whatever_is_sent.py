@@ -9,8 +9,9 @@ import pytest
 import schemathesis
 from dormouse_contract.wire import MODEL_NAME_PATTERN, PROBLEM_MEDIA_TYPE
 from dormouse_modelserver import ResidencyManager
+from dormouse_modelserver.server.authority import anyone
 from dormouse_modelserver.server.openapi import control_api
-from dormouse_modelserver.server.routes import anyone, control_router
+from dormouse_modelserver.server.routes import control_router
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import strategies as st
