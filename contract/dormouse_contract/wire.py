@@ -6,7 +6,7 @@ Python code uses the snake_case names; `from_json()` reads the wire form and `to
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic.alias_generators import to_camel
 
 from .residency import Residency, TransitionOutcome, Trigger
@@ -17,10 +17,16 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 # What a control body may be at most; every body of the contract is far below 4 KiB.
 MAX_BODY_BYTES = 16 * 1024
 
+
+def _integral(value: object) -> object:
+    """JSON has one kind of number: 3.0 is an integer there. 3.5 and "3" are none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 _LongText = Annotated[str, Field(max_length=1024)]
 _Name = Annotated[str, Field(min_length=1, max_length=253)]
 _Seconds = Annotated[float, Field(ge=0, le=10 * 365 * 24 * 3600, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=0, le=2**53)]
+_Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_integral)]
 
 
 class Wire(BaseModel):

@@ -122,6 +122,10 @@ def test_what_comes_over_the_wire_is_taken_by_its_types_and_names(kind: type[Wir
         kind.from_json(json.dumps(body))
 
 
+def test_an_integer_of_json_may_be_written_with_a_point() -> None:
+    assert OrderStamp.from_json(json.dumps({**STAMP, "generation": 3.0})).generation == 3
+
+
 @pytest.mark.parametrize(("kind", "body"), [(ResidencyOrder, ORDER), (PolicyLoan, LOAN), (OrderStamp, STAMP)])
 def test_what_is_written_can_be_read(kind: type[Wire], body: dict[str, Any]) -> None:
     read = kind.from_json(json.dumps(body))

@@ -21,6 +21,7 @@ _REFUSALS = {
     405: "no such method here",
     409: "in use, overtaken by a newer order, or changed weights",
     413: "the body is too large",
+    415: "a page sent a body that is not JSON",
     421: "an order for another pod",
     422: "the body is not as the contract says",
     503: "can't now; Retry-After says when to ask again",

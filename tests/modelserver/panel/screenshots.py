@@ -120,7 +120,7 @@ def _take(browser: Browser, server: Serving, file: str, context: dict[str, Any])
     panel = Panel(page).open(f"{server.url}/dormouse/")
     expect(page.locator("#chart svg")).to_be_visible()
     if "device_scale_factor" in context:
-        panel.card("tts").locator("summary").click()
+        panel.card("tts").locator("[data-field=history] summary").click()
     panel.press("translator", "offload")
     expect(panel.field("translator", "note")).not_to_be_empty()
     page.mouse.move(0, 0)

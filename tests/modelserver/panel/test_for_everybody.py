@@ -52,7 +52,7 @@ def test_nothing_is_wider_than_the_screen(server: Serving, visit: Visit, width: 
     put(server, "tts", "pin", pinned=True).raise_for_status()
     panel = visit(server, viewport={"width": width, "height": 800}, locale=language)
     panel.shows("tts", "GPU")
-    panel.card("tts").locator("summary").click()
+    panel.card("tts").locator("[data-field=history] summary").click()
     expect(panel.card("tts").locator(".reason").first).to_be_visible()
     assert panel.page.evaluate("document.documentElement.scrollWidth") <= width
     wide = "(width) => [...document.querySelectorAll('body *')].filter((n) => n.checkVisibility() && "
@@ -94,7 +94,7 @@ def test_by_keyboard_from_the_skip_link_to_the_last_button(server: Serving, visi
     expect(page.get_by_role("link", name="Skip to the models")).to_be_in_viewport()
     page.keyboard.press("Enter")
     reached = []
-    for _ in range(15):
+    for _ in range(18):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -104,7 +104,7 @@ def test_by_keyboard_from_the_skip_link_to_the_last_button(server: Serving, visi
             }"""
             )
         )
-    assert [name for name, _, _ in reached] == ["wake", "offload", "unload", "pin", "summary"] * 3
+    assert [name for name, _, _ in reached] == ["wake", "offload", "unload", "pin", "summary", "summary"] * 3
     assert {(style, width) for _, style, width in reached} == {("solid", "2px")}, "focus can be seen"
 
 

@@ -1,13 +1,14 @@
 """Every button, pressed in a browser on a running server, in both languages; the page shows what the server did."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.modelserver.server.serving_process import Serving
 
-from .conftest import Visit, put
+from .conftest import DEVICE, Visit, put
 
 WORDS = {
     "en": {
@@ -39,7 +40,7 @@ def test_wake_offload_wake_release(server: Serving, visit: Visit, language: str)
         expect(panel.field("tts", "where")).to_have_text(words[residency])
         assert server.get("/dormouse/v1/models/tts").json()["residency"] == residency
     moves = panel.card("tts").locator("ol.history li")
-    panel.card("tts").locator("summary").click()
+    panel.card("tts").locator("[data-field=history] summary").click()
     expect(moves.nth(0)).to_be_visible()
     expect(moves.nth(0)).to_contain_text("256 KiB")
     expect(moves.nth(0)).to_have_attribute("data-outcome", "ok")
@@ -133,3 +134,25 @@ def test_the_language_is_chosen_and_kept(server: Serving, visit: Visit) -> None:
     panel.page.reload()
     expect(document).to_have_attribute("lang", "zh-CN")
     expect(panel.field("tts", "where")).to_have_text("未加载")
+
+
+ADVICE = {"en": ("None yet", "Suggested: never", "in force"), "zh-CN": ("暂无", "建议：从不", "当前")}
+
+
+@each_language
+def test_advice_is_asked_for_when_it_is_opened(project: Path, visit: Visit, language: str) -> None:
+    none, suggested, current = ADVICE[language]
+    with Serving(project, "--app", "panel_project:create_app", "--device", DEVICE) as server:
+        panel = visit(server, locale=language, viewport={"width": 360, "height": 800})
+        advice = panel.field("tts", "advice")
+        advice.locator("summary").click()
+        expect(advice).to_contain_text(none)
+        # More than ten a minute, over the minute that a rate is taken of at least.
+        for _ in range(12):
+            server.get("/use/tts").raise_for_status()
+        advice.locator("summary").click()
+        advice.locator("summary").click()
+        expect(advice).to_contain_text(suggested)
+        expect(advice.locator("tbody tr", has_text=current)).to_have_count(1)
+        assert panel.page.evaluate("document.documentElement.scrollWidth") <= 360
+        panel.page.context.close()

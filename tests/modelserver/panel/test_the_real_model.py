@@ -47,6 +47,6 @@ def test_each_button_moves_it_and_no_answer_changes(embeddings: Serving, visit: 
     expect(panel.button("minilm", "pin")).to_have_attribute("aria-pressed", "false")
     panel.shows("minilm", "CPU")
     history = panel.card("minilm").locator("ol.history li").first
-    panel.card("minilm").locator("summary").click()
+    panel.card("minilm").locator("[data-field=history] summary").click()
     expect(history).to_contain_text("MiB")
     expect(history).to_contain_text({"en": "idle", "zh-CN": "空闲"}[language])

@@ -54,7 +54,7 @@ def test_changed_weights_are_not_released(server: Serving, visit: Visit, languag
         panel.shows("asr", "CPU")
         panel.press("asr", "unload")
         expect(panel.field("asr", "note")).to_contain_text(DIRTY[language])
-        panel.card("asr").locator("summary").click()
+        panel.card("asr").locator("[data-field=history] summary").click()
         expect(panel.card("asr").locator("ol.history li").first).to_have_attribute("data-outcome", "refused")
         panel.shows("asr", "CPU")
     finally:
@@ -78,7 +78,7 @@ def test_a_reason_is_text_whatever_it_says(server: Serving, visit: Visit) -> Non
     attack = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
     put(server, "tts", "residency", desired="CPU", reason=attack).raise_for_status()
     panel = visit(server)
-    panel.card("tts").locator("summary").click()
+    panel.card("tts").locator("[data-field=history] summary").click()
     expect(panel.card("tts").locator(".reason").first).to_have_text(attack)
     assert panel.card("tts").locator("img, script").count() == 0
     assert panel.page.evaluate("window.attacked") is None

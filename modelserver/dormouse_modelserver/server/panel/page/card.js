@@ -1,6 +1,7 @@
 // One model: its state, its figures and what can be done with it. Made once and written to afterwards, so that focus,
 // an open list and a selection stay where they are while figures change.
 
+import { Advice } from "./advice.js";
 import { askForToken, lacksToken, readOnly } from "./access.js";
 import { orderPin, orderResidency } from "./api.js";
 import { announce } from "./announcer.js";
@@ -40,6 +41,7 @@ export class ModelCard {
   #note = el("p", { class: "note", "data-field": "note" });
   #historyHeading = el("summary");
   #history = el("ol", { class: "history" });
+  #advice;
 
   constructor(name) {
     const facts = FACTS.map((fact) => {
@@ -48,6 +50,7 @@ export class ModelCard {
       return el("div", {}, label, value);
     });
     for (const action of ACTIONS) this.#actions.append(this.#button(action, name));
+    this.#advice = new Advice(name);
     const heading = el("h3", { id: `model-${name}` }, name);
     this.element = el(
       "article",
@@ -60,7 +63,8 @@ export class ModelCard {
       el("dl", { class: "facts" }, ...facts),
       this.#actions,
       this.#note,
-      el("details", {}, this.#historyHeading, this.#history),
+      el("details", { "data-field": "history" }, this.#historyHeading, this.#history),
+      this.#advice.element,
     );
   }
 
@@ -182,6 +186,8 @@ export class ModelCard {
     const shown = [currentLanguage(), model.recent.length, model.recent[0]?.time].join();
     if (shown === this.#historyOf) return;
     this.#historyOf = shown;
+    this.#advice.showHeading();
+    this.#advice.ask();
     setText(this.#historyHeading, `${t("historyHeading")} (${number(model.recent.length)})`);
     this.#history.replaceChildren(...historyItems(model.recent, device));
   }
