@@ -171,3 +171,19 @@ def test_what_stays_in_host_ram_is_told_once_in_the_log(make: Make, caplog: pyte
     told = [record.getMessage() for record in caplog.records if "not in the arena" in record.getMessage()]
     assert len(told) == 1
     assert "_packed_params" in told[0]
+
+
+def test_one_that_was_moved_to_another_attribute_is_put_there_and_the_old_one_stays_gone(
+    make: Make, device: SimDevice
+) -> None:
+    weights = make(ZOO["attributes that change"].load)
+    weights.load()
+    in_host_ram = weights.model.even_odd
+    weights.restore()
+    with held(weights) as model:
+        model.kept = [model.__dict__.pop("even_odd")]
+        model.even_odd_was = None
+    weights.offload()
+    assert weights.model.kept[0] is in_host_ram, "no reference to the device's copy is left"
+    assert not hasattr(weights.model, "even_odd")
+    assert device.memory().used == 0

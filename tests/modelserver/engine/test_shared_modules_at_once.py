@@ -8,14 +8,15 @@ from collections.abc import Callable
 import pytest
 import torch
 from dormouse_contract import Residency
-from dormouse_modelserver import IntegrityError, ModelBusy, ModelNotHeld, ResidencyManager
+from dormouse_modelserver import DeviceFull, IntegrityError, LoadFailed, ModelBusy, ModelNotHeld, ResidencyManager
+from dormouse_modelserver.engine.engine import Engine
 from dormouse_modelserver.engine.sim import SimDevice
 from torch import nn
 
 from tests.modelserver.zoo import X
 
-from .sharing_models import Family, Part, answer_of
-from .using import on_gpu
+from .sharing_models import Cache, Family, Part, answer_of
+from .using import on_gpu, weights_on
 
 _STORM_SECONDS = 6.0
 _THREADS = 8
@@ -214,3 +215,61 @@ def test_a_part_that_nobody_holds_stays_shut_in_every_thread(family: Family) -> 
 
     InThread(use).ends()
     assert outcome == [ModelNotHeld]
+
+
+def test_nobody_joins_what_has_no_mirror_before_its_wake_is_known_to_be_good(device: SimDevice) -> None:
+    """If that wake fails, the only copy of the weights goes with it."""
+    family, reached, go = Family(device, mirror="drop"), threading.Event(), threading.Event()
+
+    def warm_up(model: Part) -> None:
+        reached.set()
+        assert go.wait(20)
+        raise ValueError("no such voice")
+
+    object.__setattr__(family.a._options, "warm_up", warm_up)
+    first = InThread(family.a.wake)
+    assert reached.wait(10)
+    second = InThread(family.b.load)
+    second.thread.join(0.1)
+    go.set()
+    with pytest.raises(LoadFailed, match="no such voice"):
+        first.ends()
+    first.error = None  # it knows the frames that know the module
+    second.ends()
+    assert family.right(on_gpu(family.b), "b")
+    family.b.unload()
+    assert device.memory().used == 0
+
+
+def test_who_joins_a_load_that_waits_for_room_does_not_hold_up_who_makes_it(device: SimDevice) -> None:
+    """It wants the bundle of the model that shall leave, and the one that is filled when that has left."""
+    cache, waits, go = Cache(), threading.Event(), threading.Event()
+    other = device.allocate(device.memory().total - 1024)
+    engine = Engine(device)
+
+    def make_room(name: str, full: DeviceFull) -> bool:
+        waits.set()
+        assert go.wait(20)
+        leaves.offload()
+        return True
+
+    engine.make_room = make_room
+    leaves, waiting, joins = (
+        weights_on(device, load, name=name, engine=engine, mirror="drop")
+        for name, load in {
+            "leaves": lambda: nn.Sequential(cache.middle(), nn.Linear(8, 8)).eval(),
+            "waiting": lambda: nn.Sequential(cache.encoder(), nn.Linear(8, 8)).eval(),
+            "joins": lambda: nn.Sequential(cache.encoder(), cache.middle()).eval(),
+        }.items()
+    )
+    leaves.wake()
+    first = InThread(waiting.wake)
+    assert waits.wait(10)
+    second = InThread(joins.load)
+    second.thread.join(0.1)
+    assert second.thread.is_alive(), "what it joins is not filled yet"
+    go.set()
+    first.ends()
+    second.ends()
+    other.close()
+    assert on_gpu(joins).residency is Residency.GPU
