@@ -12,7 +12,7 @@ endif
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECONDS
@@ -37,6 +37,10 @@ fmt: env ## Format the code and repair what the linter can
 .PHONY: bench
 bench: env ## The engine's benchmarks: ten minutes, 14 GB of free RAM (BENCH_ARGS="--cases 1GB-300")
 	$(PYTHON) -m benchmarks.engine $(or $(BENCH_ARGS),--page docs/benchmarks.md)
+
+.PHONY: bench-serving
+bench-serving: env ## Requests under a storm of sleeps, and an awake model's latency with and without Dormouse
+	$(PYTHON) -m benchmarks.serving
 
 .PHONY: cluster
 cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, until Ctrl-C
