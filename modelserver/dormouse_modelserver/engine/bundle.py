@@ -76,6 +76,8 @@ class Bundle:
         self._sum: int | None = None
         self._as_loaded: Fingerprint | None = None
         self._dirty = False
+        # Of the bytes that `_sum` is of; `_dirty` may know of newer ones, on the device.
+        self._known_dirty = False
 
     # What it is -----------------------------------------------------------------------------------
 
@@ -213,7 +215,9 @@ class Bundle:
         if not self._still_packed(self._arena, found):
             packing, sources = pack(found)
             self._dirty = fingerprint(packing, lambda n, end: sources[n].bytes(0, end)) != self.as_loaded
-        elif self._device_sum(self._arena) != self._sum:
+        elif self._device_sum(self._arena) == self._sum:
+            self._dirty = self._known_dirty  # a change that was taken back is none
+        else:
             self._dirty = fingerprint(self.packing, self._slices(self._arena.bytes)) != self.as_loaded
 
     def take_in(self, found: list[Found]) -> None:
@@ -232,6 +236,7 @@ class Bundle:
         device_sum = self._device_sum(self._arena)
         if self._mirror is None or device_sum != self._sum:
             self._copy_back(self._arena, device_sum)
+        self._dirty = self._known_dirty
 
     def take_in_new(self, found: list[Found]) -> None:
         """The same for tensors that were added or replaced, while others go on using the rest on the device."""
@@ -271,7 +276,7 @@ class Bundle:
             self._copy_out(arena, mirror, device_sum)
         self._keep(mirror, device_sum)
         if changed:
-            self._dirty = fingerprint(self.packing, self._slices(mirror.bytes)) != self._as_loaded
+            self._known_dirty = fingerprint(self.packing, self._slices(mirror.bytes)) != self._as_loaded
 
     def _copy_out(self, arena: Arena, mirror: HostBuffer, device_sum: int) -> None:
         started = time.monotonic()
@@ -304,7 +309,7 @@ class Bundle:
                 raise CopyFailed(f"{self._device.name}: {error}") from error
         self.packing, self.bytes_copied_back = packing, packing.total_bytes
         self._keep(mirror, checksum(mirror.bytes))
-        self._dirty = fingerprint(packing, self._slices(mirror.bytes)) != self._as_loaded
+        self._dirty = self._known_dirty = fingerprint(packing, self._slices(mirror.bytes)) != self._as_loaded
 
     def _keep(self, mirror: HostBuffer, mirror_sum: int) -> None:
         self._mirror, self._sum = mirror, mirror_sum
@@ -372,7 +377,8 @@ class Bundle:
         paths = {packed.path for packed in part.packing.tensors}
         if self._as_loaded is not None:
             part._as_loaded = {path: value for path, value in self._as_loaded.items() if path in paths}
-        part._dirty = self._dirty and fingerprint(part.packing, part._slices(buffer.bytes)) != part._as_loaded
+        changed = self._known_dirty and fingerprint(part.packing, part._slices(buffer.bytes)) != part._as_loaded
+        part._dirty = part._known_dirty = changed
         return part
 
     # The mirror -----------------------------------------------------------------------------------

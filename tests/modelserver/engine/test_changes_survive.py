@@ -184,6 +184,21 @@ def test_a_change_that_was_taken_back_no_longer_hinders_an_unload(make: Make) ->
     assert weights.residency is Residency.UNLOADED
 
 
+def test_a_change_that_was_taken_back_after_a_refused_unload_is_none(make: Make) -> None:
+    weights = on_gpu(make(load_net))
+    with held(weights) as model:
+        model.linear.weight.data.mul_(2)
+    with pytest.raises(ModelChanged):
+        weights.unload()
+    assert weights.dirty
+    with held(weights) as model:
+        model.linear.weight.data.div_(2)
+    weights.offload()
+    assert not weights.dirty
+    weights.unload()
+    assert weights.residency is Residency.UNLOADED
+
+
 def test_a_plain_tensor_travels_but_does_not_hinder_an_unload(make: Make) -> None:
     """Dirty covers parameters and buffers; other tensors are made anew by `load`."""
     weights = on_gpu(make(load_net))
