@@ -48,6 +48,9 @@ from .waiting import Place, Waiter
 T = TypeVar("T")
 _log = logging.getLogger("dormouse")
 
+# How late a waiter may notice that its budget is used up, on a busy machine.
+_GRACE_SECONDS = 1.0
+
 
 class Slot(Generic[T]):
     def __init__(
@@ -147,7 +150,9 @@ class Slot(Generic[T]):
             if self._transition is not None:
                 self._transition.obstacle = obstacle
             now = self._clock()
-            return max((waiter.since + waiter.budget_seconds - now for waiter in self._waiters), default=0.0)
+            left = (waiter.since + waiter.budget_seconds - now for waiter in self._waiters)
+            # Longer than any of them: the last to go ends the wait, and is told that its time was up.
+            return max((seconds + _GRACE_SECONDS for seconds in left), default=0.0)
 
     def leave(self, failed: bool) -> None:
         """End a use. What the caller queued on the device is waited for before the weights move."""

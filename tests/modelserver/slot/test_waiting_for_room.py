@@ -59,12 +59,13 @@ def test_at_the_deadline_the_error_is_a_timeout_that_names_need_and_room(
     pair: tuple[Model[nn.Linear], Model[nn.Linear]],
 ) -> None:
     tts, asr = pair
-    with tts.on_gpu(), pytest.raises(WakeTimeout, match="room for 388 bytes, 512 are needed") as late:
-        asr.on_gpu(timeout=0.5).__enter__()
+    with tts.on_gpu():
+        with pytest.raises(WakeTimeout, match="room for 388 bytes, 512 are needed") as late:
+            asr.on_gpu(timeout=0.5).__enter__()
+        until(lambda: asr.snapshot().transition is None)
     assert isinstance(late.value, NoRoom)
     assert isinstance(late.value, DeviceFull)
     assert (late.value.need_bytes, late.value.room_bytes) == (512, 388)
-    until(lambda: asr.snapshot().transition is None)
     assert asr.snapshot().residency is Residency.CPU, "the load was done and only room lacked"
     with asr.on_gpu() as linear:
         assert ask(linear, 1) == 3
