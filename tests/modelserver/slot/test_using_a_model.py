@@ -180,8 +180,9 @@ def test_loaded_but_no_room_on_the_device_stays_in_host_ram_and_is_not_loaded_ag
     tts: TTS, loads: Loads, device: SimDevice
 ) -> None:
     device.faults.full_at_byte = 10
-    with pytest.raises(Exception, match="has room for 10 bytes"):
-        tts.on_gpu().__enter__()
+    with pytest.raises(Exception, match="room for 10 bytes"):
+        tts.on_gpu(timeout=0.5).__enter__()
+    until(lambda: tts.snapshot().transition is None)
     assert tts.snapshot().residency is Residency.CPU
     device.faults = SimFaults()
     with tts.on_gpu() as model:
