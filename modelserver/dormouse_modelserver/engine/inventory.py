@@ -76,6 +76,8 @@ def take_inventory(model: object, modules: tuple[torch.nn.Module, ...] | None = 
 
 _Containers = (list, tuple, set, frozenset, dict)
 _Followed = (torch.Tensor, torch.nn.Module, *_Containers)
+# What most attributes are: looked at first, since thousands are.
+_PLAIN = (int, float, str, bool, type(None))
 # What torch.nn.Module itself keeps in its __dict__: stores walked by name, and hooks.
 _MODULE_INTERNALS = frozenset(vars(torch.nn.Module()))
 
@@ -133,14 +135,16 @@ class _Walk:
         own = module.__dict__
         # Copies: the inventory of a model is also taken while another, which shares modules with it, is in use.
         for store in (own["_parameters"], own["_buffers"]):
-            for name, saved in tuple(store.items()):
+            for name, saved in tuple(store.items()) if store else ():
                 if saved is not None:
                     self._enter_tensor(saved, _join(path, name), (store, name), saved=True)
-        for name, sub in tuple(own["_modules"].items()):
+        subs = own["_modules"]
+        for name, sub in tuple(subs.items()) if subs else ():
             if sub is not None:
                 self._enter(sub, _join(path, name), None)
-        for name, value in tuple(own.items()):
-            if name in _MODULE_INTERNALS:
+        for name in [name for name in tuple(own) if name not in _MODULE_INTERNALS]:
+            value = own.get(name)
+            if isinstance(value, _PLAIN):
                 continue
             if isinstance(value, _Followed):
                 self._enter(value, _join(path, name), (own, name))

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import torch
+
 from .apart import Apart, why_apart
 from .bundle import Bundle
 from .gate import Gate
@@ -27,6 +29,7 @@ class Loaded(Generic[T]):
     """own: the bundle that takes up what is the model's alone. bundles: that one and those shared with others.
 
     look: takes the model's inventory. awake: its weights are on the device, for it.
+    guarded: the modules that have its gate.
     """
 
     model: T
@@ -37,6 +40,7 @@ class Loaded(Generic[T]):
     apart: list[Apart] = field(default_factory=list)
     opaque: tuple[str, ...] = ()
     awake: bool = False
+    guarded: tuple[torch.nn.Module, ...] = ()
 
     def reach(self) -> frozenset[int]:
         return frozenset(id(found.tensor) for found in self.look().tensors)
@@ -69,9 +73,10 @@ class Loaded(Generic[T]):
             others = [holder for holder, theirs in reach.items() if key in theirs]
             home = homes.get(key) or next((b for b in self.bundles if any(o in b.holders for o in others)), self.own)
             # By the name that it was packed under: each of the models may have another.
-            stock.packable[home].append(shared.get(home, {}).get(key, found))
+            named = shared.get(home, {}).get(key, found)
+            stock.packable[home].append(named)
             if not others:
-                stock.alone[home].append(found)
+                stock.alone[home].append(named)
         for bundle, packed in shared.items():
             mine = {id(found.tensor) for found in stock.packable[bundle]}
             theirs = frozenset[int]().union(*(reach[holder] for holder in bundle.holders if holder is not self))

@@ -15,6 +15,8 @@ def look_again(engine: Engine, loaded: Loaded[Any], *, may_share: bool) -> Inven
     inventory, shared = loaded.look(), engine.shared
     mine = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
     tensors = [found.tensor for found in inventory.tensors if id(found.tensor) not in mine]
+    if not tensors:
+        return inventory
     homes = {id(tensor): home for tensor in tensors if (home := shared.of(tensor)) is not None}
     theirs = [tensor for tensor in tensors if (home := homes.get(id(tensor))) is not None and home.ready.is_set()]
     if theirs and may_share:
@@ -28,7 +30,9 @@ def look_again(engine: Engine, loaded: Loaded[Any], *, may_share: bool) -> Inven
 def take_stock(loaded: Loaded[Any], inventory: Inventory) -> Stock:
     """Which bundle has what. New modules are guarded, odd tensors that were added or replaced are taken up."""
     stock = loaded.sort_out(inventory)
-    loaded.gate.guard(inventory.modules)
+    if inventory.modules != loaded.guarded:
+        loaded.gate.guard(inventory.modules)
+        loaded.guarded = inventory.modules
     known = {id(one.current): one for one in loaded.apart}
     loaded.apart = [
         known.pop(id(found.tensor)).found_at(found)

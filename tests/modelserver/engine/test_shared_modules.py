@@ -297,3 +297,20 @@ def test_frozen_is_no_promise_of_another_model_that_shares(device: SimDevice) ->
     frozen.offload()
     family.b.offload()
     assert torch.equal(answer(on_gpu(family.b)), changed)
+
+
+def test_what_is_left_of_a_bundle_after_its_first_model_went_is_not_taken_for_changed(device: SimDevice) -> None:
+    """It was packed under that one's names, and the two that stay share it only in part."""
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    a = weights_on(device, lambda: nn.ModuleDict({"one": first, "two": second}), name="a")
+    engine = a._engine
+    a.wake()
+    b = weights_on(device, lambda: nn.ModuleDict({"x": first, "y": second}), name="b", engine=engine)
+    c = weights_on(device, lambda: nn.ModuleDict({"z": second}), name="c", engine=engine)
+    b.wake()
+    c.wake()
+    a.unload()
+    b.unload()
+    assert (b.residency, b.dirty) == (Residency.UNLOADED, False)
+    with held(c) as model:
+        model["z"](X)
