@@ -1,6 +1,7 @@
 """kubectl apply → operator → mTLS → sidecar → socket → weights → Prometheus → status, and back by demand."""
 
 import json
+from datetime import datetime
 
 from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot
@@ -28,11 +29,14 @@ def test_an_idle_model_walks_down_the_ladder_and_a_request_brings_it_back(loop: 
 def test_kubectl_shows_what_the_replicas_do(loop: Loop) -> None:
     loop.apply("tiny", policy={"offloadAfterSeconds": 3, "minResidentSeconds": 1})
     loop.ask()
-    loop.until_on(Residency.CPU)
+    slept = loop.until_on(Residency.CPU).last_transition
+    assert slept is not None
 
     def seen() -> bool:
+        """This transition, and not one of before, which the status may still show for a moment."""
         status = loop.status("tiny")
-        return status.get("residency") == "CPU" and status.get("lastTransition", {}).get("to") == "CPU"
+        shown = datetime.fromisoformat(status.get("lastTransition", {}).get("time", "1970-01-01T00:00:00Z"))
+        return status.get("residency") == "CPU" and abs(shown.timestamp() - slept.time) < 1.5
 
     eventually("status shows the transition", seen)
     loop.kubectl("wait", "--for=condition=Ready", "dmm/tiny", "--timeout=20s")
