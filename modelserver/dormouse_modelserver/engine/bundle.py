@@ -75,6 +75,8 @@ class Bundle:
         # Of the bytes as last known: those of the mirror, or of the arena without one. None: the mirror is torn.
         self._sum: int | None = None
         self._as_loaded: Fingerprint | None = None
+        # Of tensors that nobody needed any more for a while; see `narrow`.
+        self._unneeded: Fingerprint = {}
         self._dirty = False
         # Of the bytes that `_sum` is of; `_dirty` may know of newer ones, on the device.
         self._known_dirty = False
@@ -377,6 +379,7 @@ class Bundle:
         paths = {packed.path for packed in part.packing.tensors}
         if self._as_loaded is not None:
             part._as_loaded = {path: value for path, value in self._as_loaded.items() if path in paths}
+        part._unneeded = {path: value for path, value in self._unneeded.items() if path in paths}
         changed = self._known_dirty and fingerprint(part.packing, part._slices(buffer.bytes)) != part._as_loaded
         part._dirty = part._known_dirty = changed
         return part
@@ -410,7 +413,15 @@ class Bundle:
     def narrow(self, kept: Collection[int]) -> None:
         """Only these of its tensors (by id) are needed from now on: that others go is no change of what was loaded."""
         paths = {packed.path for packed in self.packing.tensors if id(packed.tensor) in kept}
-        self._as_loaded = {path: value for path, value in self.as_loaded.items() if path in paths}
+        whole = self.as_loaded
+        self._as_loaded = {path: value for path, value in whole.items() if path in paths}
+        self._unneeded.update((path, value) for path, value in whole.items() if path not in paths)
+
+    def widen(self, wanted: Collection[int]) -> None:
+        """A model has joined that needs these: of what nobody needed meanwhile, it is known again what it was."""
+        for packed in self.packing.tensors if self._unneeded else ():
+            if id(packed.tensor) in wanted and packed.path in self._unneeded:
+                self._as_loaded = {**self.as_loaded, packed.path: self._unneeded.pop(packed.path)}
 
     @property
     def as_loaded(self) -> Fingerprint:

@@ -109,6 +109,7 @@ class SharedBundles:
                     continue  # split: its parts are known by now; unloaded: it is not known any more
                 for bundle, ids in wanted.items():
                     bundle.holders[holder], bundle.joined = bundle.part_of(ids), True
+                    bundle.widen(ids)
                 return tuple(wanted)
 
     def _wanted(self, tensors: Iterable[torch.Tensor]) -> dict[Bundle, set[int]] | None:

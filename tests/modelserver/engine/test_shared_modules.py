@@ -314,3 +314,17 @@ def test_what_is_left_of_a_bundle_after_its_first_model_went_is_not_taken_for_ch
     assert (b.residency, b.dirty) == (Residency.UNLOADED, False)
     with held(c) as model:
         model["z"](X)
+
+
+def test_what_nobody_needed_for_a_while_is_not_taken_for_changed_by_who_joins_later(device: SimDevice) -> None:
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    a = weights_on(device, lambda: nn.ModuleDict({"one": first, "two": second}), name="a")
+    engine = a._engine
+    a.wake()
+    b = weights_on(device, lambda: nn.ModuleDict({"x": first}), name="b", engine=engine)
+    b.wake()
+    a.unload()  # from here on nobody needs `second`, which is still in the bundle that b is on
+    c = weights_on(device, lambda: nn.ModuleDict({"x": first, "y": second}), name="c", engine=engine)
+    c.wake()
+    c.unload()
+    assert c.residency is Residency.UNLOADED
