@@ -17,6 +17,7 @@ import torch
 
 from ..errors import DeviceFull
 from .cuda_driver import CudaDriver, DriverRefused
+from .mapped_arena import MappedArena
 
 # A multiple of every granularity there is (2 MiB so far); smaller only means more calls.
 _PIECE_BYTES = 1 << 30
@@ -47,14 +48,14 @@ class CudaReservation:
         self._access.flags = api.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
         minimum = api.CUmemAllocationGranularity_flags.CU_MEM_ALLOC_GRANULARITY_MINIMUM
         self._pieces: list[_Piece] = []
-        self._arena: CudaMappedArena | None = None
+        self._arena: MappedArena | None = None
         with driver.current():
             granularity = driver.call("cuMemGetAllocationGranularity", self._memory, minimum)
             # A model without weights gets one granule: an empty range can't be reserved.
             self._range_bytes = max(1, -(-nbytes // granularity)) * granularity
             self._address: int | None = int(driver.call("cuMemAddressReserve", self._range_bytes, 0, 0, 0))
 
-    def allocate(self) -> "CudaMappedArena":
+    def allocate(self) -> MappedArena:
         if self._address is None:
             raise RuntimeError("the reservation is closed")
         if self._arena is not None:
@@ -70,7 +71,7 @@ class CudaReservation:
                     free_bytes = self._driver.call("cuMemGetInfo")
                     raise DeviceFull(self._driver.device, self._range_bytes, free_bytes) from error
                 raise
-        self._arena = CudaMappedArena(tensor, self._unmap)
+        self._arena = MappedArena(tensor, self._unmap)
         return self._arena
 
     def close(self) -> None:
@@ -125,23 +126,6 @@ class CudaReservation:
                 first_refusal = first_refusal or refused
         if first_refusal is not None:
             raise first_refusal
-
-
-class CudaMappedArena:
-    def __init__(self, tensor: torch.Tensor, unmap: Callable[[], None]) -> None:
-        self._tensor: torch.Tensor | None = tensor
-        self._unmap = unmap
-
-    @property
-    def bytes(self) -> torch.Tensor:
-        if self._tensor is None:
-            raise RuntimeError("the arena is closed")
-        return self._tensor
-
-    def close(self) -> None:
-        if self._tensor is not None:
-            self._tensor = None
-            self._unmap()
 
 
 def view_of(address: int, nbytes: int, device: torch.device) -> torch.Tensor:

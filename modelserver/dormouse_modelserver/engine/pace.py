@@ -47,8 +47,3 @@ class Pace:
         with self._lock:
             rate = self._rates.get(path)
         return None if rate is None else nbytes / max(rate, 1e-9)
-
-    def bytes_per_second(self) -> dict[str, float]:
-        """All that was measured, by path."""
-        with self._lock:
-            return {str(path): rate for path, rate in self._rates.items()}

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import CopyFailed, DeviceFull
 from .account import Account
+from .mapped_arena import MappedArena
 from .sim_faults import SimFaults
 
 _PIECE_BYTES = 16 << 20
@@ -32,9 +33,9 @@ class SimReservation:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self._region: mmap.mmap | None = mmap.mmap(-1, max(nbytes, 1), flags=flags)
         self._mapped_bytes = 0
-        self._arena: SimMappedArena | None = None
+        self._arena: MappedArena | None = None
 
-    def allocate(self) -> "SimMappedArena":
+    def allocate(self) -> MappedArena:
         if self._region is None:
             raise RuntimeError("the reservation is closed")
         if self._arena is not None:
@@ -44,7 +45,7 @@ class SimReservation:
         except BaseException:
             self._unmap()
             raise
-        self._arena = SimMappedArena(torch.frombuffer(self._region, dtype=torch.uint8)[: self._nbytes], self._unmap)
+        self._arena = MappedArena(torch.frombuffer(self._region, dtype=torch.uint8)[: self._nbytes], self._unmap)
         return self._arena
 
     def close(self) -> None:
@@ -75,20 +76,3 @@ class SimReservation:
             self._region.madvise(mmap.MADV_DONTNEED)
         self._account.give_back(self._mapped_bytes)
         self._mapped_bytes, self._arena = 0, None
-
-
-class SimMappedArena:
-    def __init__(self, tensor: torch.Tensor, unmap: Callable[[], None]) -> None:
-        self._tensor: torch.Tensor | None = tensor
-        self._unmap = unmap
-
-    @property
-    def bytes(self) -> torch.Tensor:
-        if self._tensor is None:
-            raise RuntimeError("the arena is closed")
-        return self._tensor
-
-    def close(self) -> None:
-        if self._tensor is not None:
-            self._tensor = None
-            self._unmap()
