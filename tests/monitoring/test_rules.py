@@ -1,4 +1,4 @@
-"""The rules on promtool: each recording rule has figures to check, each alert a case that fires and one that does not."""
+"""The rules on promtool: each recording rule has figures to check, each alert fires in a case and is quiet in one."""
 
 import subprocess
 from pathlib import Path
