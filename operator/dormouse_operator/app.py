@@ -7,7 +7,8 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import httpx
 import kopf
@@ -42,26 +43,36 @@ async def run(settings: Settings, leadership: Leads | None = None) -> None:
 
     `leadership` is by the settings; tests that need two leaders at once bring their own.
     """
-    stop = _stop_on_signals()
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
     configuration = await load_configuration(settings.kubeconfig)
     fleet = Fleet()
     # Of its own, so that a renewal never waits behind other requests that hang.
     lease_kube = Kube(ApiClient(configuration), settings.lease.call_timeout_seconds)
     leadership = leadership or _leadership(settings, lease_kube, fleet)
     election = asyncio.create_task(leadership.run())
-    try:
-        await _operate(settings, configuration, fleet, leadership, stop)
-    finally:
-        # Last of all: until here nobody else may act.
+
+    async def hand_over() -> None:
+        """After the last thing that we did: from here on another may act."""
         election.cancel()
         await asyncio.gather(election, return_exceptions=True)
         await leadership.release()
+
+    try:
+        await _operate(settings, configuration, fleet, leadership, stop, hand_over)
+    finally:
+        await hand_over()
         await lease_kube.close()
     log.info("Stopped; models stay where they are and still wake on demand.")
 
 
 async def _operate(
-    settings: Settings, configuration: Configuration, fleet: Fleet, leadership: Leads, stop: asyncio.Event
+    settings: Settings,
+    configuration: Configuration,
+    fleet: Fleet,
+    leadership: Leads,
+    stop: asyncio.Event,
+    hand_over: Callable[[], Awaitable[None]],
 ) -> None:
     kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads)
     try:
@@ -80,26 +91,38 @@ async def _operate(
             stalled_after_seconds=settings.stalled_after_seconds,
         )
         server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
-        loop = asyncio.create_task(_work(kube, fleet, reconciler, settings))
+        login = partial(kopf_connection, configuration)
+        unwatch = asyncio.Event()
+        tasks = [
+            asyncio.create_task(_work(kube, fleet, reconciler, settings)),
+            asyncio.create_task(_watch(settings, fleet, login, stop, unwatch)),
+        ]
+        for task in tasks:
+            # Should one of them ever end, nothing would be done any more: stop too.
+            task.add_done_callback(lambda _: stop.set())
         try:
-            await _watch(settings, fleet, lambda: kopf_connection(configuration), loop, stop)
+            await stop.wait()
         finally:
-            loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
+            tasks[0].cancel()
             await reconciler.stop(STOP_SECONDS)
+            await hand_over()
+            # The slowest part, so it comes when the next operator acts already.
+            unwatch.set()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
             server.close()
             await client.close()
             await prometheus.aclose()
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
     finally:
         await kube.close()
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """Until kopf takes the signals over. Before that too, the end is one that releases the Lease."""
-    stop = asyncio.Event()
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """Called again when kopf has taken the signals for itself: at each moment the end is ours."""
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    return stop
 
 
 def _leadership(settings: Settings, kube: Kube, fleet: Fleet) -> Leads:
@@ -185,18 +208,18 @@ async def _watch(
     settings: Settings,
     fleet: Fleet,
     login: Callable[[], kopf.ConnectionInfo],
-    loop: asyncio.Task[None],
     stop: asyncio.Event,
+    unwatch: asyncio.Event,
 ) -> None:
-    """kopf takes the signals. Should the loop ever end before it, nothing would be done any more: stop too."""
-    loop.add_done_callback(lambda _: stop.set())
-    await kopf.operator(
+    """Until `unwatch`. kopf would end at a signal by itself, and cancel every call that is under way with it."""
+    ours = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=handlers.registry(fleet, login),
         settings=handlers.settings(listed_namespaces=bool(settings.namespaces)),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
-        stop_flag=stop,
+        stop_flag=unwatch,
     )
-    if loop.done() and not loop.cancelled():
-        loop.result()
+    _stop_on_signals(stop)
+    await kopf.run_tasks(tasks, ignored=ours)
