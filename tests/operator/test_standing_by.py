@@ -1,4 +1,4 @@
-"""What is sent to replicas depends on who leads at that very moment, and a new term begins with nothing taken for lent."""
+"""What is sent depends on who leads at that very moment, and a new term takes nothing for lent."""
 
 from __future__ import annotations
 
