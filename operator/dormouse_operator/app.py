@@ -74,15 +74,15 @@ async def _operate(
     stop: asyncio.Event,
     hand_over: Callable[[], Awaitable[None]],
 ) -> None:
-    kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads)
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads, on_answer=telemetry.answered)
     try:
         identity = await _identity(kube, settings.operator_namespace, stop)
         if identity is None:
             return
         client = ControlClient(identity.client_context(), control_port=settings.control_port)
         prometheus = httpx.AsyncClient(trust_env=False)
-        registry = CollectorRegistry()
-        telemetry = Telemetry(registry)
         telemetry.started(identity.expires_at, lambda: leadership.leads)
         reconciler = _reconciler(settings, kube, fleet, client, prometheus, identity, telemetry, leadership)
         endpoints = Endpoints(
