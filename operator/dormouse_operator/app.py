@@ -31,6 +31,8 @@ from .telemetry import Telemetry
 from .trust import TrustPublisher
 
 STOP_SECONDS = 5.0
+# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
+TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
 
 
@@ -97,7 +99,14 @@ def _reconciler(
     return Reconciler(
         fleet,
         replicas,
-        Recorder(kube, fleet, clock=time.time, monotonic=time.monotonic, instance=instance),
+        Recorder(
+            kube,
+            fleet,
+            clock=time.time,
+            monotonic=time.monotonic,
+            instance=instance,
+            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+        ),
         TrustPublisher(kube, settings.operator_namespace, identity.certificate_pem),
         telemetry,
         read,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
 
-from .loans import Lent, Terms, loan, withdrawal
+from .loans import Lent, LoanKey, Terms, loan, withdrawal
 from .orders import Answer, ControlClient, Fence, Outcome
 from .resources import ManagedModel, Pod
 from .telemetry import Telemetry
@@ -19,8 +19,6 @@ from .view import Contact, ReplicaMemory, ReplicaView
 # A healthy pod is asked again for its models this rarely; its transitions show in Prometheus at once.
 INTRODUCTION_HOLDS_SECONDS = 1800.0
 REFUSAL_HOLDS_SECONDS = 60.0
-LoanKey = tuple[str, str, str]
-"""Pod UID, model, UID of the owner."""
 log = logging.getLogger(__name__)
 
 
@@ -110,7 +108,7 @@ class Replicas:
             memory = replace(memory, refusal=outcome, refusal_detail=answer.detail)
             if outcome is Outcome.DIRTY:
                 memory = replace(memory, dirty_idle_since=replica.seen.observation.idle_since)
-        self._memories[(pod.uid, replica.model)] = memory
+        self._memories[(pod.uid, replica.model)] = _understood(memory, answer)
         self._record(pod, answer, None)
         return self._rest(replica, answer)
 
@@ -119,6 +117,7 @@ class Replicas:
     ) -> float | None:
         stamp = self._stamp(owner.uid, owner.generation)
         answer = await self._client.lend(pod.ip or "", model, loan(terms, valid_for_seconds, stamp, pod.uid))
+        self._memories[(pod.uid, model)] = _understood(self.memory(pod, model), answer)
         self._record(pod, answer, None)
         if answer.outcome.accepted:
             lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
@@ -170,3 +169,10 @@ class Replicas:
             return False
         self._memories[(pod.uid, snapshot.name)] = replace(memory, last_transition=snapshot.last_transition)
         return True
+
+
+def _understood(memory: ReplicaMemory, answer: Answer) -> ReplicaMemory:
+    """An order that it knows takes nothing back of a loan that it does not, so only the same call clears it."""
+    if answer.outcome is Outcome.BAD_BODY:
+        return replace(memory, misunderstood=answer.detail or "HTTP 422")
+    return replace(memory, misunderstood="") if answer.outcome.reached else memory
