@@ -119,12 +119,12 @@ def _obstacle(view: View) -> tuple[str, str] | None:
 
 
 def _skewed(view: View) -> tuple[str, str] | None:
-    skewed = [each for each in view.replicas if each.memory.misunderstood]
+    skewed = [each for each in view.replicas if each.misunderstood]
     if not skewed:
         return None
     return (
         VERSION_SKEW,
-        f"The sidecar of {_pods(skewed)} does not know what this operator sends ({skewed[0].memory.misunderstood}); "
+        f"The sidecar of {_pods(skewed)} does not know what this operator sends ({skewed[0].misunderstood}); "
         "requests are unharmed. Bring operator and sidecar to the same version; one minor apart is supported.",
     )
 

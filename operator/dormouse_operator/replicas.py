@@ -108,7 +108,7 @@ class Replicas:
             memory = replace(memory, refusal=outcome, refusal_detail=answer.detail)
             if outcome is Outcome.DIRTY:
                 memory = replace(memory, dirty_idle_since=replica.seen.observation.idle_since)
-        self._memories[(pod.uid, replica.model)] = _understood(memory, answer)
+        self._memories[(pod.uid, replica.model)] = memory
         self._record(pod, answer, None)
         return self._rest(replica, answer)
 
@@ -117,7 +117,9 @@ class Replicas:
     ) -> float | None:
         stamp = self._stamp(owner.uid, owner.generation)
         answer = await self._client.lend(pod.ip or "", model, loan(terms, valid_for_seconds, stamp, pod.uid))
-        self._memories[(pod.uid, model)] = _understood(self.memory(pod, model), answer)
+        if answer.outcome.reached:
+            skew = (answer.detail or "HTTP 422") if answer.outcome is Outcome.BAD_BODY else ""
+            self._memories[(pod.uid, model)] = replace(self.memory(pod, model), loan_misunderstood=skew)
         self._record(pod, answer, None)
         if answer.outcome.accepted:
             lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
@@ -169,10 +171,3 @@ class Replicas:
             return False
         self._memories[(pod.uid, snapshot.name)] = replace(memory, last_transition=snapshot.last_transition)
         return True
-
-
-def _understood(memory: ReplicaMemory, answer: Answer) -> ReplicaMemory:
-    """An order that it knows takes nothing back of a loan that it does not, so only the same call clears it."""
-    if answer.outcome is Outcome.BAD_BODY:
-        return replace(memory, misunderstood=answer.detail or "HTTP 422")
-    return replace(memory, misunderstood="") if answer.outcome.reached else memory

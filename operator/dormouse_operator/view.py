@@ -27,14 +27,14 @@ class ReplicaMemory:
 
     refusal: why the last order was not taken, until one is. dirty_idle_since: the replica said `Dirty` when
     its `idle_since` was this, and as long as it is, it would say so again. last_transition: as last told.
-    misunderstood: what the sidecar said of a body of ours that it does not know; empty when it knows them all.
+    loan_misunderstood: what the sidecar said of a loan that it does not know; empty when it takes them.
     """
 
     refusal: Outcome | None = None
     refusal_detail: str = ""
     dirty_idle_since: float | None = None
     last_transition: LastTransitionSnapshot | None = None
-    misunderstood: str = ""
+    loan_misunderstood: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,13 @@ class ReplicaView:
         """False only when the pod has told its models and neither it nor Prometheus knows this one."""
         told = self.contact.models
         return told is None or self.model in told or self.seen.reading is not None
+
+    @property
+    def misunderstood(self) -> str:
+        """What the sidecar said of something that we send and it does not know; empty when there is nothing."""
+        if self.memory.refusal is Outcome.BAD_BODY and self.moves:
+            return self.memory.refusal_detail or "HTTP 422"
+        return self.memory.loan_misunderstood
 
     @property
     def above_desired(self) -> bool:

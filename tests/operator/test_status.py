@@ -60,6 +60,21 @@ BAD_WINDOW = {"cron": "0 0 31 2 *", "timeZone": "UTC", "durationSeconds": 60, "r
             id="no room",
         ),
         pytest.param(
+            make({"residency": "CPU"}, memory=ReplicaMemory(Outcome.BAD_BODY, "unknown field")),
+            ("False", "VersionSkew"),
+            id="an order of another version",
+        ),
+        pytest.param(
+            make({}, memory=ReplicaMemory(loan_misunderstood="unknown field")),
+            ("False", "VersionSkew"),
+            id="a loan of another version",
+        ),
+        pytest.param(
+            make({}, memory=ReplicaMemory(Outcome.BAD_BODY, "unknown field")),
+            ("True", "AsDesired"),
+            id="an order of another version that nobody wants any more",
+        ),
+        pytest.param(
             make(
                 {"residency": "Unloaded"},
                 signal(residency="CPU"),
