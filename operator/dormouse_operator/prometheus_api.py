@@ -1,4 +1,4 @@
-"""Instant queries to Prometheus' HTTP API, with a hard limit of time and size; nothing is believed that is not its JSON.
+"""Instant queries to Prometheus' HTTP API, with a hard limit of time and size; nothing but its JSON is believed.
 
 Each failure says in words what came instead and what to do; the words go into the condition of each
 ManagedModel, so they hold nothing that changes from one answer to the next.
@@ -143,7 +143,7 @@ def _redirected(response: httpx.Response) -> SignalUnavailable:
         # What comes after the path may be secret.
         where = _quoted(f"{target.scheme}://{target.netloc.decode('latin-1').rpartition('@')[2]}{target.path}")
         same = target.host == urlsplit(str(response.request.url)).hostname
-    except (httpx.InvalidURL, ValueError):
+    except (httpx.InvalidURL, KeyError, ValueError):
         where, same = "somewhere", False
     if same and where.endswith("/api/v1/query"):
         return SignalUnavailable(f"Prometheus moved to {where}; write that address into --prometheus-url")
