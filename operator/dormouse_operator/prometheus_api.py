@@ -108,7 +108,10 @@ def _unreached(error: Exception) -> SignalUnavailable:
         return SignalUnavailable("Prometheus can't be reached; does it run, and is --prometheus-url right?")
     if isinstance(error, httpx.DecodingError):
         return SignalUnavailable("Prometheus' answer can't be unpacked; what stands between must not compress it")
-    return SignalUnavailable(f"Prometheus broke off the connection ({type(error).__name__}); does it restart?")
+    # A refused TLS client may see no more than this: the reset overtakes the alert.
+    return SignalUnavailable(
+        f"Prometheus broke off the connection ({type(error).__name__}); does it restart, or want a client certificate?"
+    )
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:

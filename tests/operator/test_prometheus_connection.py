@@ -261,7 +261,6 @@ async def test_a_client_certificate_is_shown_and_a_replaced_one_is_used_at_the_n
         assert "belongs to its certificate" in (await look_again(connection, settings)).failure
         await connection.close()
         stranger = await look(PrometheusSettings(url, ca_file=authority.certificate))
-        assert stranger.failure_state is SignalState.PROMETHEUS_UNAUTHORIZED, stranger.failure
         assert "client certificate" in stranger.failure
 
 
@@ -297,10 +296,3 @@ async def test_what_goes_wrong_on_the_wire_is_a_failure_in_words(talk: Talk, wor
         signal = await look(PrometheusSettings(f"http://127.0.0.1:{port}", timeout_seconds=0.3))
     assert words in signal.failure
     assert signal.failure_state is SignalState.PROMETHEUS_UNAVAILABLE
-
-
-async def test_https_to_a_plain_port_says_so() -> None:
-    async with server(answer_empty) as port:
-        signal = await look(PrometheusSettings(f"https://127.0.0.1:{port}", timeout_seconds=3))
-    assert signal.failure_state is SignalState.PROMETHEUS_UNAVAILABLE
-    assert signal.failure
