@@ -39,15 +39,15 @@ log = logging.getLogger(__name__)
 async def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises KubeError when the API server refuses us from the start."""
     configuration = await load_configuration(settings.kubeconfig)
-    kube = Kube(ApiClient(configuration))
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    kube = Kube(ApiClient(configuration), on_answer=telemetry.answered)
     try:
         identity = await _identity(kube, settings.operator_namespace)
         fleet = Fleet()
         client = ControlClient(identity.client_context(), control_port=settings.control_port)
         prometheus = PrometheusConnection(settings.prometheus)
         direct = DirectReader(fleet.pods.values, clock=time.time, monotonic=time.monotonic)
-        registry = CollectorRegistry()
-        telemetry = Telemetry(registry)
         telemetry.started(identity.expires_at)
         source = _signal_source(settings, prometheus, direct, telemetry)
         reconciler = _reconciler(settings, kube, fleet, client, source, identity, telemetry)
