@@ -15,20 +15,24 @@ from prometheus_client import CollectorRegistry
 
 from . import handlers
 from .endpoints import Endpoints
-from .errors import KubeError
 from .fleet import Fleet
-from .identity import Identity, obtain_identity
+from .identity import anonymous_context
 from .idle_signal import IdleSignal, read_idle_signal
 from .initial_sync import wait_for_initial_sync
+from .key_keeper import KeyKeeper
+from .key_source import KeyFolder, OwnKeys
+from .key_store import KeyStore
 from .kube import Kube, kopf_connection, load_configuration
 from .orders import ControlClient, Fence
 from .prometheus_api import PrometheusApi
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .replicas import Replicas
-from .settings import Settings
+from .rotation_news import RotationNews
+from .settings import KeyOrigin, Settings
 from .telemetry import Telemetry
 from .trust import TrustPublisher
+from .trust_reports import all_report, ordered_pods
 
 STOP_SECONDS = 5.0
 log = logging.getLogger(__name__)
@@ -39,21 +43,24 @@ async def run(settings: Settings) -> None:
     configuration = await load_configuration(settings.kubeconfig)
     kube = Kube(ApiClient(configuration))
     try:
-        identity = await _identity(kube, settings.operator_namespace)
         fleet = Fleet()
-        client = ControlClient(identity.client_context(), control_port=settings.control_port)
+        # Until the key is there, sidecars refuse us and nothing else happens.
+        client = ControlClient(anonymous_context(), control_port=settings.control_port)
         prometheus = httpx.AsyncClient(trust_env=False)
         registry = CollectorRegistry()
         telemetry = Telemetry(registry)
-        telemetry.started(identity.expires_at)
-        reconciler = _reconciler(settings, kube, fleet, client, prometheus, identity, telemetry)
+        telemetry.started()
+        trust = TrustPublisher(kube, settings.operator_namespace)
+        keeper = _key_keeper(settings, kube, fleet, client, prometheus, trust, telemetry)
+        await keeper.start()
+        reconciler = _reconciler(settings, kube, fleet, client, prometheus, trust, telemetry)
         endpoints = Endpoints(
             registry,
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
             stalled_after_seconds=settings.stalled_after_seconds,
         )
         server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
-        loop = asyncio.create_task(_work(kube, fleet, reconciler, settings))
+        loop = asyncio.create_task(_work(kube, fleet, reconciler, keeper, settings))
         try:
             await _watch(settings, fleet, lambda: kopf_connection(configuration), loop)
         finally:
@@ -74,7 +81,7 @@ def _reconciler(
     fleet: Fleet,
     client: ControlClient,
     prometheus: httpx.AsyncClient,
-    identity: Identity,
+    trust: TrustPublisher,
     telemetry: Telemetry,
 ) -> Reconciler:
     api = PrometheusApi(prometheus, settings.prometheus_url)
@@ -93,12 +100,11 @@ def _reconciler(
         settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
         on_news=fleet.changed.set,
     )
-    instance = os.environ.get("POD_NAME") or socket.gethostname()
     return Reconciler(
         fleet,
         replicas,
-        Recorder(kube, fleet, clock=time.time, monotonic=time.monotonic, instance=instance),
-        TrustPublisher(kube, settings.operator_namespace, identity.certificate_pem),
+        Recorder(kube, fleet, clock=time.time, monotonic=time.monotonic, instance=_instance()),
+        trust,
         telemetry,
         read,
         clock=time.time,
@@ -108,21 +114,52 @@ def _reconciler(
     )
 
 
-async def _identity(kube: Kube, namespace: str) -> Identity:
-    """The API server may start after us; what it refuses, it will refuse again."""
-    while True:
-        try:
-            return await obtain_identity(kube, namespace, time.time())
-        except KubeError as error:
-            if not error.retryable:
-                raise
-            log.warning("Waiting for the API server: %s", error)
-            await asyncio.sleep(2)
+def _key_keeper(
+    settings: Settings,
+    kube: Kube,
+    fleet: Fleet,
+    client: ControlClient,
+    prometheus: httpx.AsyncClient,
+    trust: TrustPublisher,
+    telemetry: Telemetry,
+    leads: Callable[[], bool] = lambda: True,
+) -> KeyKeeper:
+    api = PrometheusApi(prometheus, settings.prometheus_url)
+    key = settings.key
+
+    def publish(certificates: str) -> None:
+        if trust.want(certificates):
+            fleet.changed.set()
+
+    async def reported(expires_at: float) -> bool:
+        return await all_report(api, ordered_pods(fleet).values(), expires_at)
+
+    return KeyKeeper(
+        KeyStore(kube, settings.operator_namespace),
+        OwnKeys(key.lifetime_seconds) if key.source is KeyOrigin.OPERATOR else KeyFolder(key.folder),
+        key.rules,
+        RotationNews(kube, settings.operator_namespace, clock=time.time, instance=_instance()),
+        telemetry,
+        use=client.use,
+        publish=publish,
+        is_everywhere=lambda: trust.is_everywhere({namespace for namespace, _ in fleet.managed_models}),
+        reported=reported,
+        leads=leads,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
 
 
-async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, settings: Settings) -> None:
+def _instance() -> str:
+    return os.environ.get("POD_NAME") or socket.gethostname()
+
+
+async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, keeper: KeyKeeper, settings: Settings) -> None:
+    # An empty fleet would count as one that reports: keys change only after all of it is known.
     await wait_for_initial_sync(kube, fleet, settings.namespaces)
-    await reconciler.run()
+    async with asyncio.TaskGroup() as side_by_side:
+        side_by_side.create_task(keeper.run())
+        side_by_side.create_task(reconciler.run())
 
 
 async def _watch(

@@ -23,12 +23,19 @@ class Telemetry:
         self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
+        self._key_source = _gauge(metrics.KEY_SOURCE_USABLE, registry)
         self._leader = _gauge(metrics.LEADER, registry)
 
-    def started(self, certificate_expires_at: float) -> None:
+    def started(self) -> None:
         """There is no election yet: whoever runs, acts."""
-        self._expiry.set(certificate_expires_at)
         self._leader.set(1)
+
+    def certificate(self, expires_at: float) -> None:
+        """Of the key that orders go out with; 0 without one."""
+        self._expiry.set(expires_at)
+
+    def key_source(self, usable: bool) -> None:
+        self._key_source.set(usable)
 
     def ordered(self, desired: Residency, outcome: Outcome) -> None:
         self._orders.labels(desired, outcome).inc()
