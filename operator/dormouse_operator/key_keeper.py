@@ -55,7 +55,7 @@ class KeyKeeper:
         telemetry: Told,
         *,
         use: Callable[[ssl.SSLContext], Awaitable[None]],
-        publish: Callable[[str], None],
+        publish: Callable[[str], object],
         is_everywhere: Callable[[], bool],
         reported: Callable[[float], Awaitable[bool]],
         leads: Callable[[], bool] = lambda: True,
