@@ -155,8 +155,10 @@ def published(loop: Loop) -> int:
 
 def refused_orders(loop: Loop) -> float:
     """Of the operator, for want of trust, as its own metrics tell."""
-    answer = loop.stage.cluster.prometheus.query('sum(dormouse_operator_orders_total{outcome="untrusted"}) or vector(0)')
-    return float(answer[0]["value"][1])
+    answer = loop.stage.cluster.prometheus.query(
+        'sum(dormouse_operator_orders_total{outcome="untrusted"}) or vector(0)'
+    )
+    return answer[0].value
 
 
 def is_refused(loop: Loop, client_certificate: Path) -> bool:
