@@ -41,14 +41,14 @@ log = logging.getLogger(__name__)
 async def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises KubeError when the API server refuses us from the start."""
     configuration = await load_configuration(settings.kubeconfig)
-    kube = Kube(ApiClient(configuration))
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    kube = Kube(ApiClient(configuration), on_answer=telemetry.answered)
     try:
         fleet = Fleet()
         # Until the key is there, sidecars refuse us and nothing else happens.
         client = ControlClient(anonymous_context(), control_port=settings.control_port)
         prometheus = httpx.AsyncClient(trust_env=False)
-        registry = CollectorRegistry()
-        telemetry = Telemetry(registry)
         telemetry.started()
         trust = TrustPublisher(kube, settings.operator_namespace)
         keeper = _key_keeper(settings, kube, fleet, client, prometheus, trust, telemetry)
