@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import httpx
 import kopf
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
 from . import handlers
@@ -23,7 +25,8 @@ from .key_keeper import KeyKeeper
 from .key_source import KeyFolder, OwnKeys
 from .key_store import KeyStore
 from .kube import Kube, kopf_connection, load_configuration
-from .orders import ControlClient, Fence
+from .leadership import Alone, Leadership, Leads
+from .orders import ControlClient
 from .prometheus_api import PrometheusApi
 from .reconciler import Reconciler
 from .recorder import Recorder
@@ -38,41 +41,106 @@ STOP_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT. Raises KubeError when the API server refuses us from the start."""
+async def run(settings: Settings, leadership: Leads | None = None) -> None:
+    """Until SIGTERM or SIGINT. Raises KubeError when the API server refuses us from the start.
+
+    `leadership` is by the settings; tests that need two leaders at once bring their own.
+    """
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
     configuration = await load_configuration(settings.kubeconfig)
+    fleet = Fleet()
+    # Of its own, so that a renewal never waits behind other requests that hang.
+    lease_kube = Kube(ApiClient(configuration), settings.lease.call_timeout_seconds)
+    leadership = leadership or _leadership(settings, lease_kube, fleet)
+    election = asyncio.create_task(leadership.run())
+
+    async def hand_over() -> None:
+        """After the last thing that we did: from here on another may act."""
+        election.cancel()
+        await asyncio.gather(election, return_exceptions=True)
+        await leadership.release()
+
+    try:
+        await _operate(settings, configuration, fleet, leadership, stop, hand_over)
+    finally:
+        await hand_over()
+        await lease_kube.close()
+    log.info("Stopped; models stay where they are and still wake on demand.")
+
+
+async def _operate(
+    settings: Settings,
+    configuration: Configuration,
+    fleet: Fleet,
+    leadership: Leads,
+    stop: asyncio.Event,
+    hand_over: Callable[[], Awaitable[None]],
+) -> None:
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
-    kube = Kube(ApiClient(configuration), on_answer=telemetry.answered)
+    kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads, on_answer=telemetry.answered)
     try:
-        fleet = Fleet()
         # Until the key is there, sidecars refuse us and nothing else happens.
         client = ControlClient(anonymous_context(), control_port=settings.control_port)
         prometheus = httpx.AsyncClient(trust_env=False)
-        telemetry.started()
+        telemetry.started(lambda: leadership.leads)
         trust = TrustPublisher(kube, settings.operator_namespace)
-        keeper = _key_keeper(settings, kube, fleet, client, prometheus, trust, telemetry)
-        await keeper.start()
-        reconciler = _reconciler(settings, kube, fleet, client, prometheus, trust, telemetry)
+        keeper = _key_keeper(settings, kube, fleet, client, prometheus, trust, telemetry, lambda: leadership.leads)
+        await keeper.start(stop)
+        if stop.is_set():
+            return
+        reconciler = _reconciler(settings, kube, fleet, client, prometheus, trust, telemetry, leadership)
         endpoints = Endpoints(
             registry,
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
             stalled_after_seconds=settings.stalled_after_seconds,
         )
         server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
-        loop = asyncio.create_task(_work(kube, fleet, reconciler, keeper, settings))
+        login = partial(kopf_connection, configuration)
+        unwatch = asyncio.Event()
+        tasks = [
+            asyncio.create_task(_work(kube, fleet, reconciler, keeper, settings)),
+            asyncio.create_task(_watch(settings, fleet, login, stop, unwatch)),
+        ]
+        for task in tasks:
+            # Should one of them ever end, nothing would be done any more: stop too.
+            task.add_done_callback(lambda _: stop.set())
         try:
-            await _watch(settings, fleet, lambda: kopf_connection(configuration), loop)
+            await stop.wait()
         finally:
-            loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
+            tasks[0].cancel()
             await reconciler.stop(STOP_SECONDS)
+            await hand_over()
+            # The slowest part, so it comes when the next operator acts already.
+            unwatch.set()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
             server.close()
             await client.close()
             await prometheus.aclose()
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
     finally:
         await kube.close()
-    log.info("Stopped; models stay where they are and still wake on demand.")
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """Called again when kopf has taken the signals for itself: at each moment the end is ours."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+
+
+def _leadership(settings: Settings, kube: Kube, fleet: Fleet) -> Leads:
+    if not settings.lease.enabled:
+        return Alone()
+    # A pod that is restarted keeps its name, and must not take itself for its predecessor.
+    identity = f"{_instance()}_{uuid.uuid4()}"
+    return Leadership(kube, settings.lease, settings.operator_namespace, identity, on_change=fleet.changed.set)
+
+
+def _instance() -> str:
+    return os.environ.get("POD_NAME") or socket.gethostname()
 
 
 def _reconciler(
@@ -83,6 +151,7 @@ def _reconciler(
     prometheus: httpx.AsyncClient,
     trust: TrustPublisher,
     telemetry: Telemetry,
+    leadership: Leads,
 ) -> Reconciler:
     api = PrometheusApi(prometheus, settings.prometheus_url)
 
@@ -93,8 +162,7 @@ def _reconciler(
 
     replicas = Replicas(
         client,
-        # With a Lease these become its UID and its count of transitions.
-        Fence(issuer=str(uuid.uuid4()), term=0),
+        lambda: leadership.fence,
         telemetry,
         clock=time.time,
         settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
@@ -111,6 +179,7 @@ def _reconciler(
         monotonic=time.monotonic,
         tick_seconds=settings.tick_seconds,
         scrape_interval_seconds=settings.scrape_interval_seconds,
+        leads=lambda: leadership.leads,
     )
 
 
@@ -122,7 +191,7 @@ def _key_keeper(
     prometheus: httpx.AsyncClient,
     trust: TrustPublisher,
     telemetry: Telemetry,
-    leads: Callable[[], bool] = lambda: True,
+    leads: Callable[[], bool],
 ) -> KeyKeeper:
     api = PrometheusApi(prometheus, settings.prometheus_url)
     key = settings.key
@@ -150,10 +219,6 @@ def _key_keeper(
     )
 
 
-def _instance() -> str:
-    return os.environ.get("POD_NAME") or socket.gethostname()
-
-
 async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, keeper: KeyKeeper, settings: Settings) -> None:
     # An empty fleet would count as one that reports: keys change only after all of it is known.
     await wait_for_initial_sync(kube, fleet, settings.namespaces)
@@ -163,18 +228,21 @@ async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, keeper: KeyKee
 
 
 async def _watch(
-    settings: Settings, fleet: Fleet, login: Callable[[], kopf.ConnectionInfo], loop: asyncio.Task[None]
+    settings: Settings,
+    fleet: Fleet,
+    login: Callable[[], kopf.ConnectionInfo],
+    stop: asyncio.Event,
+    unwatch: asyncio.Event,
 ) -> None:
-    """kopf takes the signals. Should the loop ever end before it, nothing would be done any more: stop too."""
-    stop = asyncio.Event()
-    loop.add_done_callback(lambda _: stop.set())
-    await kopf.operator(
+    """Until `unwatch`. kopf would end at a signal by itself, and cancel every call that is under way with it."""
+    ours = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=handlers.registry(fleet, login),
         settings=handlers.settings(listed_namespaces=bool(settings.namespaces)),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
-        stop_flag=stop,
+        stop_flag=unwatch,
     )
-    if loop.done() and not loop.cancelled():
-        loop.result()
+    _stop_on_signals(stop)
+    await kopf.run_tasks(tasks, ignored=ours)

@@ -22,6 +22,7 @@ from .rotation import Leaf, RotationState, Rules, Step, plan_rotation
 REST_SECONDS = 10.0
 # While a rotation is under way.
 BUSY_SECONDS = 1.0
+START_RETRY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -77,21 +78,25 @@ class KeyKeeper:
         self._keyring = Keyring()
         self._fault = ""
 
-    async def start(self) -> None:
-        """Until the Secret has been read once. Raises KubeError for what the API server will refuse again."""
+    async def start(self, stop: asyncio.Event) -> None:
+        """Until the Secret has been read once, or `stop`. Raises KubeError for what will be refused again."""
         self._telemetry.certificate(0)
-        while True:
+        while not stop.is_set():
             try:
                 await self.look(knows_fleet=False)
+                return
             except KubeConflict:
+                # Somebody else made the key; there is nothing to wait for.
                 continue
             except KubeError as error:
                 if not error.retryable:
                     raise
                 log.warning("Waiting for the API server: %s", error)
-                await asyncio.sleep(2)
-            else:
-                return
+            try:
+                async with asyncio.timeout(START_RETRY_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                pass
 
     async def run(self) -> None:
         """Until cancelled. A look that fails is repeated; orders go on with the key as it was."""

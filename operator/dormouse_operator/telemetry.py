@@ -1,7 +1,7 @@
 """The operator's own metrics, made from the contract's entries in the registry that is passed in."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dormouse_contract import Action, Residency, metrics
 from dormouse_contract.metrics import Metric
@@ -27,9 +27,9 @@ class Telemetry:
         self._key_source = _gauge(metrics.KEY_SOURCE_USABLE, registry)
         self._leader = _gauge(metrics.LEADER, registry)
 
-    def started(self) -> None:
-        """There is no election yet: whoever runs, acts."""
-        self._leader.set(1)
+    def started(self, leads: Callable[[], bool]) -> None:
+        """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
+        self._leader.set_function(leads)
 
     def certificate(self, expires_at: float) -> None:
         """Of the key that orders go out with; 0 without one."""

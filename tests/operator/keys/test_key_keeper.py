@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -150,7 +151,7 @@ def leaves(published: str) -> int:
 
 async def test_a_whole_rotation_when_all_report() -> None:
     operator = Operator(SecretInMemory(), reports=True)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     first = operator.secret.keyring.current
     assert leaves(operator.published) == 1
     assert operator.expiry == NOW + 3000
@@ -173,7 +174,7 @@ async def test_a_whole_rotation_when_all_report() -> None:
 
 async def test_a_sidecar_that_never_reports_holds_it_up_for_the_overlap_only() -> None:
     operator = Operator(SecretInMemory())
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     await operator.until(NOW + 2002)
     await operator.until(NOW + 2101)
     assert operator.steps[-1] is Step.STAMP
@@ -188,13 +189,13 @@ async def test_killed_at_any_write_another_one_ends_the_rotation(write: int, kil
     operator = Operator(secret, reports=True)
 
     async def live() -> None:
-        await operator.keeper.start()
+        await operator.keeper.start(asyncio.Event())
         await operator.until(NOW + 2040)
 
     with pytest.raises(Killed):
         await live()
     second = Operator(secret, now=operator.now, reports=True)
-    await second.keeper.start()
+    await second.keeper.start(asyncio.Event())
     assert secret.keyring.current is not None
     assert second.published == secret.keyring.published
     await second.until(NOW + 2200)
@@ -207,19 +208,19 @@ async def test_killed_at_any_write_another_one_ends_the_rotation(write: int, kil
 async def test_before_the_fleet_is_known_nobody_counts_as_everybody() -> None:
     secret = SecretInMemory()
     operator = Operator(secret, reports=True)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     await operator.until(NOW + 2001)
     again = Operator(secret, now=operator.now, reports=True)
-    await again.keeper.start()
+    await again.keeper.start(asyncio.Event())
     assert again.steps == []
 
 
 async def test_a_standby_follows_and_never_writes() -> None:
     secret = SecretInMemory()
     leader, standby = Operator(secret, reports=True), Operator(secret, leads=False, reports=True)
-    await standby.keeper.start()
+    await standby.keeper.start(asyncio.Event())
     assert (secret.writes, standby.contexts, standby.expiry) == (0, [], 0)
-    await leader.keeper.start()
+    await leader.keeper.start(asyncio.Event())
     for moment in (2001, 2002, 2003, 2040):
         await leader.until(NOW + moment)
         standby.now = leader.now
@@ -236,8 +237,8 @@ async def test_a_standby_follows_and_never_writes() -> None:
 async def test_of_two_that_both_lead_one_step_comes_through() -> None:
     secret = SecretInMemory()
     one, other = Operator(secret, reports=True), Operator(secret, reports=True)
-    await one.keeper.start()
-    await other.keeper.start()
+    await one.keeper.start(asyncio.Event())
+    await other.keeper.start(asyncio.Event())
     assert (one.steps, other.steps) == ([Step.REPLACE], [])
     stored = await KeyStore(cast("Kube", secret), "dormouse-system").read()
     await one.until(NOW + 2001)
@@ -250,9 +251,9 @@ async def test_of_two_that_both_lead_one_step_comes_through() -> None:
 
 async def test_expired_while_nobody_ran_a_new_one_takes_its_place_at_once() -> None:
     secret = SecretInMemory()
-    await Operator(secret).keeper.start()
+    await Operator(secret).keeper.start(asyncio.Event())
     late = Operator(secret, now=NOW + 365 * 86400)
-    await late.keeper.start()
+    await late.keeper.start(asyncio.Event())
     assert late.steps == [Step.REPLACE]
     assert leaves(late.published) == 1
     assert late.expiry == late.now + 3000
@@ -261,7 +262,7 @@ async def test_expired_while_nobody_ran_a_new_one_takes_its_place_at_once() -> N
 async def test_a_person_asks_for_a_new_key_by_an_annotation() -> None:
     secret = SecretInMemory()
     operator = Operator(secret, reports=True)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     secret.annotate()
     await operator.until(NOW + 60)
     assert operator.steps == [Step.REPLACE, Step.PREPARE, Step.STAMP, Step.SWITCH, Step.RETIRE]
@@ -272,7 +273,7 @@ async def test_a_person_asks_for_a_new_key_by_an_annotation() -> None:
 async def test_a_deleted_secret_means_a_new_key_at_once_and_the_old_one_trusted_no_more() -> None:
     secret = SecretInMemory()
     operator = Operator(secret)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     old = operator.published
     secret.body = None
     await operator.until(NOW + 1)
@@ -284,7 +285,7 @@ async def test_a_deleted_secret_means_a_new_key_at_once_and_the_old_one_trusted_
 async def test_without_an_api_server_orders_go_on_with_the_key_as_it_was() -> None:
     secret = SecretInMemory()
     operator = Operator(secret)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     published = operator.published
     secret.down = True
     with pytest.raises(KubeUnavailable):
@@ -297,13 +298,13 @@ async def test_files_only_feed_the_next_key() -> None:
     files = Files(Offer(one))
     secret = SecretInMemory()
     operator = Operator(secret, files)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     files.offered = Offer(two)
     await operator.until(NOW + 1)
     assert (secret.keyring.current, secret.keyring.next) == (one, two)
     # A restart now must not order with what is in the files.
     again = Operator(secret, files, now=operator.now)
-    await again.keeper.start()
+    await again.keeper.start(asyncio.Event())
     assert secret.keyring.current == one
     files.offered = Offer(three)
     await again.until(NOW + 4)
@@ -319,7 +320,7 @@ async def test_files_that_are_no_use_leave_the_key_alone_and_are_told_of_once() 
     files = Files(Offer(one))
     secret = SecretInMemory()
     operator = Operator(secret, files)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     files.offered = Offer(fault="tls.key is empty")
     await operator.until(NOW + 10)
     assert (operator.faults, operator.source_usable) == (["tls.key is empty"], False)
@@ -333,7 +334,7 @@ async def test_without_any_usable_file_it_starts_and_waits() -> None:
     files = Files(Offer(fault="tls.crt can't be read"))
     secret = SecretInMemory()
     operator = Operator(secret, files)
-    await operator.keeper.start()
+    await operator.keeper.start(asyncio.Event())
     assert (secret.writes, operator.published, operator.contexts) == (0, "", [])
     files.offered = Offer(make_identity(NOW, 3000))
     await operator.until(NOW + 1)
