@@ -38,6 +38,8 @@ from .trust import TrustPublisher
 from .trust_reports import all_report, ordered_pods
 
 STOP_SECONDS = 5.0
+# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
+TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
 
 
@@ -171,7 +173,14 @@ def _reconciler(
     return Reconciler(
         fleet,
         replicas,
-        Recorder(kube, fleet, clock=time.time, monotonic=time.monotonic, instance=_instance()),
+        Recorder(
+            kube,
+            fleet,
+            clock=time.time,
+            monotonic=time.monotonic,
+            instance=_instance(),
+            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+        ),
         trust,
         telemetry,
         read,
