@@ -12,7 +12,7 @@ from pathlib import Path
 from . import savings_command
 from .errors import OperatorError, SettingsError
 from .prometheus_flags import NEVER, add_prometheus_flags, prometheus_settings
-from .settings import LeaseSettings, Settings
+from .settings import KeyOrigin, KeySettings, LeaseSettings, Settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -114,6 +114,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         None,
         "where the operator's key is kept; by default the pod's own namespace, outside dormouse-system",
     )
+    flag("--key-source", "DORMOUSE_KEY_SOURCE", "operator", f"who makes the operator's key: {', '.join(KeyOrigin)}")
+    flag(
+        "--key-folder", "DORMOUSE_KEY_FOLDER", "/etc/dormouse/key", "folder with tls.crt and tls.key, for the other two"
+    )
+    flag("--key-lifetime", "DORMOUSE_KEY_LIFETIME", "31536000", "seconds that a key made by the operator holds")
+    flag("--key-overlap", "DORMOUSE_KEY_OVERLAP", "600", "seconds to wait at most until sidecars report a new key")
     flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
     flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
     flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
@@ -145,7 +151,19 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
         metrics_host=given.metrics_host,
         metrics_port=int(_number("--metrics-port", given.metrics_port)),
         control_port=int(_number("--control-port", given.control_port)),
+        key=_key_settings(given),
         lease=_lease(given),
+    )
+
+
+def _key_settings(given: argparse.Namespace) -> KeySettings:
+    if given.key_source not in list(KeyOrigin):
+        raise SettingsError(f"--key-source is {given.key_source!r}; write one of {', '.join(KeyOrigin)}")
+    return KeySettings(
+        source=KeyOrigin(given.key_source),
+        folder=Path(given.key_folder),
+        lifetime_seconds=_number("--key-lifetime", given.key_lifetime),
+        overlap_seconds=_number("--key-overlap", given.key_overlap),
     )
 
 
