@@ -42,7 +42,7 @@ app.kubernetes.io/component: {{ .component }}
       "app.kubernetes.io/part-of" "dormouse"
       "app.kubernetes.io/version" .root.Chart.AppVersion
       "app.kubernetes.io/managed-by" .root.Release.Service -}}
-{{- toYaml (mergeOverwrite (deepCopy (.root.Values.commonLabels | default dict)) $own) -}}
+{{- toYaml (mergeOverwrite (deepCopy (.root.Values.commonLabels | default dict)) (.more | default dict) $own) -}}
 {{- end -}}
 
 {{- define "dormouse.annotations" -}}

@@ -1,6 +1,39 @@
 {{/* What values.schema.json can't say. Each message names the value, what is wrong, and what to write. */}}
 {{- define "dormouse.validate" -}}
-{{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
-{{- fail "serviceAccount.create is false and serviceAccount.name is empty: name the service account that is there, or let the chart create one" -}}
+{{- $values := .Values -}}
+{{- if and (not $values.serviceAccount.create) (not $values.serviceAccount.name) -}}
+{{- fail "serviceAccount.name is empty and serviceAccount.create is false: name the service account that is there, or let the chart create one" -}}
+{{- end -}}
+{{- if and (gt (int $values.replicas) 1) (not $values.lease.enabled) -}}
+{{- fail (printf "replicas is %d and lease.enabled is false: each of them would send orders and write status; set lease.enabled=true or replicas=1" (int $values.replicas)) -}}
+{{- end -}}
+{{- with $values.prometheus -}}
+{{- if and .bearerToken.secretName .basicAuth.secretName -}}
+{{- fail "prometheus.bearerToken.secretName and prometheus.basicAuth.secretName are both set: both are the header Authorization; leave one of the two empty" -}}
+{{- end -}}
+{{- if and .basicAuth.secretName (not .basicAuth.username) -}}
+{{- fail "prometheus.basicAuth.username is empty: basic authentication needs it beside the password in prometheus.basicAuth.secretName" -}}
+{{- end -}}
+{{- if and .basicAuth.username (not .basicAuth.secretName) -}}
+{{- fail "prometheus.basicAuth.secretName is empty: name the Secret that has the password of prometheus.basicAuth.username" -}}
+{{- end -}}
+{{- if and (or .tls.caSecretName .tls.clientSecretName .tls.serverName) (not (hasPrefix "https://" .url)) -}}
+{{- fail (printf "prometheus.tls is set and prometheus.url is %s: TLS needs an address that begins with https://" .url) -}}
+{{- end -}}
+{{- end -}}
+{{- if $values.networkPolicy.enabled -}}
+{{- if not (or $values.networkPolicy.models.namespaces $values.watch.namespaces) -}}
+{{- fail "networkPolicy.models.namespaces is empty and the whole cluster is watched: list the namespaces whose model pods are to be protected, since a NetworkPolicy belongs to one namespace" -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.webhook -}}
+{{- if .enabled -}}
+{{- if and (eq .certificate.source "existingSecret") (not (and .certificate.secretName .certificate.caBundle)) -}}
+{{- fail "webhook.certificate.source is existingSecret: set webhook.certificate.secretName (kubernetes.io/tls) and webhook.certificate.caBundle (the PEM of its authority), or use selfSigned" -}}
+{{- end -}}
+{{- if and (eq .certificate.source "certManager") (not .certificate.issuerRef.name) -}}
+{{- fail "webhook.certificate.source is certManager: set webhook.certificate.issuerRef.name to the Issuer that signs, or use selfSigned" -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
