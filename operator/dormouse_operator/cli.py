@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .errors import OperatorError, SettingsError
 from .settings import Settings
+from .webhook_cli import add_webhook, webhook_settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for noisy in ("httpx", "kopf"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
+        if given.command == "webhook":
+            _webhook(given)
+            return 0
         settings = _settings(given, os.environ)
         # Imported late, so that `--help` does not wait for kopf.
         from .app import run
@@ -84,7 +88,15 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
     flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
     flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error")
+    add_webhook(commands, environment)
     return parser
+
+
+def _webhook(given: argparse.Namespace) -> None:
+    # As above: aiohttp is for this command only.
+    from .admission import run
+
+    asyncio.run(run(webhook_settings(given)))
 
 
 def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
