@@ -7,7 +7,37 @@
 {{- if and (gt (int $values.replicas) 1) (not $values.lease.enabled) -}}
 {{- fail (printf "replicas is %d and lease.enabled is false: each of them would send orders and write status; set lease.enabled=true or replicas=1" (int $values.replicas)) -}}
 {{- end -}}
+{{- range $at, $image := dict "image" $values.image "sidecar.image" $values.sidecar.image -}}
+{{- if and $image.digest (not (regexMatch "^sha256:[0-9a-f]{64}$" $image.digest)) -}}
+{{- fail (printf "%s.digest is %q: write sha256: and 64 hexadecimal digits, as `docker buildx imagetools inspect` shows it, or leave it empty" $at $image.digest) -}}
+{{- end -}}
+{{- if regexMatch "(@|:[^/]*$)" $image.repository -}}
+{{- fail (printf "%s.repository is %q: write the tag into %s.tag or the digest into %s.digest" $at $image.repository $at $at) -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "^[a-z]+://" $values.imageRegistry -}}
+{{- fail (printf "imageRegistry is %q: an image's name has no scheme, write for example registry.example.com/ml" $values.imageRegistry) -}}
+{{- end -}}
+{{- range concat $values.watch.namespaces $values.networkPolicy.models.namespaces -}}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" .) -}}
+{{- fail (printf "%q is no name of a namespace (in watch.namespaces or networkPolicy.models.namespaces): write lower-case letters, digits and hyphens; patterns are not known, and an empty list is the whole cluster" .) -}}
+{{- end -}}
+{{- end -}}
 {{- with $values.prometheus -}}
+{{- if not (regexMatch "^https?://[^/]+" .url) -}}
+{{- fail (printf "prometheus.url is %q: write its address, for example http://prometheus.monitoring:9090" .url) -}}
+{{- end -}}
+{{- if regexMatch "/api/v1/?$" .url -}}
+{{- fail (printf "prometheus.url is %s: leave /api/v1 out, it is put behind it" .url) -}}
+{{- end -}}
+{{- if regexMatch "^https?://[^/]*@" .url -}}
+{{- fail "prometheus.url has credentials in it, which everybody could read in the pod: put them into a Secret and name it in prometheus.basicAuth.secretName" -}}
+{{- end -}}
+{{- range $name, $_ := .headers -}}
+{{- if eq (lower $name) "authorization" -}}
+{{- fail "prometheus.headers has Authorization, which everybody could read in the pod: name a Secret in prometheus.bearerToken.secretName or prometheus.secretHeaders" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .bearerToken.secretName .basicAuth.secretName -}}
 {{- fail "prometheus.bearerToken.secretName and prometheus.basicAuth.secretName are both set: both are the header Authorization; leave one of the two empty" -}}
 {{- end -}}

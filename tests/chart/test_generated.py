@@ -1,0 +1,83 @@
+"""What is generated is fresh, what is documented is there, and Helm's own lint is content."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dormouse_operator import cli
+
+from charts.generate import documented, generated
+
+from .helm import CHART, ROOT, SCENARIOS, Object, container, helm, kinds, template
+
+
+@pytest.mark.parametrize("path", sorted(generated()), ids=lambda path: path.name)
+def test_it_is_fresh(path: Path) -> None:
+    assert path.read_text() == generated()[path], "run: make chart"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_lint_finds_nothing(scenario: Path) -> None:
+    helm("lint", "--strict", CHART, "--values", scenario)
+
+
+def test_lint_finds_nothing_in_the_library() -> None:
+    helm("lint", "--strict", ROOT / "charts" / "dormouse-sidecar")
+
+
+def leaves(values: Any, schema: Any, path: str = "") -> Any:
+    for key, value in values.items():
+        below = f"{path}.{key}".lstrip(".")
+        properties = schema["properties"][key]
+        if isinstance(value, dict) and "properties" in properties and "description" not in properties:
+            yield from leaves(value, properties, below)
+        else:
+            yield below
+
+
+def schema() -> Object:
+    found: Object = json.loads((CHART / "values.schema.json").read_text())
+    return found
+
+
+def test_each_value_has_a_comment_that_is_also_the_schemas() -> None:
+    text = (CHART / "values.yaml").read_text()
+    said = dict(documented(text))
+    assert set(said) == set(leaves(yaml.safe_load(text), schema()))
+    for path, comment in said.items():
+        node = schema()
+        for key in path.split("."):
+            node = node["properties"][key]
+        assert node["description"] == comment
+
+
+def test_the_schema_refuses_unknown_keys_everywhere() -> None:
+    def objects(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "properties" in node and node.get("type") == "object":
+                yield node
+            for value in node.values():
+                yield from objects(value)
+
+    found = list(objects(schema()))
+    assert len(found) > 20
+    assert all(node["additionalProperties"] is False for node in found)
+
+
+def flags(command: str) -> set[str]:
+    commands = next(a for a in cli._parser({})._actions if isinstance(a, argparse._SubParsersAction))
+    return {action.option_strings[-1] for action in commands.choices[command]._actions}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_each_argument_is_one_of_the_command(scenario: Path) -> None:
+    objects = template(scenario)
+    for command, name in (("run", "operator"), ("webhook", "webhook")):
+        if not any(d["metadata"]["name"].endswith("webhook") for d in kinds(objects, "Deployment")) and name != "operator":
+            continue
+        found = container(objects, name)
+        assert found["command"] == ["dormouse-operator", command]
+        assert {argument.partition("=")[0] for argument in found["args"]} <= flags(command)
