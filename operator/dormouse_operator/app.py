@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 async def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises KubeError when the API server refuses us from the start."""
     configuration = await load_configuration(settings.kubeconfig)
-    kube = Kube(ApiClient(configuration))
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    kube = Kube(ApiClient(configuration), on_answer=telemetry.answered)
     try:
         identity = await _identity(kube, settings.operator_namespace)
         fleet = Fleet()
         client = ControlClient(identity.client_context(), control_port=settings.control_port)
         prometheus = httpx.AsyncClient(trust_env=False)
-        registry = CollectorRegistry()
-        telemetry = Telemetry(registry)
         telemetry.started(identity.expires_at)
         reconciler = _reconciler(settings, kube, fleet, client, prometheus, identity, telemetry)
         endpoints = Endpoints(

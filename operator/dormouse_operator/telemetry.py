@@ -20,6 +20,7 @@ class Telemetry:
         self._last = _gauge(metrics.LAST_RECONCILE, registry)
         self._orders = _counter(metrics.ORDERS, registry)
         self._queries = _counter(metrics.PROMETHEUS_QUERIES, registry)
+        self._api_requests = _counter(metrics.API_REQUESTS, registry)
         self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
@@ -29,6 +30,10 @@ class Telemetry:
         """There is no election yet: whoever runs, acts."""
         self._expiry.set(certificate_expires_at)
         self._leader.set(1)
+
+    def answered(self, verb: str, status: int) -> None:
+        """A request to the API server; status 0 for none."""
+        self._api_requests.labels(verb, _API_OUTCOMES.get(status) or _by_class(status)).inc()
 
     def ordered(self, desired: Residency, outcome: Outcome) -> None:
         self._orders.labels(desired, outcome).inc()
@@ -54,6 +59,13 @@ class Telemetry:
             self._managed_models.labels(residency).set(tally[residency])
         self._missing.show(missing)
         self._releasable.show(releasable)
+
+
+_API_OUTCOMES = {404: "not_found", 409: "conflict", 429: "unavailable", 0: "unavailable"}
+
+
+def _by_class(status: int) -> str:
+    return "ok" if 200 <= status < 300 else "refused" if status < 500 else "unavailable"
 
 
 class _PerManagedModel:
