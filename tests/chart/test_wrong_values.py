@@ -46,6 +46,9 @@ WRONG = [
     wrong("a digest in the repository", {"image": {"repository": f"a/b@{SHA}"}}, "image.digest"),
     wrong("a URL as a registry", {"imageRegistry": "https://r.example.com"}, "has no scheme"),
     wrong("nobody's account", {"serviceAccount": {"create": False}}, "serviceAccount.name is empty"),
+    wrong("no key", {"key": {"source": "existingSecret"}}, "key.secretName is empty"),
+    wrong("a key too many", {"key": {"secretName": "mine"}}, "set key.source=existingSecret"),
+    wrong("nobody signs the key", {"key": {"source": "certManager"}}, "key.issuerRef.name"),
     wrong("no namespace to protect", {"networkPolicy": {"enabled": True}}, "networkPolicy.models.namespaces is empty"),
     wrong(
         "no certificate",

@@ -71,3 +71,12 @@ annotations:
 {{- define "dormouse.watched" -}}
 {{- .Values.watch.namespaces | uniq | sortAlpha | join "," -}}
 {{- end -}}
+
+{{/* What is mounted as the operator's key when the operator doesn't make it. */}}
+{{- define "dormouse.keySecret" -}}
+{{- if eq .Values.key.source "certManager" -}}
+{{- printf "%s-key-tls" (include "dormouse.fullname" .) -}}
+{{- else -}}
+{{- .Values.key.secretName -}}
+{{- end -}}
+{{- end -}}

@@ -56,6 +56,15 @@
 {{- fail "networkPolicy.models.namespaces is empty and the whole cluster is watched: list the namespaces whose model pods are to be protected, since a NetworkPolicy belongs to one namespace" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq $values.key.source "existingSecret") (not $values.key.secretName) -}}
+{{- fail "key.source is existingSecret and key.secretName is empty: name the Secret (kubernetes.io/tls) with the operator's key, or use operator, which makes one" -}}
+{{- end -}}
+{{- if and (eq $values.key.source "operator") $values.key.secretName -}}
+{{- fail (printf "key.secretName is %s and key.source is operator, which makes its own key: set key.source=existingSecret, or leave key.secretName empty" $values.key.secretName) -}}
+{{- end -}}
+{{- if and (eq $values.key.source "certManager") (not $values.key.issuerRef.name) -}}
+{{- fail "key.source is certManager: set key.issuerRef.name to the Issuer that signs, or use operator" -}}
+{{- end -}}
 {{- with $values.webhook -}}
 {{- if .enabled -}}
 {{- if and (eq .certificate.source "existingSecret") (not (and .certificate.secretName .certificate.caBundle)) -}}
