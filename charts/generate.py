@@ -65,7 +65,7 @@ def _at(values: Any, path: str) -> Any:
 def main(arguments: list[str]) -> int:
     stale = {path: text for path, text in generated().items() if not path.exists() or path.read_text() != text}
     for path, text in stale.items():
-        print(f"{'stale' if arguments else 'wrote'}: {path.relative_to(CHARTS.parent)}")  # noqa: T201 - a command
+        print(f"{'stale' if arguments else 'wrote'}: {path.relative_to(CHARTS.parent)}")
         if not arguments:
             path.write_text(text)
     return int(bool(stale and arguments))

@@ -79,6 +79,8 @@ class Certificate:
         found = tuple(file.read_bytes() for file in self._files)
         if found == self._shown:
             return False
+        # Tried apart first: files that don't belong together would leave this context without any.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._files)
         self.context.load_cert_chain(*self._files)
         self._shown = found
         return True

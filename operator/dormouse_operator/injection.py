@@ -73,7 +73,7 @@ def sidecar(settings: SidecarSettings, socket: str = DEFAULT_SOCKET, user: int |
         ],
         "ports": [
             {"name": "dormouse-orders", "containerPort": settings.control_port, "protocol": "TCP"},
-            {"name": "dormouse-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            {"name": "dormouse-scrape", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
         "livenessProbe": {
             "httpGet": {"path": "/healthz", "port": METRICS_PORT},

@@ -46,7 +46,7 @@ dormouse.dev/sidecar: "true"
     - {name: DORMOUSE_CONTROL_PORT, value: {{ default 7443 .controlPort | toString | quote }}}
   ports:
     - {name: dormouse-orders, containerPort: {{ default 7443 .controlPort }}, protocol: TCP}
-    - {name: dormouse-metrics, containerPort: 9743, protocol: TCP}
+    - {name: dormouse-scrape, containerPort: 9743, protocol: TCP}
   livenessProbe:
     httpGet: {path: /healthz, port: 9743}
     periodSeconds: 15

@@ -6,8 +6,9 @@ import ssl
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
-ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEADLINE_SECONDS = 60.0
 
 
@@ -30,10 +31,9 @@ def operator_is_healthy():
 
 
 def managed_models_are_known():
-    with open(ACCOUNT + "/token") as file:
-        headers = {"Authorization": "Bearer " + file.read().strip()}
+    headers = {"Authorization": "Bearer " + (ACCOUNT / "token").read_text().strip()}
     url = "https://kubernetes.default.svc/apis/dormouse.dev/v1alpha1"
-    tls = ssl.create_default_context(cafile=ACCOUNT + "/ca.crt")
+    tls = ssl.create_default_context(cafile=ACCOUNT / "ca.crt")
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5, context=tls) as answer:
         names = [resource["name"] for resource in json.load(answer)["resources"]]
     if "managedmodels" not in names:
