@@ -44,7 +44,15 @@ class Webhook:
         arguments = ("--port", self.url.rpartition(":")[2], "--host", "127.0.0.1", "--sidecar-image", IMAGE)
         self.process = Process(
             "webhook",
-            [sys.executable, "-m", "dormouse_operator.cli", "webhook", *arguments, "--certificate-dir", directory / "tls"],
+            [
+                sys.executable,
+                "-m",
+                "dormouse_operator.cli",
+                "webhook",
+                *arguments,
+                "--certificate-dir",
+                directory / "tls",
+            ],
             directory=directory,
             environment={"PYTHONPATH": os.pathsep.join(sys.path)},
         )
@@ -138,7 +146,9 @@ def test_nonsense_is_shown_as_a_warning(control_plane: ControlPlane, namespace: 
     assert "write one of model" in warnings
 
 
-def test_another_namespace_is_none_of_its_business(control_plane: ControlPlane, namespace: str, webhook: Webhook) -> None:
+def test_another_namespace_is_none_of_its_business(
+    control_plane: ControlPlane, namespace: str, webhook: Webhook
+) -> None:
     stored, _ = apply(control_plane, "default", pod(), "--dry-run=server")
     assert sidecars(stored) == []
 

@@ -124,7 +124,8 @@ def test_both_reach_the_socket(
         pytest.param(pod(annotations={"dormouse.dev/socket": "/a/" + "b" * 90}), "at most 90", id="too long"),
         pytest.param(
             pod(
-                annotations={"dormouse.dev/socket": "/a/b"}, model={"env": [{"name": "DORMOUSE_SOCKET", "value": "/c/d"}]}
+                annotations={"dormouse.dev/socket": "/a/b"},
+                model={"env": [{"name": "DORMOUSE_SOCKET", "value": "/c/d"}]},
             ),
             "/c/d",
             id="two answers",
@@ -143,7 +144,9 @@ def test_nonsense_is_a_warning_and_never_a_refusal(body: Pod, said: str) -> None
 
 
 names = st.sampled_from(["a", "b", "model", "dormouse-run", "dormouse-trust"])
-contexts = st.none() | st.fixed_dictionaries({}, optional={"fsGroup": st.integers(0, 3), "runAsUser": st.integers(0, 3)})
+contexts = st.none() | st.fixed_dictionaries(
+    {}, optional={"fsGroup": st.integers(0, 3), "runAsUser": st.integers(0, 3)}
+)
 containers = st.fixed_dictionaries(
     {"name": names},
     optional={
