@@ -16,7 +16,7 @@ import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-from .errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable
+from .errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable, NotLeading
 
 REQUEST_TIMEOUT_SECONDS = 15.0
 MERGE_PATCH = "application/merge-patch+json"
@@ -59,11 +59,16 @@ class Kube:
         client: ApiClient,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
         *,
+        may_write: Callable[[], bool] = lambda: True,
         on_answer: Callable[[str, int], None] = lambda verb, status: None,
     ) -> None:
-        """`on_answer` hears the HTTP verb and the status of each request, 0 for none."""
+        """`may_write` is asked before anything is sent that is not a GET: only a leader changes the cluster.
+
+        `on_answer` hears the HTTP verb and the status of each request, 0 for none.
+        """
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._may_write = may_write
         self._on_answer = on_answer
 
     async def request(
@@ -75,8 +80,10 @@ class Kube:
         content_type: str = "application/json",
         query: Mapping[str, str | int] | None = None,
     ) -> dict[str, Any]:
-        """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable or KubeError."""
+        """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable (NotLeading included) or KubeError."""
         what = f"{method} {path}"
+        if method != "GET" and not self._may_write():
+            raise NotLeading(f"{what}: not sent, this operator stands by", 0)
         try:
             status, data = await self._ask(method, path, body, content_type, query)
         except TimeoutError as error:
