@@ -34,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def test_the_whole_life_of_a_release(cluster: Cluster) -> None:
     notes = cluster.helm("install", "dormouse", CHART, "--create-namespace", "--set", "webhook.enabled=true")
-    assert "helm --namespace dormouse-system test dormouse" in notes
+    assert "helm --namespace chart-release test dormouse" in notes
     assert "Kubernetes keeps the GPU allocated" in notes
     cluster.api.wait_for_crd("managedmodels.dormouse.dev")
 
