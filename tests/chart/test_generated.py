@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,32 @@ def test_each_argument_is_one_of_the_command(scenario: Path) -> None:
         program, command = found["command"]
         assert program == "dormouse-operator"
         assert {argument.partition("=")[0] for argument in found["args"]} <= flags(command)
+
+
+@pytest.mark.parametrize("chart", ["dormouse", "dormouse-sidecar"])
+def test_the_chart_is_of_the_products_version(chart: str) -> None:
+    product = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    metadata = yaml.safe_load((ROOT / "charts" / chart / "Chart.yaml").read_text())
+    assert metadata["version"] == metadata["appVersion"] == product
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        ROOT / "docs" / "kubernetes.md",
+        ROOT / "docs" / "security.md",
+        CHART / "README.md",
+        CHART / "templates" / "NOTES.txt",
+    ],
+    ids=lambda page: page.name,
+)
+def test_each_value_that_a_page_names_is_one(page: Path) -> None:
+    text = page.read_text()
+    tops = "|".join(schema()["properties"])
+    named = set(re.findall(rf"(?:`|--set |[ (,])((?:{tops})(?:\.[a-zA-Z]+)+)(?=[=`: )])", text))
+    assert named
+    for path in named:
+        node = schema()
+        for key in path.split("."):
+            assert key in node.get("properties", {}), path
+            node = node["properties"][key]

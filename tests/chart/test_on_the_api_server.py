@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dormouse_operator.injection import inject
+from dormouse_operator.resources import has_sidecar
+from dormouse_operator.webhook_settings import SidecarSettings
 
 from localcluster import ControlPlane
+from localcluster.errors import KubectlFailed
+from tests.webhook.pods import patched
 
 from .helm import NAMESPACE, ROOT, SCENARIOS, Object, kinds, template
 
@@ -68,9 +73,20 @@ def test_an_example_is_accepted(example: Path, control_plane: ControlPlane, name
     assert len(accepted) == len(objects) + len(pods_of(objects))
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_a_pod_that_was_injected_is_as_restricted_as_before(
+    example: Path, control_plane: ControlPlane, namespaces: None
+) -> None:
+    objects = [found for found in yaml.safe_load_all(example.read_text()) if found]
+    pods = [patched(p, inject(p, SidecarSettings("sidecar:1")).patch) for p in pods_of(objects)]
+    assert all(has_sidecar(p["spec"]) for p in pods)
+    if pods:
+        dry_run(control_plane, pods, namespace="speech")
+
+
 def test_a_pod_that_is_not_restricted_would_be_refused(control_plane: ControlPlane, namespaces: None) -> None:
     """Or the tests above could not fail."""
     (pod,) = pods_of(template())
     del pod["spec"]["securityContext"]
-    with pytest.raises(Exception, match="violates PodSecurity"):
+    with pytest.raises(KubectlFailed, match="violates PodSecurity"):
         dry_run(control_plane, [pod])
