@@ -40,7 +40,7 @@ CLUSTER_WIDE: dict[tuple[str, str | None], set[str]] = {
             ("managedmodels/status", namespace): {"patch"},
             ("pods", namespace): {"list", "watch"},
             ("configmaps:dormouse-operator-trust", namespace): {"get", "create", "patch"},
-            ("events", namespace): {"create"},
+            ("events", namespace): {"create", "patch"},
         }.items()
     },
     ("secrets:dormouse-operator-key", NAMESPACE): {"get", "create", "update"},

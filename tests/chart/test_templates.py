@@ -1,10 +1,12 @@
 """What values change, one promise of the chart each."""
 
+import json
 from typing import Any
 
 import pytest
+import yaml
 
-from .helm import CHART, NAMESPACE, Object, container, kinds, only, template
+from .helm import CHART, NAMESPACE, ROOT, Object, container, kinds, only, template
 
 MONITORING = {
     "podMonitor": {"enabled": True, "labels": {"release": "kps"}},
@@ -195,3 +197,15 @@ def test_selectors_are_not_changed_by_labels_of_ones_own() -> None:
         "labels"
     ]
     assert labels["app.kubernetes.io/name"] == "dormouse"
+
+
+def test_the_rights_are_those_that_the_integration_tests_run_with() -> None:
+    """But for the Lease, which the chart keeps to the release's own name."""
+
+    def rules(objects: list[Object]) -> set[str]:
+        roles = kinds(objects, "Role") + kinds(objects, "ClusterRole")
+        found = [rule for role in roles for rule in role["rules"] if rule["resources"] != ["leases"]]
+        return {json.dumps({key: sorted(value) for key, value in rule.items()}, sort_keys=True) for rule in found}
+
+    deployed = [found for found in yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text()) if found]
+    assert rules(template()) == rules(deployed)

@@ -15,7 +15,8 @@
   resources: [configmaps]
   resourceNames: [dormouse-operator-trust]
   verbs: [get, create, patch]
+# A series of one Event is counted up in place.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [create, patch]
 {{- end -}}
