@@ -1,10 +1,12 @@
 """What values change, one promise of the chart each."""
 
 import json
+from base64 import b64decode
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from .helm import CHART, NAMESPACE, ROOT, Object, container, kinds, only, template
 
@@ -209,3 +211,13 @@ def test_the_rights_are_those_that_the_integration_tests_run_with() -> None:
 
     deployed = [found for found in yaml.safe_load_all((ROOT / "deploy" / "rbac.yaml").read_text()) if found]
     assert rules(template()) == rules(deployed)
+
+
+def test_the_certificate_that_helm_makes_is_the_webhooks() -> None:
+    objects = template({"webhook": {"enabled": True}})
+    data = {name: b64decode(text) for name, text in only(objects, "Secret")["data"].items()}
+    authority, served = (x509.load_pem_x509_certificate(data[name]) for name in ("ca.crt", "tls.crt"))
+    served.verify_directly_issued_by(authority)
+    names = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    service = only(objects, "Service", "-webhook")["metadata"]
+    assert f"{service['name']}.{service['namespace']}.svc" in names.get_values_for_type(x509.DNSName)
