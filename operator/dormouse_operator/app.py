@@ -10,26 +10,28 @@ import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-import httpx
 import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
 from . import handlers
+from .direct_reading import DirectReader
 from .endpoints import Endpoints
-from .errors import KubeError, NotLeading
+from .errors import KubeError, NotLeading, SignalUnavailable
 from .fleet import Fleet
 from .identity import Identity, obtain_identity
-from .idle_signal import IdleSignal, read_idle_signal
+from .idle_signal import IdleSignal, failed, read_idle_signal
 from .initial_sync import wait_for_initial_sync
 from .kube import Kube, kopf_connection, load_configuration
 from .leadership import Alone, Leadership, Leads
 from .orders import ControlClient
 from .prometheus_api import PrometheusApi
+from .prometheus_connection import PrometheusConnection
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .replicas import Replicas
 from .settings import Settings
+from .signal_source import SignalSource
 from .telemetry import Telemetry
 from .trust import TrustPublisher
 
@@ -84,9 +86,11 @@ async def _operate(
         if identity is None:
             return
         client = ControlClient(identity.client_context(), control_port=settings.control_port)
-        prometheus = httpx.AsyncClient(trust_env=False)
+        prometheus = PrometheusConnection(settings.prometheus)
+        direct = DirectReader(fleet.pods.values, clock=time.time, monotonic=time.monotonic)
         telemetry.started(identity.expires_at, lambda: leadership.leads)
-        reconciler = _reconciler(settings, kube, fleet, client, prometheus, identity, telemetry, leadership)
+        source = _signal_source(settings, prometheus, direct, telemetry)
+        reconciler = _reconciler(settings, kube, fleet, client, source, identity, telemetry, leadership)
         endpoints = Endpoints(
             registry,
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
@@ -113,7 +117,8 @@ async def _operate(
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             server.close()
             await client.close()
-            await prometheus.aclose()
+            await prometheus.close()
+            await direct.close()
         for each in ended:
             if isinstance(each, Exception):
                 raise each
@@ -139,23 +144,36 @@ def _instance() -> str:
     return os.environ.get("POD_NAME") or socket.gethostname()
 
 
+def _signal_source(
+    settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
+) -> SignalSource:
+    if settings.prometheus.risk:
+        log.warning("%s", settings.prometheus.risk)
+
+    async def ask() -> IdleSignal:
+        try:
+            api = PrometheusApi(await connection.client(), settings.prometheus.url, settings.prometheus.timeout_seconds)
+            signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
+        except SignalUnavailable as error:
+            signal = failed(error)
+        telemetry.queried(ok=not signal.failure)
+        return signal
+
+    return SignalSource(
+        ask, direct.read, direct_after_seconds=settings.direct_reading_after_seconds, monotonic=time.monotonic
+    )
+
+
 def _reconciler(
     settings: Settings,
     kube: Kube,
     fleet: Fleet,
     client: ControlClient,
-    prometheus: httpx.AsyncClient,
+    source: SignalSource,
     identity: Identity,
     telemetry: Telemetry,
     leadership: Leads,
 ) -> Reconciler:
-    api = PrometheusApi(prometheus, settings.prometheus_url)
-
-    async def read() -> IdleSignal:
-        signal = await read_idle_signal(api)
-        telemetry.queried(ok=not signal.failure)
-        return signal
-
     replicas = Replicas(
         client,
         lambda: leadership.fence,
@@ -177,7 +195,7 @@ def _reconciler(
         ),
         TrustPublisher(kube, settings.operator_namespace, identity.certificate_pem),
         telemetry,
-        read,
+        source.read,
         clock=time.time,
         monotonic=time.monotonic,
         tick_seconds=settings.tick_seconds,

@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from .idle_signal import SignalState
 from .orders import Outcome
 from .resources import Name
 from .view import View
@@ -58,7 +57,7 @@ class Telemetry:
             key = view.owner.key
             owners.extend((*key, replica.pod.name, replica.model) for replica in view.present)
             tally[view.owner.status.residency or "Unknown"] += 1
-            missing[key] = float(any(replica.seen.state is not SignalState.FRESH for replica in view.present))
+            missing[key] = float(any(not replica.seen.state.known for replica in view.present))
             if view.owner.policy.mode == "Observe":
                 releasable[key] = _would_release(view)
         for residency in ("GPU", "CPU", "Unloaded", "Mixed", "Unknown"):
