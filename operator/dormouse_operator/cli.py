@@ -13,6 +13,7 @@ from . import savings_command
 from .errors import OperatorError, SettingsError
 from .prometheus_flags import NEVER, add_prometheus_flags, prometheus_settings
 from .settings import KeyOrigin, KeySettings, LeaseSettings, Settings
+from .webhook_cli import add_webhook, webhook_settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "savings":
             print(asyncio.run(savings_command.run(given)))
+            return 0
+        if given.command == "webhook":
+            _webhook(given)
             return 0
         settings = _settings(given, os.environ)
         # Imported late, so that `--help` does not wait for kopf.
@@ -131,7 +135,15 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     flag("--lease-retry", "DORMOUSE_LEASE_RETRY", "2", "seconds between two renewals")
     flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error", of=both)
+    add_webhook(commands, environment)
     return parser
+
+
+def _webhook(given: argparse.Namespace) -> None:
+    # As above: aiohttp is for this command only.
+    from .admission import run
+
+    asyncio.run(run(webhook_settings(given)))
 
 
 def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
