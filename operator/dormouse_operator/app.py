@@ -91,7 +91,7 @@ def _reconciler(
         telemetry,
         clock=time.time,
         settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
-        on_news=fleet.changed.set,
+        on_news=fleet.touch,
     )
     instance = os.environ.get("POD_NAME") or socket.gethostname()
     return Reconciler(
