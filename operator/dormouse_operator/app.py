@@ -8,25 +8,27 @@ import time
 import uuid
 from collections.abc import Callable
 
-import httpx
 import kopf
 from kubernetes.aio.client import ApiClient
 from prometheus_client import CollectorRegistry
 
 from . import handlers
+from .direct_reading import DirectReader
 from .endpoints import Endpoints
-from .errors import KubeError
+from .errors import KubeError, SignalUnavailable
 from .fleet import Fleet
 from .identity import Identity, obtain_identity
-from .idle_signal import IdleSignal, read_idle_signal
+from .idle_signal import IdleSignal, failed, read_idle_signal
 from .initial_sync import wait_for_initial_sync
 from .kube import Kube, kopf_connection, load_configuration
 from .orders import ControlClient, Fence
 from .prometheus_api import PrometheusApi
+from .prometheus_connection import PrometheusConnection
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .replicas import Replicas
 from .settings import Settings
+from .signal_source import SignalSource
 from .telemetry import Telemetry
 from .trust import TrustPublisher
 
@@ -42,11 +44,13 @@ async def run(settings: Settings) -> None:
         identity = await _identity(kube, settings.operator_namespace)
         fleet = Fleet()
         client = ControlClient(identity.client_context(), control_port=settings.control_port)
-        prometheus = httpx.AsyncClient(trust_env=False)
+        prometheus = PrometheusConnection(settings.prometheus)
+        direct = DirectReader(fleet.pods.values, clock=time.time, monotonic=time.monotonic)
         registry = CollectorRegistry()
         telemetry = Telemetry(registry)
         telemetry.started(identity.expires_at)
-        reconciler = _reconciler(settings, kube, fleet, client, prometheus, identity, telemetry)
+        source = _signal_source(settings, prometheus, direct, telemetry)
+        reconciler = _reconciler(settings, kube, fleet, client, source, identity, telemetry)
         endpoints = Endpoints(
             registry,
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
@@ -62,10 +66,31 @@ async def run(settings: Settings) -> None:
             await reconciler.stop(STOP_SECONDS)
             server.close()
             await client.close()
-            await prometheus.aclose()
+            await prometheus.close()
+            await direct.close()
     finally:
         await kube.close()
     log.info("Stopped; models stay where they are and still wake on demand.")
+
+
+def _signal_source(
+    settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
+) -> SignalSource:
+    if settings.prometheus.risk:
+        log.warning("%s", settings.prometheus.risk)
+
+    async def ask() -> IdleSignal:
+        try:
+            api = PrometheusApi(await connection.client(), settings.prometheus.url, settings.prometheus.timeout_seconds)
+            signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
+        except SignalUnavailable as error:
+            signal = failed(error)
+        telemetry.queried(ok=not signal.failure)
+        return signal
+
+    return SignalSource(
+        ask, direct.read, direct_after_seconds=settings.direct_reading_after_seconds, monotonic=time.monotonic
+    )
 
 
 def _reconciler(
@@ -73,17 +98,10 @@ def _reconciler(
     kube: Kube,
     fleet: Fleet,
     client: ControlClient,
-    prometheus: httpx.AsyncClient,
+    source: SignalSource,
     identity: Identity,
     telemetry: Telemetry,
 ) -> Reconciler:
-    api = PrometheusApi(prometheus, settings.prometheus_url)
-
-    async def read() -> IdleSignal:
-        signal = await read_idle_signal(api)
-        telemetry.queried(ok=not signal.failure)
-        return signal
-
     replicas = Replicas(
         client,
         # With a Lease these become its UID and its count of transitions.
@@ -100,7 +118,7 @@ def _reconciler(
         Recorder(kube, fleet, clock=time.time, monotonic=time.monotonic, instance=instance),
         TrustPublisher(kube, settings.operator_namespace, identity.certificate_pem),
         telemetry,
-        read,
+        source.read,
         clock=time.time,
         monotonic=time.monotonic,
         tick_seconds=settings.tick_seconds,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .errors import OperatorError, SettingsError
+from .prometheus_flags import NEVER, add_prometheus_flags, prometheus_settings
 from .settings import Settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -21,6 +22,10 @@ examples:
   from a desk, on one namespace, looking every second:
     dormouse-operator run --kubeconfig ~/.kube/config --prometheus-url http://127.0.0.1:9090 \\
         --namespaces speech --scrape-interval 1 --tick 1 --metrics-host 127.0.0.1
+  with a token, at a Prometheus that wants one:
+    dormouse-operator run --prometheus-url https://thanos-query.monitoring:9091 \\
+        --prometheus-bearer-token-file /var/run/secrets/kubernetes.io/serviceaccount/token \\
+        --prometheus-ca-file /etc/prometheus-ca/ca.crt
 
 Each flag can be given by the variable named in its help; flags win.
 """
@@ -70,7 +75,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         run.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
 
     flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
-    flag("--prometheus-url", "DORMOUSE_PROMETHEUS_URL", "http://127.0.0.1:9090", "what comes before /api/v1")
+    add_prometheus_flags(run, flag, environment)
     flag("--scrape-interval", "DORMOUSE_SCRAPE_INTERVAL", "15", "seconds between Prometheus' scrapes of a sidecar")
     flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
     flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
@@ -91,11 +96,16 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
     """Raises SettingsError for what makes no sense."""
     return Settings(
         kubeconfig=_kubeconfig(given.kubeconfig, environment),
-        prometheus_url=given.prometheus_url,
+        prometheus=prometheus_settings(given, _number("--prometheus-timeout", given.prometheus_timeout)),
         operator_namespace=given.operator_namespace or _own_namespace(),
         scrape_interval_seconds=_number("--scrape-interval", given.scrape_interval),
         tick_seconds=_number("--tick", given.tick),
         namespaces=tuple(name.strip() for name in given.namespaces.split(",") if name.strip()),
+        direct_reading_after_seconds=(
+            None
+            if given.direct_reading_after == NEVER
+            else _number("--direct-reading-after", given.direct_reading_after)
+        ),
         metrics_host=given.metrics_host,
         metrics_port=int(_number("--metrics-port", given.metrics_port)),
         control_port=int(_number("--control-port", given.control_port)),

@@ -4,26 +4,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import SettingsError
+from .prometheus_settings import PrometheusSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """kubeconfig: None means the service account of the pod that we run in.
 
-    prometheus_url: what comes before `/api/v1`.
     scrape_interval_seconds: how often Prometheus scrapes the sidecars. Freshness and the line between
         local timers and orders follow from it, so it must not be less than the truth.
     tick_seconds: how often the fleet is looked at when nothing happens.
     namespaces: empty means the whole cluster; a list needs only Roles in these.
+    direct_reading_after_seconds: after so long without Prometheus the sidecars are asked themselves; None for never.
     operator_namespace: where the key's Secret is.
     """
 
     kubeconfig: Path | None
-    prometheus_url: str
+    prometheus: PrometheusSettings
     operator_namespace: str
     scrape_interval_seconds: float = 15.0
     tick_seconds: float = 15.0
     namespaces: tuple[str, ...] = ()
+    direct_reading_after_seconds: float | None = None
     metrics_host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside; only reading
     metrics_port: int = 9744
     control_port: int = 7443
@@ -35,10 +37,9 @@ class Settings:
         ):
             if not 0.1 <= value <= 3600:
                 raise SettingsError(f"{flag} is {value:g}; write seconds from 0.1 to 3600")
-        if not self.prometheus_url.startswith(("http://", "https://")):
+        if self.direct_reading_after_seconds is not None and not self.direct_reading_after_seconds >= 0:
             raise SettingsError(
-                f"--prometheus-url is {self.prometheus_url!r}; write the address of Prometheus, "
-                "for example http://prometheus.monitoring:9090"
+                f"--direct-reading-after is {self.direct_reading_after_seconds:g}; write seconds, or never"
             )
         if self.control_port == 0:
             raise SettingsError("--control-port is 0; write the port on which the sidecars listen, usually 7443")

@@ -7,7 +7,6 @@ from dormouse_contract import Action, Residency, metrics
 from dormouse_contract.metrics import Metric
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from .idle_signal import SignalState
 from .orders import Outcome
 from .resources import Name
 from .view import View
@@ -47,7 +46,7 @@ class Telemetry:
         for view in views:
             key = view.owner.key
             tally[view.owner.status.residency or "Unknown"] += 1
-            missing[key] = float(any(replica.seen.state is not SignalState.FRESH for replica in view.present))
+            missing[key] = float(any(not replica.seen.state.known for replica in view.present))
             if view.owner.policy.mode == "Observe":
                 releasable[key] = _would_release(view)
         for residency in ("GPU", "CPU", "Unloaded", "Mixed", "Unknown"):
