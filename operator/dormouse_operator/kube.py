@@ -16,7 +16,7 @@ import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-from .errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable
+from .errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable, NotLeading
 
 REQUEST_TIMEOUT_SECONDS = 15.0
 MERGE_PATCH = "application/merge-patch+json"
@@ -54,9 +54,16 @@ def kopf_connection(configuration: Configuration) -> kopf.ConnectionInfo:
 class Kube:
     """`request` is all of it; tests put a class with the same method in its place."""
 
-    def __init__(self, client: ApiClient, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`may_write` is asked before anything is sent that is not a GET: only a leader changes the cluster."""
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._may_write = may_write
 
     async def request(
         self,
@@ -67,8 +74,10 @@ class Kube:
         content_type: str = "application/json",
         query: Mapping[str, str | int] | None = None,
     ) -> dict[str, Any]:
-        """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable or KubeError."""
+        """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable (NotLeading included) or KubeError."""
         what = f"{method} {path}"
+        if method != "GET" and not self._may_write():
+            raise NotLeading(f"{what}: not sent, this operator stands by", 0)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 call = await self._client.param_serialize(

@@ -40,8 +40,8 @@ class Recorder:
         # The API server is asked gently: a first visit to a large fleet is many writes at once.
         self.errands = Errands(concurrency=8, monotonic=monotonic)
 
-    def record(self, view: View) -> None:
-        """Starts what needs to be written; an unchanged world starts nothing."""
+    def record(self, view: View) -> bool:
+        """Starts what needs to be written; an unchanged world starts nothing, and only then it is true."""
         owner = view.owner
         now = self._clock()
         status = summarize(view, now)
@@ -49,6 +49,7 @@ class Recorder:
             self.errands.start(("status", owner.uid), status, lambda: self._write(owner, status))
         for replica in view.replicas:
             self._announce(owner, replica)
+        return status == owner.status
 
     def forget_all_but(self, owner_uids: Container[str]) -> None:
         for uid in [uid for uid in self._written if uid not in owner_uids]:

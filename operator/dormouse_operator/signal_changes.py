@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 
-from .idle_signal import IdleSignal, Reading, ReplicaKey
+from .idle_signal import SKEW_SECONDS, IdleSignal, Reading, ReplicaKey
 from .resources import Name
 
 
@@ -11,11 +11,25 @@ def changed_pods(before: IdleSignal, after: IdleSignal, fresh_for_seconds: float
 
     The age of a reading grows with every scrape and matters only where it passes the limit.
     """
-    if (before.failure, before.unlabelled) != (after.failure, after.unlabelled):
+    if _circumstances(before) != _circumstances(after):
+        return None
+    if abs(before.clock_ahead_seconds - after.clock_ahead_seconds) > SKEW_SECONDS:
         return None
     if after.failure:
         return frozenset()
     return {key[:2] for key in _changed(before, after, fresh_for_seconds)}
+
+
+def _circumstances(signal: IdleSignal) -> tuple[object, ...]:
+    """What is in the verdict on a replica besides its own reading."""
+    return (
+        signal.failure,
+        signal.failure_state,
+        signal.unlabelled,
+        signal.warning,
+        signal.direct_because,
+        signal.silent,
+    )
 
 
 def _changed(before: IdleSignal, after: IdleSignal, fresh_for_seconds: float) -> set[ReplicaKey]:

@@ -1,7 +1,7 @@
 """The operator's own metrics, made from the contract's entries in the registry that is passed in."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dormouse_contract import Action, Residency, metrics
 from dormouse_contract.metrics import Metric
@@ -24,10 +24,10 @@ class Telemetry:
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
         self._leader = _gauge(metrics.LEADER, registry)
 
-    def started(self, certificate_expires_at: float) -> None:
-        """There is no election yet: whoever runs, acts."""
+    def started(self, certificate_expires_at: float, leads: Callable[[], bool]) -> None:
+        """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
         self._expiry.set(certificate_expires_at)
-        self._leader.set(1)
+        self._leader.set_function(leads)
 
     def ordered(self, desired: Residency, outcome: Outcome) -> None:
         self._orders.labels(desired, outcome).inc()
