@@ -38,10 +38,9 @@ def test_a_manual_gpu_pins_until_it_ends() -> None:
     assert valid_for(policy, NOW + 100) == 3600
 
 
-def test_a_loan_due_at_when_new_changed_or_at_half_its_time() -> None:
+def test_a_loan_is_due_when_new_changed_or_at_half_its_time() -> None:
     terms = Terms(None, 60, 30, pinned=False)
     lent = Lent(terms, "me", 1, NOW, 3600)
-    assert due_at(terms, "me", None, NOW, "r")
-    assert due_at(Terms(0, 60, 30, pinned=False), "me", lent, NOW, "r")
-    assert not due_at(terms, "me", lent, NOW + 1400, "r")
-    assert due_at(terms, "me", lent, NOW + 1801, "r")
+    assert due_at(terms, "me", None, "r") <= NOW
+    assert due_at(Terms(0, 60, 30, pinned=False), "me", lent, "r") <= NOW
+    assert NOW + 1400 < due_at(terms, "me", lent, "r") <= NOW + 1800
