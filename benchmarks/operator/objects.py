@@ -111,9 +111,7 @@ def _pod(replica: Replica, app: str) -> dict[str, Any]:
                 "app.kubernetes.io/part-of": "speech-platform",
                 "pod-template-hash": "6c8d9f7b54",
             },
-            "annotations": {
-                "example.com/config-checksum": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c1"
-            },
+            "annotations": {"example.com/config-checksum": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c1"},
         },
         "spec": {
             "nodeName": NODE_NAME,

@@ -1,19 +1,20 @@
 """Wires the parts together and runs them until a signal comes."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable
 
 import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
 from . import handlers
+from .census import Census
 from .direct_reading import DirectReader
 from .endpoints import Endpoints
 from .errors import KubeError, NotLeading, SignalUnavailable
@@ -29,7 +30,8 @@ from .prometheus_connection import PrometheusConnection
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .replicas import Replicas
-from .settings import Settings
+from .resync import Resync
+from .settings import Scope, Settings
 from .signal_source import SignalSource
 from .telemetry import Telemetry
 from .trust import TrustPublisher
@@ -83,10 +85,16 @@ async def _operate(
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
             stalled_after_seconds=settings.stalled_after_seconds,
         )
+        census = Census(kube, settings.scope)
+        resync = Resync(fleet, census)
         server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
-        loop = asyncio.create_task(_work(kube, fleet, reconciler, settings))
+
+        def login() -> kopf.ConnectionInfo:
+            return kopf_connection(configuration)
+
+        loop = asyncio.create_task(_work(census, fleet, reconciler, resync))
         try:
-            await _watch(settings, fleet, lambda: kopf_connection(configuration), loop, stop)
+            await _watch(settings.scope, handlers.registry(fleet, login, resync.listed), loop, stop)
         finally:
             loop.cancel()
             await asyncio.gather(loop, return_exceptions=True)
@@ -194,26 +202,25 @@ async def _identity(kube: Kube, namespace: str, stop: asyncio.Event) -> Identity
     return None
 
 
-async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, settings: Settings) -> None:
-    await wait_for_initial_sync(kube, fleet, settings.namespaces)
-    await reconciler.run()
+async def _work(census: Census, fleet: Fleet, reconciler: Reconciler, resync: Resync) -> None:
+    await wait_for_initial_sync(census, fleet)
+    # What is there now stays for long; the collector need not look at it each time.
+    gc.collect()
+    gc.freeze()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(resync.run())
+        group.create_task(reconciler.run())
 
 
-async def _watch(
-    settings: Settings,
-    fleet: Fleet,
-    login: Callable[[], kopf.ConnectionInfo],
-    loop: asyncio.Task[None],
-    stop: asyncio.Event,
-) -> None:
+async def _watch(scope: Scope, registry: kopf.OperatorRegistry, loop: asyncio.Task[None], stop: asyncio.Event) -> None:
     """kopf takes the signals. Should the loop ever end before it, nothing would be done any more: stop too."""
     loop.add_done_callback(lambda _: stop.set())
     await kopf.operator(
-        registry=handlers.registry(fleet, login),
-        settings=handlers.settings(listed_namespaces=bool(settings.namespaces)),
+        registry=registry,
+        settings=handlers.settings(scope),
         standalone=True,
-        clusterwide=not settings.namespaces,
-        namespaces=settings.namespaces,
+        clusterwide=not scope.namespaces,
+        namespaces=scope.namespaces,
         stop_flag=stop,
     )
     if loop.done() and not loop.cancelled():

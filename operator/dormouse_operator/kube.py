@@ -73,6 +73,7 @@ class Kube:
         *,
         content_type: str = "application/json",
         query: Mapping[str, str | int] | None = None,
+        accept: str = "application/json",
     ) -> dict[str, Any]:
         """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable (NotLeading included) or KubeError."""
         what = f"{method} {path}"
@@ -83,7 +84,7 @@ class Kube:
                 call = await self._client.param_serialize(
                     method,
                     f"{path}?{urlencode(query)}" if query else path,
-                    header_params={"Content-Type": content_type, "Accept": "application/json"},
+                    header_params={"Content-Type": content_type, "Accept": accept},
                     body=body,
                     auth_settings=["BearerToken"],
                 )
