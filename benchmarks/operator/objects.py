@@ -97,9 +97,7 @@ def _managed(app: str) -> dict[str, Any]:
 
 def _pod(replica: Replica, app: str) -> dict[str, Any]:
     """What a Deployment's pod with a model server, a sidecar, probes, volumes and environment looks like."""
-    environment = [
-        {"name": f"MODEL_SERVER_OPTION_{n:02d}", "value": f"a-value-of-usual-length-{n:04d}"} for n in range(12)
-    ]
+    environment = [{"name": f"MODEL_OPTION_{n}", "value": f"a-value-of-usual-length-{n}"} for n in range(2)]
     probe = {"httpGet": {"path": "/readyz", "port": 9743}, "periodSeconds": 10, "failureThreshold": 3}
     mounts = [{"name": "dormouse", "mountPath": "/run/dormouse"}, {"name": "weights", "mountPath": "/models"}]
     return {
@@ -121,7 +119,6 @@ def _pod(replica: Replica, app: str) -> dict[str, Any]:
                     "image": "registry.example.com/dormouse/sidecar:0.1.0",
                     "restartPolicy": "Always",
                     "ports": [{"containerPort": 7443, "name": "dormouse"}, {"containerPort": 9743, "name": "metrics"}],
-                    "readinessProbe": probe,
                     "volumeMounts": mounts[:1],
                     "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
                 }
@@ -133,7 +130,6 @@ def _pod(replica: Replica, app: str) -> dict[str, Any]:
                     "env": environment,
                     "ports": [{"containerPort": 8000, "name": "http"}],
                     "readinessProbe": probe,
-                    "livenessProbe": probe,
                     "volumeMounts": mounts,
                     "resources": {"requests": {"cpu": "2", "memory": "16Gi"}, "limits": {"memory": "32Gi"}},
                 }

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from dormouse_operator.census import Census
 from dormouse_operator.resync import Resync
@@ -20,6 +21,8 @@ from localcluster.workspace import Workspace
 
 from .objects import fleet, managed_model, pod
 from .world import OperatorProcess, eventually, operator_kubeconfig
+
+PATH = "/apis/dormouse.dev/v1alpha1/managedmodels"
 
 
 class Listed(Census):
@@ -79,17 +82,23 @@ async def test_what_appears_while_the_list_is_read_is_not_taken_for_gone() -> No
 def own_control_plane() -> Iterator[ControlPlane]:
     workspace = Workspace()
     try:
-        with ControlPlane(workspace.path) as running:
+        with ControlPlane(workspace.path, api_server_flags=["--etcd-compaction-interval=1s"]) as running:
             apply_crd(running)
             yield running
     finally:
         workspace.remove()
 
 
+def watch_is_refused(control_plane: ControlPlane, since: str) -> bool:
+    query = f"watch=1&resourceVersion={since}&timeoutSeconds=1"
+    answer = httpx.get(f"{control_plane.url}{PATH}?{query}", verify=control_plane.api.tls, trust_env=False, timeout=10)
+    return '"code":410' in answer.text
+
+
 def test_what_is_deleted_while_the_watch_is_cut_off_is_forgotten(
     own_control_plane: ControlPlane, tmp_path: Path
 ) -> None:
-    """The API server starts anew meanwhile, so that it knows no history and answers 410 Gone."""
+    """The API server starts anew meanwhile, and its history is compacted: it answers 410 Gone."""
     api = own_control_plane.api
     kubeconfig = operator_kubeconfig(own_control_plane)
     api.create_namespace("speech")
@@ -113,14 +122,20 @@ def test_what_is_deleted_while_the_watch_is_cut_off_is_forgotten(
 
     try:
         eventually("it manages both", lambda: managed() == 2)
+        # Without its connections first, or it would find the events in their buffers.
+        own_control_plane.stop_api_server()
         os.kill(operator.pid, signal.SIGSTOP)
+        own_control_plane.start_api_server()
+        api.wait_for_crd("managedmodels.dormouse.dev")
+        since = api.request("GET", PATH)["metadata"]["resourceVersion"]
         api.request("DELETE", "/apis/dormouse.dev/v1alpha1/namespaces/speech/managedmodels/goes")
         api.request("DELETE", "/api/v1/namespaces/speech/pods/goes-0", {"gracePeriodSeconds": 0})
         own_control_plane.stop_api_server()
         own_control_plane.start_api_server()
+        eventually("the history is gone", lambda: watch_is_refused(own_control_plane, since))
         os.kill(operator.pid, signal.SIGCONT)
         eventually("it manages what is left", lambda: managed() == 1, deadline_seconds=90)
-        assert "1 ManagedModels and 1 pods were deleted unseen" in operator.log
+        eventually("and says so", lambda: "1 ManagedModels and 1 pods were deleted unseen" in operator.log)
     finally:
         os.kill(operator.pid, signal.SIGCONT)
         operator.kill()
