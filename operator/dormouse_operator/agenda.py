@@ -9,13 +9,9 @@ noticed is made good.
 from collections.abc import Iterable
 
 from .resources import Name
-from .status import Condition
-from .timestamps import from_rfc3339_or_none
 
 # A full pass over 10,000 ManagedModels is about a second of CPU: 0.2 % of a core at this interval.
 FULL_PASS_SECONDS = 600.0
-# Trouble that is younger is watched closely: it may pass, or have to be told of once it has lasted.
-FRESH_TROUBLE_SECONDS = 300.0
 
 
 class Agenda:
@@ -60,10 +56,3 @@ class Agenda:
         for name in names:
             self._unsettled.discard(name)
             self._due.pop(name, None)
-
-
-def is_fresh_trouble(condition: Condition, now: float) -> bool:
-    if condition.status == "True":
-        return False
-    since = from_rfc3339_or_none(condition.last_transition_time)
-    return since is None or now - since < FRESH_TROUBLE_SECONDS

@@ -8,6 +8,8 @@ import signal
 import socket
 import time
 import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import kopf
 from kubernetes.aio.client import ApiClient, Configuration
@@ -38,6 +40,8 @@ from .trust import TrustPublisher
 
 STOP_SECONDS = 5.0
 IDENTITY_RETRY_SECONDS = 1.0
+# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
+TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
 
 
@@ -46,28 +50,40 @@ async def run(settings: Settings, leadership: Leads | None = None) -> None:
 
     `leadership` is by the settings; tests that need two leaders at once bring their own.
     """
-    stop = _stop_on_signals()
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
     configuration = await load_configuration(settings.kubeconfig)
     fleet = Fleet()
     # Of its own, so that a renewal never waits behind other requests that hang.
     lease_kube = Kube(ApiClient(configuration), settings.lease.call_timeout_seconds)
     leadership = leadership or _leadership(settings, lease_kube, fleet)
     election = asyncio.create_task(leadership.run())
-    try:
-        await _operate(settings, configuration, fleet, leadership, stop)
-    finally:
-        # Last of all: until here nobody else may act.
+
+    async def hand_over() -> None:
+        """After the last thing that we did: from here on another may act."""
         election.cancel()
         await asyncio.gather(election, return_exceptions=True)
         await leadership.release()
+
+    try:
+        await _operate(settings, configuration, fleet, leadership, stop, hand_over)
+    finally:
+        await hand_over()
         await lease_kube.close()
     log.info("Stopped; models stay where they are and still wake on demand.")
 
 
 async def _operate(
-    settings: Settings, configuration: Configuration, fleet: Fleet, leadership: Leads, stop: asyncio.Event
+    settings: Settings,
+    configuration: Configuration,
+    fleet: Fleet,
+    leadership: Leads,
+    stop: asyncio.Event,
+    hand_over: Callable[[], Awaitable[None]],
 ) -> None:
-    kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads)
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads, on_answer=telemetry.answered)
     try:
         identity = await _identity(kube, settings.operator_namespace, stop)
         if identity is None:
@@ -75,8 +91,6 @@ async def _operate(
         client = ControlClient(identity.client_context(), control_port=settings.control_port)
         prometheus = PrometheusConnection(settings.prometheus)
         direct = DirectReader(fleet.pods.values, clock=time.time, monotonic=time.monotonic)
-        registry = CollectorRegistry()
-        telemetry = Telemetry(registry)
         telemetry.started(identity.expires_at, lambda: leadership.leads)
         source = _signal_source(settings, prometheus, direct, telemetry)
         reconciler = _reconciler(settings, kube, fleet, client, source, identity, telemetry, leadership)
@@ -88,31 +102,39 @@ async def _operate(
         census = Census(kube, settings.scope)
         resync = Resync(fleet, census)
         server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
-
-        def login() -> kopf.ConnectionInfo:
-            return kopf_connection(configuration)
-
-        loop = asyncio.create_task(_work(census, fleet, reconciler, resync))
+        login = partial(kopf_connection, configuration)
+        unwatch = asyncio.Event()
+        tasks = [
+            asyncio.create_task(_work(census, fleet, reconciler, resync)),
+            asyncio.create_task(_watch(settings.scope, handlers.registry(fleet, login, resync.listed), stop, unwatch)),
+        ]
+        for task in tasks:
+            # Should one of them ever end, nothing would be done any more: stop too.
+            task.add_done_callback(lambda _: stop.set())
         try:
-            await _watch(settings.scope, handlers.registry(fleet, login, resync.listed), loop, stop)
+            await stop.wait()
         finally:
-            loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
+            tasks[0].cancel()
             await reconciler.stop(STOP_SECONDS)
+            await hand_over()
+            # The slowest part, so it comes when the next operator acts already.
+            unwatch.set()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
             server.close()
             await client.close()
             await prometheus.close()
             await direct.close()
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
     finally:
         await kube.close()
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """Until kopf takes the signals over. Before that too, the end is one that releases the Lease."""
-    stop = asyncio.Event()
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """Called again when kopf has taken the signals for itself: at each moment the end is ours."""
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    return stop
 
 
 def _leadership(settings: Settings, kube: Kube, fleet: Fleet) -> Leads:
@@ -168,7 +190,14 @@ def _reconciler(
     return Reconciler(
         fleet,
         replicas,
-        Recorder(kube, fleet, clock=time.time, monotonic=time.monotonic, instance=_instance()),
+        Recorder(
+            kube,
+            fleet,
+            clock=time.time,
+            monotonic=time.monotonic,
+            instance=_instance(),
+            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+        ),
         TrustPublisher(kube, settings.operator_namespace, identity.certificate_pem),
         telemetry,
         source.read,
@@ -212,16 +241,16 @@ async def _work(census: Census, fleet: Fleet, reconciler: Reconciler, resync: Re
         group.create_task(reconciler.run())
 
 
-async def _watch(scope: Scope, registry: kopf.OperatorRegistry, loop: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """kopf takes the signals. Should the loop ever end before it, nothing would be done any more: stop too."""
-    loop.add_done_callback(lambda _: stop.set())
-    await kopf.operator(
+async def _watch(scope: Scope, registry: kopf.OperatorRegistry, stop: asyncio.Event, unwatch: asyncio.Event) -> None:
+    """Until `unwatch`. kopf would end at a signal by itself, and cancel every call that is under way with it."""
+    ours = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=handlers.settings(scope),
         standalone=True,
         clusterwide=not scope.namespaces,
         namespaces=scope.namespaces,
-        stop_flag=stop,
+        stop_flag=unwatch,
     )
-    if loop.done() and not loop.cancelled():
-        loop.result()
+    _stop_on_signals(stop)
+    await kopf.run_tasks(tasks, ignored=ours)

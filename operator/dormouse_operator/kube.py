@@ -58,12 +58,18 @@ class Kube:
         self,
         client: ApiClient,
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        *,
         may_write: Callable[[], bool] = lambda: True,
+        on_answer: Callable[[str, int], None] = lambda verb, status: None,
     ) -> None:
-        """`may_write` is asked before anything is sent that is not a GET: only a leader changes the cluster."""
+        """`may_write` is asked before anything is sent that is not a GET: only a leader changes the cluster.
+
+        `on_answer` hears the HTTP verb and the status of each request, 0 for none.
+        """
         self._client = client
         self._timeout_seconds = timeout_seconds
         self._may_write = may_write
+        self._on_answer = on_answer
 
     async def request(
         self,
@@ -80,23 +86,38 @@ class Kube:
         if method != "GET" and not self._may_write():
             raise NotLeading(f"{what}: not sent, this operator stands by", 0)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                call = await self._client.param_serialize(
-                    method,
-                    f"{path}?{urlencode(query)}" if query else path,
-                    header_params={"Content-Type": content_type, "Accept": accept},
-                    body=body,
-                    auth_settings=["BearerToken"],
-                )
-                response = await self._client.call_api(*call, _request_timeout=self._timeout_seconds)
-                data = await response.read()  # type: ignore[no-untyped-call]
+            status, data = await self._ask(method, path, body, content_type, query, accept)
         except TimeoutError as error:
+            self._on_answer(method, 0)
             raise KubeUnavailable(f"{what}: no answer within {self._timeout_seconds:g} s", 0) from error
         except (aiohttp.ClientError, OSError) as error:
+            self._on_answer(method, 0)
             raise KubeUnavailable(f"{what}: {error or type(error).__name__}", 0) from error
-        if 200 <= response.status < 300:
+        self._on_answer(method, status)
+        if 200 <= status < 300:
             return _json(data)
-        raise _error(what, response.status, _json(data))
+        raise _error(what, status, _json(data))
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        query: Mapping[str, str | int] | None,
+        accept: str,
+    ) -> tuple[int, bytes]:
+        async with asyncio.timeout(self._timeout_seconds):
+            call = await self._client.param_serialize(
+                method,
+                f"{path}?{urlencode(query)}" if query else path,
+                header_params={"Content-Type": content_type, "Accept": accept},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._client.call_api(*call, _request_timeout=self._timeout_seconds)
+            data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        return response.status, data
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]

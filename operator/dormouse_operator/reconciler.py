@@ -13,13 +13,13 @@ from functools import partial
 
 from dormouse_contract import Action
 
-from .agenda import Agenda, is_fresh_trouble
+from .agenda import Agenda
 from .errands import Errands
 from .fleet import Fleet
 from .idle_signal import IdleSignal, SignalState
-from .loans import due_at, terms_for, valid_for
+from .loans import Inherited, LoanKey, due_at, terms_for, valid_for
 from .recorder import Recorder
-from .replicas import LoanKey, Replicas
+from .replicas import Replicas
 from .resources import ManagedModel, Name, Pod
 from .signal_changes import changed_pods
 from .telemetry import Telemetry
@@ -76,6 +76,7 @@ class Reconciler:
         self._views: dict[Name, View] = {}
         self._loans_wanted: dict[str, frozenset[LoanKey]] = {}
         self._shown: set[tuple[str, str]] = set()
+        self._inherited = Inherited()
         self.last_finished = monotonic()
 
     async def run(self) -> None:
@@ -108,6 +109,7 @@ class Reconciler:
         if self._leads():
             await self._publish_trust()
         if self._leads() and self._replicas.lead_anew():
+            self._inherited = Inherited()
             # As a standby nothing was changed, so nothing counts as settled.
             self._agenda.everything()
         names = await self._whom()
@@ -157,7 +159,9 @@ class Reconciler:
         alive = {pod.uid for pod in self._fleet.pods.values() if pod.alive}
         self._replicas.forget_all_but(alive)
         self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
-        self._recorder.forget_all_but({owner.uid for owner in self._fleet.managed_models.values()})
+        owners = {owner.uid for owner in self._fleet.managed_models.values()}
+        self._recorder.forget_all_but(owners)
+        self._inherited.forget_all_but(alive, owners)
         self._shown = {key for key in self._shown if key[0] in alive}
 
     def _visit(self, owner: ManagedModel) -> None:
@@ -175,7 +179,7 @@ class Reconciler:
             written = self._recorder.record(view)
         now = self._clock()
         loans = self._loans_due_at(view, now)
-        settled = written and self._is_settled(view, now) and not any(at <= now for at in loans)
+        settled = written and self._is_settled(view) and not any(at <= now for at in loans)
         self._agenda.looked_at(owner.key, settled=settled, again_at=self._again_at(view, now, loans))
 
     def _drop(self, name: Name) -> None:
@@ -211,19 +215,15 @@ class Reconciler:
             else:
                 self._errands.settle(key)
 
-    def _is_settled(self, view: View, now: float) -> bool:
-        """Nothing is under way or to be tried again, and nothing went wrong a moment ago."""
-        return (
-            all(
-                contact.outcome is not None
-                and contact.outcome.reached
-                and self._errands.free_in(("pod", pod.uid)) is not None
-                for pod, contact in view.contacts
-            )
-            and not any(
-                replica.decision.action is Action.ORDER or _untold_transition(replica) for replica in view.replicas
-            )
-            and not any(is_fresh_trouble(condition, now) for condition in view.owner.status.conditions)
+    def _is_settled(self, view: View) -> bool:
+        """Nothing is under way or to be tried again."""
+        return all(
+            contact.outcome is not None
+            and contact.outcome.reached
+            and self._errands.free_in(("pod", pod.uid)) is not None
+            for pod, contact in view.contacts
+        ) and not any(
+            replica.decision.action is Action.ORDER or _untold_transition(replica) for replica in view.replicas
         )
 
     def _loans_due_at(self, view: View, now: float) -> list[float]:
@@ -299,6 +299,7 @@ class Reconciler:
         self._loans_wanted[view.owner.uid] = frozenset(
             (replica.pod.uid, replica.model, view.owner.uid) for replica in view.replicas if may_lend
         )
+        self._replicas.lent.update(self._inherited.suspects(view, self._loans_wanted[view.owner.uid]))
 
     def _withdraw(self) -> None:
         """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
