@@ -294,16 +294,20 @@ def _column(vector: Vector) -> dict[ReplicaKey, tuple[float, ...]]:
         key = _key(labels)
         if key is None:
             continue
-        known = column.get(key, ())
-        if not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
+        known = column.get(key)
+        if known is None:
+            column[key] = (value,)
+        elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
             column[key] = (*known, value)
     return column
 
 
 def _key(labels: Mapping[str, str]) -> ReplicaKey | None:
-    key = (labels.get("namespace", ""), labels.get("pod", ""), labels.get("model", ""))
-    # JSON may hold anything; a label that is no text names nobody.
-    return key if all(type(part) is str and part for part in key) else None
+    namespace, pod, model = labels.get("namespace"), labels.get("pod"), labels.get("model")
+    # JSON may hold anything; a label that is no text names nobody. Spelled out, as it runs 70,000 times a look.
+    if type(namespace) is str and type(pod) is str and type(model) is str and namespace and pod and model:
+        return (namespace, pod, model)
+    return None
 
 
 def _lacking(reading: Reading) -> str:

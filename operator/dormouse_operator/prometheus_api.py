@@ -1,4 +1,4 @@
-"""Instant queries to Prometheus' HTTP API, with a hard limit of time and size; nothing is believed that is not its JSON.
+"""Instant queries to Prometheus' HTTP API, with a hard limit of time and size; nothing but its JSON is believed.
 
 Each failure says in words what came instead and what to do; the words go into the condition of each
 ManagedModel, so they hold nothing that changes from one answer to the next.
@@ -108,7 +108,10 @@ def _unreached(error: Exception) -> SignalUnavailable:
         return SignalUnavailable("Prometheus can't be reached; does it run, and is --prometheus-url right?")
     if isinstance(error, httpx.DecodingError):
         return SignalUnavailable("Prometheus' answer can't be unpacked; what stands between must not compress it")
-    return SignalUnavailable(f"Prometheus broke off the connection ({type(error).__name__}); does it restart?")
+    # A refused TLS client may see no more than this: the reset overtakes the alert.
+    return SignalUnavailable(
+        f"Prometheus broke off the connection ({type(error).__name__}); does it restart, or want a client certificate?"
+    )
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
@@ -143,7 +146,7 @@ def _redirected(response: httpx.Response) -> SignalUnavailable:
         # What comes after the path may be secret.
         where = _quoted(f"{target.scheme}://{target.netloc.decode('latin-1').rpartition('@')[2]}{target.path}")
         same = target.host == urlsplit(str(response.request.url)).hostname
-    except (httpx.InvalidURL, ValueError):
+    except (httpx.InvalidURL, KeyError, ValueError):
         where, same = "somewhere", False
     if same and where.endswith("/api/v1/query"):
         return SignalUnavailable(f"Prometheus moved to {where}; write that address into --prometheus-url")

@@ -144,7 +144,7 @@ def shaped(**data: object) -> Answer:
         pytest.param(lambda _: httpx.Response(403, html="<html>"), "credentials", REFUSED, id="403"),
         pytest.param(login, "https://sso.example/login, a login page", REFUSED, id="302 to a login page"),
         pytest.param(https, "https://prometheus/api/v1/query; write that", DOWN, id="308 to https"),
-        pytest.param(lambda _: httpx.Response(302), "HTTP 302", DOWN, id="302 to nowhere"),
+        pytest.param(lambda _: httpx.Response(302), "HTTP 302", REFUSED, id="302 to nowhere"),
         pytest.param(lambda _: httpx.Response(429, text="slow down"), "come later (HTTP 429)", LATER, id="429"),
         pytest.param(lambda _: httpx.Response(503, headers={"retry-after": "9"}), "HTTP 503", LATER, id="503, later"),
         pytest.param(lambda _: httpx.Response(200, html="<html>"), "not its API", DOWN, id="HTML"),
@@ -226,12 +226,12 @@ class Fleet:
 
     def __init__(self, *pods: str, warnings: tuple[str, ...] = (), **values: float) -> None:
         self.pods, self.warnings, self.queries = pods, warnings, list[str]()
-        self.values = {"idle_since": NOW - 100, "timestamp": NOW - 1, "gpu_memory": 1024.0} | values
+        self.values = {"sampled_at": NOW - 1, "idle_since": NOW - 100, "gpu_memory": 1024.0} | values
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         query = request.url.params.get("query") or dict(httpx.QueryParams(request.content.decode()))["query"]
         self.queries.append(query)
-        metric = "timestamp" if query.startswith("timestamp") else query
+        metric = "sampled_at" if query.startswith("timestamp(") else query
         value = next((value for name, value in self.values.items() if name in metric), 0.0)
         tier = {"residency": "GPU"} if "residency" in query else {}
         one = 1.0 if tier else value
@@ -254,7 +254,7 @@ async def test_an_incomplete_answer_is_good_for_those_in_it_and_says_why_for_the
 
 @pytest.mark.parametrize("skew", [-3600.0, -20.0, 0.0, 20.0, 3600.0])
 async def test_age_is_by_prometheus_clock_whatever_the_operators_says(skew: float) -> None:
-    fresh, stale = await ask(Fleet("tts-0"), NOW + skew), await ask(Fleet("tts-0", timestamp=NOW - 31), NOW + skew)
+    fresh, stale = await ask(Fleet("tts-0"), NOW + skew), await ask(Fleet("tts-0", sampled_at=NOW - 31), NOW + skew)
     assert state(fresh) is SignalState.FRESH
     assert state(stale) is SignalState.STALE
 
