@@ -69,15 +69,12 @@ class Recorder:
         self.errands.forget(lambda key: isinstance(key, tuple) and key[1] not in owner_uids)
 
     async def _write_first(self) -> float:
-        """One after the other, and each as it was last seen: with a long queue, better news may have come.
-
-        What is not taken, at the end of us, is seen to be missing at the next look.
-        """
+        """One after the other, and each as it was last seen: with a long queue, better news may have come."""
         while self._first_visits:
             owner, status = self._first_visits.pop(next(iter(self._first_visits)))
-            if not self.errands.start(("status", owner.uid), status, partial(self._write, owner, status)):
-                break
-            await asyncio.sleep(1 / FIRST_VISITS_PER_SECOND)
+            # What is still being written was seen again meanwhile; that it differs will be seen at the next look.
+            if self.errands.start(("status", owner.uid), status, partial(self._write, owner, status)):
+                await asyncio.sleep(1 / FIRST_VISITS_PER_SECOND)
         return 0.0
 
     def _may_write(self, owner: ManagedModel, status: Status) -> bool:
