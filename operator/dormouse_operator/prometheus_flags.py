@@ -12,17 +12,22 @@ AddFlag = Callable[[str, str, str | None, str], None]
 """Name, variable, default and help."""
 
 
-def add_prometheus_flags(run: argparse.ArgumentParser, flag: AddFlag, environment: Mapping[str, str]) -> None:
+def add_prometheus_flags(
+    commands: Iterable[argparse.ArgumentParser], flag: AddFlag, environment: Mapping[str, str]
+) -> None:
+    """To each of the commands; `flag` adds what is given once."""
+
     def repeatable(name: str, variable: str, text: str) -> None:
         """Given flags replace the variable's lines, as a flag beats its variable everywhere."""
         given = environment.get(variable) or ""
-        run.add_argument(
-            name,
-            action=_Append,
-            default=tuple(line.strip() for line in given.splitlines() if line.strip()),
-            metavar="NAME=…",
-            help=f"{text} [{variable}, one a line]",
-        )
+        for command in commands:
+            command.add_argument(
+                name,
+                action=_Append,
+                default=tuple(line.strip() for line in given.splitlines() if line.strip()),
+                metavar="NAME=…",
+                help=f"{text} [{variable}, one a line]",
+            )
 
     prefix = "DORMOUSE_PROMETHEUS"
     flag("--prometheus-url", f"{prefix}_URL", "http://127.0.0.1:9090", "what comes before /api/v1")
@@ -38,12 +43,6 @@ def add_prometheus_flags(run: argparse.ArgumentParser, flag: AddFlag, environmen
         "--prometheus-header-file", f"{prefix}_HEADER_FILES", "a header as NAME=FILE, for secret values; repeatable"
     )
     flag("--prometheus-timeout", f"{prefix}_TIMEOUT", f"{QUERY_TIMEOUT_SECONDS:g}", "seconds for one answer")
-    flag(
-        "--direct-reading-after",
-        "DORMOUSE_DIRECT_READING_AFTER",
-        NEVER,
-        "seconds without Prometheus after which the sidecars are read directly",
-    )
 
 
 def prometheus_settings(given: argparse.Namespace, timeout_seconds: float) -> PrometheusSettings:

@@ -66,7 +66,7 @@ class Side:
             self.fleet,
             replicas,
             self.recorder,
-            TrustPublisher(kube, "dormouse-system", b"certificate"),
+            TrustPublisher(kube, "dormouse-system"),
             telemetry,
             self.read_signal,
             clock=self.clock,
