@@ -265,7 +265,9 @@ HAPPENINGS = st.one_of(
     st.tuples(st.just("prometheus"), st.sampled_from([True, True, False])),
 )
 STEPS = st.lists(
-    st.tuples(st.lists(HAPPENINGS, max_size=3), st.sampled_from([TICK, TICK, TICK, 60.0, 700.0, 2000.0])), max_size=14
+    st.tuples(st.lists(HAPPENINGS, max_size=2), st.sampled_from([TICK, TICK, TICK, 60.0, 700.0, 2000.0])),
+    min_size=2,
+    max_size=14,
 )
 BEGINNING = (
     ("pod", "p", "tts", "Running"),
@@ -286,7 +288,8 @@ def test_it_does_what_a_pass_over_the_whole_fleet_does(steps: list[tuple[list[tu
     async def live() -> None:
         # An hour of virtual time is but a full pass or two: what is missed would stay missed long enough to be seen.
         sides = [Side(Agenda(full_pass_seconds=1e9)), Side(Agenda(full_pass_seconds=0))]
-        for happenings, seconds in [(list(BEGINNING), TICK), *steps, *[([], TICK)] * 3]:
+        settling = [([], TICK)] * 8
+        for happenings, seconds in [(list(BEGINNING), TICK), *settling, *steps, *settling[:3]]:
             done = []
             for side in sides:
                 for what in happenings:
