@@ -73,12 +73,18 @@ class Containerd:
     def load(self, archives: Iterable[Path]) -> None:
         """Import OCI archives under the names that stand in them. Raises LocalClusterError."""
         for archive in archives:
-            answer = self._ctr("images", "import", "--no-unpack=false", str(archive))
+            answer = self._ctr("images", "import", str(archive))
             if answer.returncode != 0:
                 raise LocalClusterError(
                     f"containerd could not import {archive}:\n{answer.stderr.strip()}\n"
                     "The others are unharmed. Remove that file and try again: it is then built anew."
                 )
+
+    def kill(self, container: str) -> None:
+        """SIGKILL for one container's first process. Raises LocalClusterError."""
+        answer = self._ctr("tasks", "kill", "--signal", "SIGKILL", container)
+        if answer.returncode != 0:
+            raise LocalClusterError(f"containerd could not kill {container}: {answer.stderr.strip()}")
 
     def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
