@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="find or build the binaries")
-    build.add_argument("names", nargs="*", type=_known, metavar="NAME", help=f"{', '.join(ALL)} (default: {', '.join(USUAL)})")
+    build.add_argument(
+        "names", nargs="*", type=_known, metavar="NAME", help=f"{', '.join(ALL)} (default: {', '.join(USUAL)})"
+    )
     up = commands.add_parser("up", help="run a cluster until Ctrl-C")
     up.add_argument("--directory", type=Path, help="keep everything there; default: temporary, deleted at the end")
     up.add_argument("--scrape-interval", type=float, default=5.0, metavar="SECONDS", help="of Prometheus (default 5)")

@@ -58,9 +58,7 @@ def _build(builder: Builder, image: Image, tag: str, bases: dict[str, str]) -> N
 
 def _revision() -> str:
     """The commit, `unknown` outside of a checkout."""
-    answer = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
 
 

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster.cache import cache_directory, exclusive
@@ -43,10 +44,18 @@ def reference(name: str) -> str:
     return f"localhost/{PREFIX}{name}:{TAG}"
 
 
-def archives(prometheus: Path, progress: Progress) -> list[Path]:
-    """The OCI archives of the base, the product's images but the standalone one, and Prometheus.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An image that containerd can be given: `command` prints its archive."""
 
-    Builds what is missing or has changed. Raises ImageUnavailable. One build at a time for each user.
+    reference: str
+    command: tuple[str, ...]
+
+
+def build_all(prometheus: Path, progress: Progress) -> list[Exported]:
+    """The base, the product's images and Prometheus, built as far as they are missing or have changed.
+
+    Raises ImageUnavailable. One build at a time for each user.
     """
     store = cache_directory() / "images"
     with exclusive(store.with_suffix(".lock"), lambda: progress.say("another process builds images; waiting for it")):
@@ -65,8 +74,12 @@ def archives(prometheus: Path, progress: Progress) -> list[Path]:
                 log=store / f"{name}.log",
             )
             progress.finish(f"image {name}")
-        wanted = [BASE, PROMETHEUS, *(reference(name) for name in IMAGES if name != "standalone")]
-        return [_archive(builder, store, image, progress) for image in wanted]
+    return [
+        # Straight from the store: an archive on disk would be six more gigabytes.
+        Exported(image, (*builder.command, "push", "--quiet", image, f"docker-archive:/dev/stdout:{image}"))
+        # What the standalone image has is in the example's as well.
+        for image in (BASE, PROMETHEUS, *(reference(name) for name in IMAGES if name != "standalone"))
+    ]
 
 
 def _builder(store: Path) -> Builder:
@@ -140,17 +153,3 @@ def _uv() -> Path:
 
 def _id(builder: Builder, image: str) -> str:
     return builder.run("images", "--quiet", "--filter", f"reference={image}")
-
-
-def _archive(builder: Builder, store: Path, image: str, progress: Progress) -> Path:
-    """`image` as an OCI archive; written again only when its id is another one."""
-    name = image.partition("/")[2].partition(":")[0]
-    archive, marker = store / f"{name}.tar", store / f"{name}.id"
-    identity = _id(builder, image)
-    if not archive.exists() or not marker.exists() or marker.read_text() != identity:
-        progress.start(f"image {name}: writing {archive.name}")
-        archive.unlink(missing_ok=True)
-        builder.run("push", "--quiet", "--disable-compression", image, f"oci-archive:{archive}:{image}")
-        marker.write_text(identity)
-        progress.finish(f"image {name}: written")
-    return archive

@@ -103,10 +103,9 @@ def _kubelet(control_plane: ControlPlane, writer: _Writer, container_runtime: Pa
             "volumePluginDir": str(writer.directory / "volume-plugins"),
             # The disk is the developer's: how full it is says nothing about the pods, and an image that was
             # collected could not be had again.
-            "evictionHard": {
-                signal: "0%"
-                for signal in ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available")
-            },
+            "evictionHard": dict.fromkeys(
+                ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available"), "0%"
+            ),
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "shutdownGracePeriod": "0s",
@@ -152,5 +151,3 @@ def _coredns(writer: _Writer) -> Process:
         "}\n"
     )
     return writer.process("coredns", f"-conf={corefile}")
-
-

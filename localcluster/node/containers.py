@@ -1,10 +1,11 @@
-"""containerd with directories of its own, and the images that it is given as archives."""
+"""containerd with directories of its own, and the images that it is given."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from localcluster.errors import LocalClusterError
 from localcluster.node.network import CNI_PLUGINS, write_cni_configuration
@@ -70,15 +71,16 @@ class Containerd:
         """Every container ends as well: they are the process's descendants."""
         self.process.stop()
 
-    def load(self, archives: Iterable[Path]) -> None:
-        """Import OCI archives under the names that stand in them. Raises LocalClusterError."""
-        for archive in archives:
-            answer = self._ctr("images", "import", str(archive))
-            if answer.returncode != 0:
-                raise LocalClusterError(
-                    f"containerd could not import {archive}:\n{answer.stderr.strip()}\n"
-                    "The others are unharmed. Remove that file and try again: it is then built anew."
-                )
+    def load(self, printing: Sequence[str]) -> None:
+        """Import the image whose archive the command `printing` prints. Raises LocalClusterError."""
+        with subprocess.Popen(printing, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as source:
+            answer = self._ctr("images", "import", "-", archive=source.stdout)
+            said = source.stderr.read() if source.stderr is not None else ""
+        if answer.returncode != 0 or source.returncode != 0:
+            raise LocalClusterError(
+                f"containerd could not import an image ({' '.join(printing)}):\n{said}{answer.stderr}"
+                "The other images are unharmed. Is the disk full?"
+            )
 
     def kill(self, container: str) -> None:
         """SIGKILL for one container's first process. Raises LocalClusterError."""
@@ -86,9 +88,10 @@ class Containerd:
         if answer.returncode != 0:
             raise LocalClusterError(f"containerd could not kill {container}: {answer.stderr.strip()}")
 
-    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _ctr(self, *arguments: str, archive: IO[str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments],
+            stdin=archive if archive is not None else subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,

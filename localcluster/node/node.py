@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -59,10 +59,6 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-    def load(self, archives: Iterable[Path]) -> None:
-        """Make images available to pods."""
-        self.containerd.load(archives)
 
     def _ready(self) -> bool:
         try:

@@ -6,6 +6,7 @@ Exit status: 0 when all is well, 1 when the product or the node failed, 77 when 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import signal
@@ -49,11 +50,11 @@ def main() -> int:
     try:
         progress = Progress()
         ensure_binaries((*USUAL, *NODE_ONLY), progress)
-        archives = on_this_machine.archives(binary("prometheus"), progress)
+        images = on_this_machine.build_all(binary("prometheus"), progress)
     except LocalClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return _run(archives, pytest_arguments)
+    return _run(images, pytest_arguments)
 
 
 def _skip(missing: list[str]) -> None:
@@ -64,12 +65,12 @@ def _skip(missing: list[str]) -> None:
     print(f"Nothing else is affected. docs/e2e.md says what they need.\n{line}", file=sys.stderr)
 
 
-def _run(archives: list[Path], pytest_arguments: list[str]) -> int:
+def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str]) -> int:
     cgroups.remove_abandoned()
     workspace = Workspace()
     cgroup = f"{cgroups.PREFIX}{secrets.token_hex(4)}"
     cgroups.make_cgroup(cgroup)
-    (workspace.path / "images").write_text("".join(f"{archive}\n" for archive in archives))
+    (workspace.path / "images.json").write_text(json.dumps([image.command for image in images]))
     OUTPUT.mkdir(parents=True, exist_ok=True)
     os.environ |= {
         "E2E_DIRECTORY": str(workspace.path),

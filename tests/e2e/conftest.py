@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from localcluster.node import Node
 
 from . import manifests
@@ -58,10 +59,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The node with every image and a Prometheus; when a check failed, its logs are kept before it goes."""
     directory = Path(DIRECTORY)
-    images = [Path(line) for line in (directory / "images").read_text().splitlines()]
+    images = json.loads((directory / "images.json").read_text())
     sandbox = os.environ["E2E_SANDBOX_IMAGE"]
     with Node(directory, sandbox_image=sandbox, cgroup=os.environ["E2E_CGROUP"]) as node:
-        node.load(images)
+        for printing in images:
+            node.containerd.load(printing)
         stage = Stage(node, directory)
         try:
             stage.namespace(MONITORING)

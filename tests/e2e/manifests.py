@@ -150,7 +150,12 @@ scrape_configs:
             "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "prometheus"},
             "subjects": [subject],
         },
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prometheus"}, "data": {"prometheus.yml": scrape}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "prometheus"},
+            "data": {"prometheus.yml": scrape},
+        },
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from localcluster.binaries import binary
 from localcluster.errors import ApiRefused, KubectlFailed
 from localcluster.node import Node
