@@ -21,6 +21,7 @@ from localcluster.process import Process
 from localcluster.recipes import NODE_ONLY
 
 NODE_NAME = "node"
+EVICTION_SIGNALS = ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available")
 
 
 def agents(control_plane: ControlPlane, directory: Path, *, container_runtime: Path, cgroup: str) -> list[Process]:

@@ -22,7 +22,7 @@ PROBES = {
     "make virtual Ethernet pairs": "ip link add probe0 type veth peer name probe1",
     "use iptables": "iptables -t nat -A POSTROUTING -m comment --comment probe -j MASQUERADE",
     "mount a tmpfs": "mount -t tmpfs tmpfs /run",
-    "mount an overlay": "mkdir low up work all && mount -t overlay overlay -o lowerdir=low,upperdir=up,workdir=work all",
+    "mount an overlay": "mkdir a b c all && mount -t overlay overlay -o lowerdir=a,upperdir=b,workdir=c all",
 }
 
 

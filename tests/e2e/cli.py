@@ -1,0 +1,95 @@
+"""`make e2e`: prepare a node's binaries and images, run the checks on it in namespaces of their own, clean up.
+
+Exit status: 0 when all is well, 1 when the product or the node failed, 77 when this machine allows no node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+
+from localcluster.binaries import USUAL, binary, ensure_binaries
+from localcluster.errors import LocalClusterError
+from localcluster.images import on_this_machine
+from localcluster.node import cgroups, what_is_missing
+from localcluster.node.namespaces import inside
+from localcluster.progress import Progress
+from localcluster.recipes import NODE_ONLY
+from localcluster.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent.parent
+OUTPUT = ROOT / "build" / "e2e"
+SKIPPED = 77
+# Three times what it takes on two idle cores.
+DEADLINE_SECONDS = 45 * 60.0
+EXAMPLES = """\
+examples:
+  make e2e                                      everything
+  sudo .venv/bin/python -m tests.e2e -k loop    only the checks whose name has `loop`
+  sudo .venv/bin/python -m tests.e2e --pdb      stop in the first that fails, with the node still there
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.e2e",
+        description="The product on a real node. Other arguments go to pytest.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _, pytest_arguments = parser.parse_known_args()
+    if missing := what_is_missing():
+        _skip(missing)
+        return SKIPPED
+    try:
+        progress = Progress()
+        ensure_binaries((*USUAL, *NODE_ONLY), progress)
+        images = on_this_machine.build_all(binary("prometheus"), progress)
+    except LocalClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return _run(images, pytest_arguments)
+
+
+def _skip(missing: list[str]) -> None:
+    line = "=" * 72
+    print(f"{line}\nSKIPPED: the end-to-end checks did NOT run. There is no node here, because:", file=sys.stderr)
+    for reason in missing:
+        print(f"  - {reason}", file=sys.stderr)
+    print(f"Nothing else is affected. docs/e2e.md says what they need.\n{line}", file=sys.stderr)
+
+
+def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str]) -> int:
+    cgroups.remove_abandoned()
+    workspace = Workspace()
+    cgroup = f"{cgroups.PREFIX}{secrets.token_hex(4)}"
+    cgroups.make_cgroup(cgroup)
+    (workspace.path / "images.json").write_text(json.dumps([image.command for image in images]))
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    os.environ |= {
+        "E2E_DIRECTORY": str(workspace.path),
+        "E2E_OUTPUT": str(OUTPUT),
+        "E2E_CGROUP": cgroup,
+        "E2E_SANDBOX_IMAGE": on_this_machine.BASE,
+    }
+    command = [sys.executable, "-m", "pytest", "tests/e2e", "-v", "-p", "no:cacheprovider", "--timeout=600"]
+    checks = inside("checks", [*command, *pytest_arguments], directory=ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        with checks:
+            while checks.running and time.monotonic() < deadline:
+                checks.pause()
+        if checks.returncode is None or checks.returncode < 0:
+            print(f"error: the checks were stopped after {DEADLINE_SECONDS / 60:g} minutes", file=sys.stderr)
+            return 1
+        return 0 if checks.returncode == 0 else 1
+    finally:
+        cgroups.remove_cgroup(cgroup)
+        workspace.remove()
