@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .errors import OperatorError, SettingsError
-from .settings import Settings
+from .settings import LeaseSettings, Settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -83,6 +83,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
     flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
     flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
+    flag("--lease", "DORMOUSE_LEASE", "off", "on: of several operators, the one that holds the Lease acts; or off")
+    flag("--lease-name", "DORMOUSE_LEASE_NAME", "dormouse-operator", "name of the Lease, in the operator's namespace")
+    flag("--lease-duration", "DORMOUSE_LEASE_DURATION", "15", "seconds without a renewal until another takes over")
+    flag(
+        "--lease-renew-deadline", "DORMOUSE_LEASE_RENEW_DEADLINE", "10", "seconds after its last renewal a leader acts"
+    )
+    flag("--lease-retry", "DORMOUSE_LEASE_RETRY", "2", "seconds between two renewals")
     flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error")
     return parser
 
@@ -99,6 +106,22 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
         metrics_host=given.metrics_host,
         metrics_port=int(_number("--metrics-port", given.metrics_port)),
         control_port=int(_number("--control-port", given.control_port)),
+        lease=_lease(given),
+    )
+
+
+def _lease(given: argparse.Namespace) -> LeaseSettings:
+    if given.lease not in ("on", "off"):
+        raise SettingsError(f"--lease is {given.lease!r}; write on or off")
+    duration = _number("--lease-duration", given.lease_duration)
+    if duration != int(duration):
+        raise SettingsError(f"--lease-duration is {given.lease_duration}; write whole seconds, as the Lease has them")
+    return LeaseSettings(
+        enabled=given.lease == "on",
+        name=given.lease_name,
+        duration_seconds=int(duration),
+        renew_deadline_seconds=_number("--lease-renew-deadline", given.lease_renew_deadline),
+        retry_seconds=_number("--lease-retry", given.lease_retry),
     )
 
 

@@ -47,8 +47,10 @@ class Reconciler:
         monotonic: Callable[[], float],
         tick_seconds: float,
         scrape_interval_seconds: float,
+        leads: Callable[[], bool] = lambda: True,
         concurrency: int = 32,
     ) -> None:
+        """`leads`: while false, a pass observes, plans and asks pods for their models, and changes nothing."""
         self._fleet = fleet
         self._replicas = replicas
         self._recorder = recorder
@@ -59,6 +61,7 @@ class Reconciler:
         self._monotonic = monotonic
         self._tick_seconds = tick_seconds
         self._scrape_interval_seconds = scrape_interval_seconds
+        self._leads = leads
         # A sample may be one scrape old when it is read, and one scrape may be missed.
         self._fresh_for_seconds = 2 * scrape_interval_seconds + tick_seconds
         self._errands = Errands(concurrency=concurrency, monotonic=monotonic)
@@ -89,22 +92,24 @@ class Reconciler:
                     pass
 
     async def stop(self, within_seconds: float) -> None:
-        await self._errands.finish(within_seconds)
-        await self._recorder.errands.finish(within_seconds)
+        await asyncio.gather(self._errands.stop(within_seconds), self._recorder.errands.stop(within_seconds))
 
     async def reconcile(self) -> None:
         """One pass."""
         started = self._monotonic()
-        await self._publish_trust()
+        if self._leads():
+            await self._publish_trust()
         await self._observe()
         views = self._look()
         self._notice_restarts(views)
         alive = {pod.uid: pod for pod in self._fleet.pods.values() if pod.alive}
-        for view in views:
-            self._act(view)
-            self._recorder.record(view)
+        if self._leads():
+            self._replicas.lead_anew()
+            for view in views:
+                self._act(view)
+                self._recorder.record(view)
+            self._withdraw(views, alive)
         self._introduce(views)
-        self._withdraw(views, alive)
         self._replicas.forget_all_but(alive)
         self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
         self._recorder.forget_all_but({view.owner.uid for view in views})

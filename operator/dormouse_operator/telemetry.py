@@ -1,7 +1,7 @@
 """The operator's own metrics, made from the contract's entries in the registry that is passed in."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dormouse_contract import Action, Residency, metrics
 from dormouse_contract.metrics import Metric
@@ -20,15 +20,20 @@ class Telemetry:
         self._last = _gauge(metrics.LAST_RECONCILE, registry)
         self._orders = _counter(metrics.ORDERS, registry)
         self._queries = _counter(metrics.PROMETHEUS_QUERIES, registry)
+        self._api_requests = _counter(metrics.API_REQUESTS, registry)
         self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
         self._leader = _gauge(metrics.LEADER, registry)
 
-    def started(self, certificate_expires_at: float) -> None:
-        """There is no election yet: whoever runs, acts."""
+    def started(self, certificate_expires_at: float, leads: Callable[[], bool]) -> None:
+        """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
         self._expiry.set(certificate_expires_at)
-        self._leader.set(1)
+        self._leader.set_function(leads)
+
+    def answered(self, verb: str, status: int) -> None:
+        """A request to the API server; status 0 for none."""
+        self._api_requests.labels(verb, _API_OUTCOMES.get(status) or _by_class(status)).inc()
 
     def ordered(self, desired: Residency, outcome: Outcome) -> None:
         self._orders.labels(desired, outcome).inc()
@@ -54,6 +59,13 @@ class Telemetry:
             self._managed_models.labels(residency).set(tally[residency])
         self._missing.show(missing)
         self._releasable.show(releasable)
+
+
+_API_OUTCOMES = {404: "not_found", 409: "conflict", 429: "unavailable", 0: "unavailable"}
+
+
+def _by_class(status: int) -> str:
+    return "ok" if 200 <= status < 300 else "refused" if status < 500 else "unavailable"
 
 
 class _PerManagedModel:
