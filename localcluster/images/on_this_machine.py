@@ -87,7 +87,8 @@ def _builder(store: Path) -> Builder:
     os.environ["BUILDAH_ISOLATION"] = "chroot"  # no container runtime's rights are needed for it
     # The certificates of this machine: a proxy in between may have one that Debian does not know.
     trust = ("--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro") if CERTIFICATES.is_dir() else ()
-    return Builder("buildah", ("buildah", *own), ("--layers", *trust))
+    # buildah leaves its layers mounted; in a mount namespace of its own they are gone when it ends.
+    return Builder("buildah", ("unshare", "--mount", "buildah", *own), ("--layers", *trust))
 
 
 def _forget_other_versions(store: Path) -> None:
@@ -97,7 +98,7 @@ def _forget_other_versions(store: Path) -> None:
     marker = store / "made-of"
     if not marker.exists() or marker.read_text() != digest:
         shutil.rmtree(store, ignore_errors=True)
-        store.mkdir(parents=True)
+        store.mkdir(parents=True, exist_ok=True)
         marker.write_text(digest)
 
 

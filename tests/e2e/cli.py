@@ -11,7 +11,10 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from localcluster.binaries import USUAL, binary, ensure_binaries
@@ -32,7 +35,7 @@ EXAMPLES = """\
 examples:
   make e2e                                      everything
   sudo .venv/bin/python -m tests.e2e -k loop    only the checks whose name has `loop`
-  sudo .venv/bin/python -m tests.e2e --pdb      stop in the first that fails, with the node still there
+  sudo .venv/bin/python -m tests.e2e -x         stop at the first that fails
 """
 
 
@@ -43,10 +46,11 @@ def main() -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _, pytest_arguments = parser.parse_known_args()
+    parser.add_argument("--may-skip", action="store_true", help="exit with 0 where no node is possible")
+    options, pytest_arguments = parser.parse_known_args()
     if missing := what_is_missing():
         _skip(missing)
-        return SKIPPED
+        return 0 if options.may_skip else SKIPPED
     try:
         progress = Progress()
         ensure_binaries((*USUAL, *NODE_ONLY), progress)
@@ -79,17 +83,43 @@ def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str]) ->
         "E2E_SANDBOX_IMAGE": on_this_machine.BASE,
     }
     command = [sys.executable, "-m", "pytest", "tests/e2e", "-v", "-p", "no:cacheprovider", "--timeout=600"]
-    checks = inside("checks", [*command, *pytest_arguments], directory=ROOT)
+    log = OUTPUT / "checks.log"
+    log.unlink(missing_ok=True)
+    checks = inside("checks", [*command, *pytest_arguments], directory=ROOT, log=log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     deadline = time.monotonic() + DEADLINE_SECONDS
     try:
-        with checks:
+        with checks, _follow(log):
             while checks.running and time.monotonic() < deadline:
                 checks.pause()
-        if checks.returncode is None or checks.returncode < 0:
+        if time.monotonic() >= deadline:
             print(f"error: the checks were stopped after {DEADLINE_SECONDS / 60:g} minutes", file=sys.stderr)
-            return 1
         return 0 if checks.returncode == 0 else 1
     finally:
         cgroups.remove_cgroup(cgroup)
         workspace.remove()
+
+
+@contextmanager
+def _follow(log: Path) -> Iterator[None]:
+    """Print what is added to `log`, to the end of what is there when the block is left."""
+    ended = threading.Event()
+
+    def copy() -> None:
+        while not log.exists() and not ended.wait(0.1):
+            pass
+        with log.open(errors="replace") as lines:
+            while True:
+                last = ended.wait(0.2)
+                sys.stdout.write(lines.read())
+                sys.stdout.flush()
+                if last:
+                    return
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
