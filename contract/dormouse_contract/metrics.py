@@ -152,6 +152,11 @@ OBSERVED_RELEASABLE = _gauge(
     "namespace name",
     "Device bytes that Observe mode would have given back",
 )
+REPLICA_INFO = _gauge(
+    "dormouse_operator_replica_info",
+    "namespace name pod model",
+    "1; which ManagedModel a model of a pod belongs to",
+)
 CERTIFICATE_EXPIRY = _gauge(
     "dormouse_operator_certificate_expiry_timestamp_seconds", "", "When the operator's certificate expires"
 )

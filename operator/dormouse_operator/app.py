@@ -35,6 +35,8 @@ from .trust import TrustPublisher
 
 STOP_SECONDS = 5.0
 IDENTITY_RETRY_SECONDS = 1.0
+# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
+TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
 
 
@@ -165,7 +167,14 @@ def _reconciler(
     return Reconciler(
         fleet,
         replicas,
-        Recorder(kube, fleet, clock=time.time, monotonic=time.monotonic, instance=_instance()),
+        Recorder(
+            kube,
+            fleet,
+            clock=time.time,
+            monotonic=time.monotonic,
+            instance=_instance(),
+            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+        ),
         TrustPublisher(kube, settings.operator_namespace, identity.certificate_pem),
         telemetry,
         read,

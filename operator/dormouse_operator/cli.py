@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from . import savings_command
 from .errors import OperatorError, SettingsError
 from .settings import LeaseSettings, Settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+Parser = argparse.ArgumentParser
 DEFAULT_NAMESPACE = "dormouse-system"
 EXAMPLES = """\
 examples:
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for noisy in ("httpx", "kopf"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
+        if given.command == "savings":
+            print(asyncio.run(savings_command.run(given)))
+            return 0
         settings = _settings(given, os.environ)
         # Imported late, so that `--help` does not wait for kopf.
         from .app import run
@@ -64,14 +69,31 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def flag(name: str, variable: str, default: str | None, text: str) -> None:
+    savings = commands.add_parser(
+        "savings",
+        help="tell what sleeping saved, by ManagedModel, namespace and fleet",
+        description="What sleeping saved and what it cost in waiting, from the figures that Prometheus has.",
+        epilog=savings_command.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def flag(name: str, variable: str, default: str | None, text: str, *, of: tuple[Parser, ...] = (run,)) -> None:
         given = environment.get(variable) or default
         note = "" if default is None else f"; default {default}"
-        run.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
+        for command in of:
+            command.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
 
+    savings_command.add_arguments(savings)
+    both = (run, savings)
     flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
-    flag("--prometheus-url", "DORMOUSE_PROMETHEUS_URL", "http://127.0.0.1:9090", "what comes before /api/v1")
-    flag("--scrape-interval", "DORMOUSE_SCRAPE_INTERVAL", "15", "seconds between Prometheus' scrapes of a sidecar")
+    flag("--prometheus-url", "DORMOUSE_PROMETHEUS_URL", "http://127.0.0.1:9090", "what comes before /api/v1", of=both)
+    flag(
+        "--scrape-interval",
+        "DORMOUSE_SCRAPE_INTERVAL",
+        "15",
+        "seconds between Prometheus' scrapes of a sidecar",
+        of=both,
+    )
     flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
     flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
     flag(
@@ -90,7 +112,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "--lease-renew-deadline", "DORMOUSE_LEASE_RENEW_DEADLINE", "10", "seconds after its last renewal a leader acts"
     )
     flag("--lease-retry", "DORMOUSE_LEASE_RETRY", "2", "seconds between two renewals")
-    flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error")
+    flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error", of=both)
     return parser
 
 

@@ -8,7 +8,7 @@ waits for nothing but Prometheus.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from dormouse_contract import Action
@@ -16,7 +16,7 @@ from dormouse_contract import Action
 from .errands import Errands
 from .fleet import Fleet
 from .idle_signal import IdleSignal, SignalState
-from .loans import is_due, terms_for, valid_for
+from .loans import Inherited, is_due, terms_for, valid_for
 from .recorder import Recorder
 from .replicas import Replicas
 from .resources import ManagedModel, Pod
@@ -69,6 +69,7 @@ class Reconciler:
         self._signal_read_at = float("-inf")
         self._trust_checked_at = float("-inf")
         self._shown: set[tuple[str, str]] = set()
+        self._inherited = Inherited()
         self.last_finished = monotonic()
 
     async def run(self) -> None:
@@ -104,7 +105,8 @@ class Reconciler:
         self._notice_restarts(views)
         alive = {pod.uid: pod for pod in self._fleet.pods.values() if pod.alive}
         if self._leads():
-            self._replicas.lead_anew()
+            if self._replicas.lead_anew():
+                self._inherited = Inherited()
             for view in views:
                 self._act(view)
                 self._recorder.record(view)
@@ -210,7 +212,7 @@ class Reconciler:
             lambda: self._replicas.lend(owner, pod, model, terms, seconds),
         )
 
-    def _withdraw(self, views: Iterable[View], alive: dict[str, Pod]) -> None:
+    def _withdraw(self, views: Sequence[View], alive: dict[str, Pod]) -> None:
         """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
         now = self._clock()
         wanted = {
@@ -219,6 +221,9 @@ class Reconciler:
             if terms_for(view.owner.policy, self._scrape_interval_seconds, now) is not None
             for replica in view.replicas
         }
+        for view in views:
+            self._replicas.lent.update(self._inherited.suspects(view, wanted))
+        self._inherited.forget_all_but(alive, {view.owner.uid for view in views})
         for key in self._replicas.lent.keys() - wanted:
             pod = alive.get(key[0])
             if pod is not None and pod.ip is not None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
 
-from .loans import Lent, Terms, loan, withdrawal
+from .loans import Lent, LoanKey, Terms, loan, withdrawal
 from .orders import Answer, ControlClient, Fence, Outcome
 from .resources import ManagedModel, Pod
 from .telemetry import Telemetry
@@ -21,8 +21,6 @@ INTRODUCTION_HOLDS_SECONDS = 1800.0
 REFUSAL_HOLDS_SECONDS = 60.0
 # Whoever leads next may try at once.
 NOTHING_SENT = 0.0
-LoanKey = tuple[str, str, str]
-"""Pod UID, model, UID of the owner."""
 log = logging.getLogger(__name__)
 
 
@@ -129,6 +127,9 @@ class Replicas:
         if stamp is None:
             return NOTHING_SENT
         answer = await self._client.lend(pod.ip or "", model, loan(terms, valid_for_seconds, stamp, pod.uid))
+        if answer.outcome.reached:
+            skew = (answer.detail or "HTTP 422") if answer.outcome is Outcome.BAD_BODY else ""
+            self._memories[(pod.uid, model)] = replace(self.memory(pod, model), loan_misunderstood=skew)
         self._record(pod, answer, None)
         if answer.outcome.accepted:
             lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
@@ -151,12 +152,14 @@ class Replicas:
             del self.lent[key]
         return 0.0
 
-    def lead_anew(self) -> None:
-        """Under each new fence all is lent again: another may have lent, or taken back, since we last led."""
+    def lead_anew(self) -> bool:
+        """Whether the fence is new; then all is lent again: another may have lent, or taken back, meanwhile."""
         fence = self._fence()
-        if fence is not None and fence != self._lent_under:
-            self._lent_under = fence
-            self.lent = {key: replace(lent, at=float("-inf")) for key, lent in self.lent.items()}
+        if fence is None or fence == self._lent_under:
+            return False
+        self._lent_under = fence
+        self.lent = {key: replace(lent, at=float("-inf")) for key, lent in self.lent.items()}
+        return True
 
     def _stamp(self, owner: str, generation: int) -> OrderStamp | None:
         """Never older than what this owner's replicas have heard: a withdrawal of a deleted owner must pass too."""

@@ -49,6 +49,7 @@ HISTOGRAMS = {
 # Not promised to anybody outside, but shown on our own dashboard.
 BESIDE_THE_CONTRACT = """
 dormouse_operator_api_requests_total{verb,outcome}
+dormouse_operator_replica_info{namespace,name,pod,model}
 """
 
 
