@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import yaml
 from localcluster.images.on_this_machine import BASE, PROMETHEUS, reference
 
-from .stage import SCRAPE_SECONDS, Document
+from .stage import ROOT, SCRAPE_SECONDS, Document
 
 POD_SECURITY = {
     "runAsNonRoot": True,
@@ -21,75 +20,36 @@ CONTAINER_SECURITY = {
     "capabilities": {"drop": ["ALL"]},
 }
 MODEL = "minilm"
-SIDECAR = {
-    "name": "dormouse-sidecar",
-    "image": reference("sidecar"),
-    "restartPolicy": "Always",
-    "env": [{"name": "DORMOUSE_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}],
-    "ports": [
-        {"name": "dormouse-control", "containerPort": 7443},
-        {"name": "dormouse-metrics", "containerPort": 9743},
-    ],
-    "securityContext": CONTAINER_SECURITY,
-    "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}},
-    "volumeMounts": [
-        {"name": "dormouse-socket", "mountPath": "/run/dormouse"},
-        {"name": "dormouse-trust", "mountPath": "/etc/dormouse/trust", "readOnly": True},
-    ],
-}
+SIDECAR = "dormouse-sidecar"
+EXAMPLE = ROOT / "examples" / "kubernetes" / "model-server.yaml"
+NOT_OF_THIS_NODE = "nvidia.com/gpu"
 
 
 def model_server(name: str, *, replicas: int = 1, with_dormouse: bool = True) -> list[Document]:
-    """Deployment and Service. Without Dormouse: the same server alone, always awake, for comparison."""
-    container: dict[str, Any] = {
-        "name": "model",
-        "image": reference("example"),
-        "env": [{"name": "DORMOUSE_DEVICE", "value": "sim:1GiB"}],
-        "ports": [{"name": "http", "containerPort": 7860}],
-        "securityContext": CONTAINER_SECURITY,
-        "resources": {"requests": {"cpu": "50m", "memory": "512Mi"}},
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
-        # Between the end of a pod and the moment when every kube-proxy knows, requests still arrive.
-        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - a folder of the pod
-    }
-    pod: dict[str, Any] = {
-        "automountServiceAccountToken": False,
-        "securityContext": POD_SECURITY,
-        "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
-    }
-    labels = {"app": name}
-    if with_dormouse:
-        labels["dormouse.dev/sidecar"] = "true"
-        container["env"].append({"name": "DORMOUSE_SOCKET", "value": "/run/dormouse/model.sock"})
-        container["volumeMounts"].append({"name": "dormouse-socket", "mountPath": "/run/dormouse"})
-        pod["initContainers"] = [SIDECAR]
-        pod["volumes"] += [
-            {"name": "dormouse-socket", "emptyDir": {"medium": "Memory"}},
-            {"name": "dormouse-trust", "configMap": {"name": "dormouse-operator-trust", "optional": True}},
-        ]
-    else:
-        container["env"].append({"name": "GPU_IDLE_TIMEOUT", "value": "never"})
-    return [
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name},
-            "spec": {
-                "replicas": replicas,
-                "selector": {"matchLabels": {"app": name}},
-                "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name},
-            "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": "http"}]},
-        },
-    ]
+    """Deployment and Service of the documented example, with images and a device that are here.
+
+    Without Dormouse: the same server alone, always awake, for comparison.
+    """
+    documents = {document["kind"]: document for document in yaml.safe_load_all(EXAMPLE.read_text()) if document}
+    deployment, service = documents["Deployment"], documents["Service"]
+    deployment["metadata"]["name"] = service["metadata"]["name"] = name
+    service["spec"]["selector"] = deployment["spec"]["selector"]["matchLabels"] = {"app": name}
+    deployment["spec"] |= {"replicas": replicas, "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}}
+    template = deployment["spec"]["template"]
+    template["metadata"]["labels"]["app"] = name
+    pod = template["spec"]
+    (sidecar,), (model,) = pod["initContainers"], pod["containers"]
+    sidecar["image"], model["image"] = reference("sidecar"), reference("example")
+    model["args"] = [word if word != "auto" else "sim:1GiB" for word in model["args"]]
+    del model["resources"]["limits"][NOT_OF_THIS_NODE]
+    model["resources"]["requests"] = {"cpu": "50m", "memory": "512Mi"}
+    model["readinessProbe"]["periodSeconds"] = 1
+    # Between the end of a pod and the moment when every kube-proxy knows, requests still arrive.
+    model["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
+    if not with_dormouse:
+        del pod["initContainers"]
+        model["env"] = [{"name": "GPU_IDLE_TIMEOUT", "value": "never"}]
+    return [deployment, service]
 
 
 def managed_model(name: str, **policy: int) -> Document:
@@ -110,7 +70,7 @@ scrape_configs:
   - job_name: dormouse
     kubernetes_sd_configs: [{{role: pod}}]
     relabel_configs:
-      - {{source_labels: [__meta_kubernetes_pod_container_port_name], regex: dormouse-metrics, action: keep}}
+      - {{source_labels: [__meta_kubernetes_pod_container_port_name], regex: dormouse-scrape, action: keep}}
       - {{source_labels: [__meta_kubernetes_namespace], target_label: namespace}}
       - {{source_labels: [__meta_kubernetes_pod_name], target_label: pod}}
 """

@@ -34,8 +34,8 @@ def test_a_killed_sidecar_costs_no_request_and_the_model_still_sleeps_afterwards
     assert ask(url).failure == ""
     pod = stage.pods(speech, "app=embeddings")[0]["metadata"]["name"]
     with Traffic(url) as traffic:
-        stage.kill(speech, pod, manifests.SIDECAR["name"])
-        stage.until("the sidecar is back", lambda: restarted(stage, speech, pod, "dormouse-sidecar"), RECOVERY_SECONDS)
+        stage.kill(speech, pod, manifests.SIDECAR)
+        stage.until("the sidecar is back", lambda: restarted(stage, speech, pod, manifests.SIDECAR), RECOVERY_SECONDS)
     assert [answer.failure for answer in traffic.failures] == []
     stage.until("both replicas sleep", lambda: sleeps_again(stage, speech), RECOVERY_SECONDS)
 
