@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import secrets
 import signal
@@ -31,6 +32,7 @@ OUTPUT = ROOT / "build" / "e2e"
 SKIPPED = 77
 # Three times what it takes on two idle cores.
 DEADLINE_SECONDS = 45 * 60.0
+CHECK_SECONDS = 600
 EXAMPLES = """\
 examples:
   make e2e                                      everything
@@ -47,6 +49,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--may-skip", action="store_true", help="exit with 0 where no node is possible")
+    parser.add_argument("--keep", action="store_true", help="after a failure leave the node until Ctrl-C")
     options, pytest_arguments = parser.parse_known_args()
     if missing := what_is_missing():
         _skip(missing)
@@ -58,7 +61,7 @@ def main() -> int:
     except LocalClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return _run(images, pytest_arguments)
+    return _run(images, pytest_arguments, keep=options.keep)
 
 
 def _skip(missing: list[str]) -> None:
@@ -69,7 +72,7 @@ def _skip(missing: list[str]) -> None:
     print(f"Nothing else is affected. docs/e2e.md says what they need.\n{line}", file=sys.stderr)
 
 
-def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str]) -> int:
+def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str], *, keep: bool) -> int:
     cgroups.remove_abandoned()
     workspace = Workspace()
     cgroup = f"{cgroups.PREFIX}{secrets.token_hex(4)}"
@@ -81,15 +84,19 @@ def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str]) ->
         "E2E_OUTPUT": str(OUTPUT),
         "E2E_CGROUP": cgroup,
         "E2E_SANDBOX_IMAGE": on_this_machine.BASE,
+        "E2E_KEEP": "yes" if keep else "",
     }
-    command = [sys.executable, "-m", "pytest", "tests/e2e", "-v", "-p", "no:cacheprovider", "--timeout=600"]
+    command = [sys.executable, "-m", "pytest", "tests/e2e", "-v", "-p", "no:cacheprovider"]
+    command.append("--timeout=0" if keep else f"--timeout={CHECK_SECONDS}")
     log = OUTPUT / "checks.log"
     log.unlink(missing_ok=True)
     checks = inside("checks", [*command, *pytest_arguments], directory=ROOT, log=log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = math.inf if keep else time.monotonic() + DEADLINE_SECONDS
     try:
         with checks, _follow(log):
+            if keep:
+                _how_to_enter(checks.pid, workspace.path)
             while checks.running and time.monotonic() < deadline:
                 checks.pause()
         if time.monotonic() >= deadline:
@@ -98,6 +105,19 @@ def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str]) ->
     finally:
         cgroups.remove_cgroup(cgroup)
         workspace.remove()
+
+
+def _how_to_enter(unshare: int, directory: Path) -> None:
+    children = Path(f"/proc/{unshare}/task/{unshare}/children")
+    first = children.read_text().split()
+    while not first:
+        time.sleep(0.05)
+        first = children.read_text().split()
+    kubeconfig = directory / "control-plane" / "admin.kubeconfig"
+    print(
+        f"To look in: nsenter --target {first[0]} --net --mount --pid "
+        f"env KUBECONFIG={kubeconfig} {binary('kubectl')} get pods --all-namespaces"
+    )
 
 
 @contextmanager

@@ -73,6 +73,8 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         finally:
             if request.session.testsfailed or not _checks:
                 keep_evidence(stage, OUTPUT)
+                if os.environ.get("E2E_KEEP"):
+                    signal.pause()
 
 
 @pytest.fixture(scope="session")
