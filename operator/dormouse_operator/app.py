@@ -276,6 +276,8 @@ async def _watch(
         registry=handlers.registry(fleet, login),
         settings=handlers.settings(listed_namespaces=bool(settings.namespaces)),
         standalone=True,
+        # Left out, kopf asks for the user's name, and in a container the user is a number without one.
+        identity=_instance(),  # type: ignore[arg-type]  # a NewType of str that kopf does not export
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
         stop_flag=unwatch,
