@@ -10,6 +10,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -78,7 +79,8 @@ def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str], *,
     cgroup = f"{cgroups.PREFIX}{secrets.token_hex(4)}"
     cgroups.make_cgroup(cgroup)
     (workspace.path / "images.json").write_text(json.dumps([image.command for image in images]))
-    OUTPUT.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(OUTPUT, ignore_errors=True)  # what an earlier run left would be taken for this one's
+    OUTPUT.mkdir(parents=True)
     os.environ |= {
         "E2E_DIRECTORY": str(workspace.path),
         "E2E_OUTPUT": str(OUTPUT),
@@ -89,8 +91,6 @@ def _run(images: list[on_this_machine.Exported], pytest_arguments: list[str], *,
     command = [sys.executable, "-m", "pytest", "tests/e2e", "-v", "-p", "no:cacheprovider"]
     command.append("--timeout=0" if keep else f"--timeout={CHECK_SECONDS}")
     log = OUTPUT / "checks.log"
-    for old in (log, OUTPUT / "summary.json"):
-        old.unlink(missing_ok=True)
     checks = inside("checks", [*command, *pytest_arguments], directory=ROOT, log=log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     deadline = math.inf if keep else time.monotonic() + DEADLINE_SECONDS
