@@ -72,6 +72,16 @@ class Stage:
         status: dict[str, Any] = answer.get("status", {})
         return status
 
+    def on_gpu(self, namespace: str, selector: str) -> int:
+        """How many pods have their model on the GPU now, by their own word: status may lag by ten seconds."""
+        count = 0
+        for pod in self.pods(namespace, selector):
+            path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:9743/proxy/metrics"
+            lines = self.kubectl("get", "--raw", path).splitlines()
+            (gpu,) = [line for line in lines if line.startswith("dormouse_model_residency{") and '"GPU"' in line]
+            count += gpu.endswith(" 1.0")
+        return count
+
     def until(self, what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait for `condition` to be truthy and return it; fail with `what` and its last value."""
         deadline = time.monotonic() + seconds

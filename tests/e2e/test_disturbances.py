@@ -17,9 +17,10 @@ FINDINGS = Path(__file__).parent.parent.parent / "build" / "e2e"
 
 
 def sleeps_again(stage: Stage, namespace: str) -> bool:
-    """The whole loop works: signal, order, and the replicas' own state."""
+    """The whole loop works: signal, order, and the replicas' own state; and status says so."""
     replicas = stage.status(namespace, "embeddings").get("replicas", {})
-    return bool(replicas.get("total") == 2 and replicas.get("gpu") == 0 and replicas.get("unknown") == 0)
+    settled = replicas.get("total") == 2 and replicas.get("gpu") == 0 and replicas.get("unknown") == 0
+    return bool(settled and stage.on_gpu(namespace, "app=embeddings") == 0)
 
 
 def restarted(stage: Stage, namespace: str, pod: str, container: str) -> bool:

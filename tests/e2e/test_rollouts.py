@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import manifests
 from .stage import Stage
+from .test_disturbances import sleeps_again
 from .traffic import Answer, Traffic, ask
 
 
@@ -37,8 +38,4 @@ def test_a_rolling_restart_fails_no_request_more_than_it_does_without_dormouse(s
 
 
 def test_new_pods_sleep_like_the_old_ones(stage: Stage, speech: str) -> None:
-    def asleep() -> bool:
-        replicas = stage.status(speech, "embeddings").get("replicas", {})
-        return bool(replicas.get("total") == 2 and replicas.get("gpu") == 0 and replicas.get("unknown") == 0)
-
-    stage.until("the new pods sleep", asleep, seconds=120)
+    stage.until("the new pods sleep", lambda: sleeps_again(stage, speech), seconds=120)

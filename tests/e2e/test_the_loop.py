@@ -58,7 +58,8 @@ def test_many_rounds_of_sleep_and_wake_lose_no_request(stage: Stage, speech: str
     answers: list[Answer] = []
     for _ in range(3):
         answers += [ask(url) for _ in range(6)]
-        stage.until("asleep again", lambda: not stage.status(speech, "embeddings")["replicas"]["gpu"], seconds=60)
+        assert stage.on_gpu(speech, "app=embeddings") > 0
+        stage.until("asleep again", lambda: stage.on_gpu(speech, "app=embeddings") == 0, seconds=60)
     answers += [ask(url) for _ in range(6)]
     assert [answer.failure for answer in answers if answer.failure] == []
     assert {answer.embedding for answer in answers} == {first.embedding}
