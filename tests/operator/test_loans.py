@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dormouse_contract import Mode, Policy, Residency
+from dormouse_contract import Mode, Policy, Residency, Window
 from dormouse_operator.loans import Lent, Terms, is_due, terms_for, valid_for
 
 from .objects import NOW

@@ -7,6 +7,7 @@ as the ManagedModels say.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -66,10 +67,16 @@ class ControlNetwork(httpx.AsyncBaseTransport):
         body = await request.aread()
         self._day.said(self._who, pod, request.method, request.url.path, body)
         status, text = await pod.answer(request.method, request.url.path, body)
-        self._day.judge.note(f"{self._who} {request.method} {request.url.path} of {pod.name}: {status}")
+        self._day.judge.note(f"{self._who} {request.method} {request.url.path} of {pod.name}: {status} {_brief(body)}")
         if pod.delay > 1 and self._day.rng.random() < 0.3:
             raise httpx.ReadError("it was done, and the answer is lost", request=request)
         return httpx.Response(status, content=text)
+
+
+def _brief(body: bytes) -> str:
+    """What an order or a loan says, without its stamps."""
+    said = json.loads(body or b"{}")
+    return " ".join(f"{k}={v}" for k, v in said.items() if v is not None and k not in ("order", "podUID", "reason"))
 
 
 @dataclass

@@ -35,8 +35,8 @@ TLS = ssl.create_default_context()
 
 @dataclass(frozen=True)
 class Pace:
-    tick: float = 30.0
-    scrape: float = 15.0
+    tick: float = 60.0
+    scrape: float = 30.0
 
     @property
     def fresh_for(self) -> float:
