@@ -42,6 +42,10 @@ bench: env ## The engine's benchmarks: ten minutes, 14 GB of free RAM (BENCH_ARG
 bench-serving: env ## Requests under a storm of sleeps, and an awake model's latency with and without Dormouse
 	$(PYTHON) -m benchmarks.serving
 
+.PHONY: dashboards
+dashboards: env ## Write the Grafana dashboards anew, after a change in dashboards/
+	$(PYTHON) -m dashboards
+
 .PHONY: cluster
 cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, until Ctrl-C
 	$(PYTHON) -m localcluster up

@@ -111,9 +111,10 @@ class Prometheus:
         partial.write_text(json.dumps(entries))
         partial.replace(file)
 
-    def query(self, promql: str) -> list[Sample]:
-        """An instant query. A scalar comes as one sample without labels. Raises QueryFailed."""
-        response = httpx.get(f"{self.url}/api/v1/query", params={"query": promql}, timeout=10, trust_env=False)
+    def query(self, promql: str, *, at: float | None = None) -> list[Sample]:
+        """An instant query, now or at Unix seconds. A scalar comes as one sample without labels. Raises QueryFailed."""
+        asked: dict[str, str | float] = {"query": promql} if at is None else {"query": promql, "time": at}
+        response = httpx.get(f"{self.url}/api/v1/query", params=asked, timeout=10, trust_env=False)
         answer = response.json()
         if answer["status"] != "success":
             raise QueryFailed(f"Prometheus refused {promql!r}: {answer.get('error')}. Correct the query.")

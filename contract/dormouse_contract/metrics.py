@@ -137,6 +137,11 @@ ORDERS = _counter("dormouse_operator_orders_total", "desired outcome", "Orders s
 PROMETHEUS_QUERIES = _counter(
     "dormouse_operator_prometheus_queries_total", "outcome", "Queries to Prometheus by outcome"
 )
+API_REQUESTS = _counter(
+    "dormouse_operator_api_requests_total",
+    "verb outcome",
+    "Requests to the API server by HTTP verb and outcome (ok, conflict, not_found, refused, unavailable); no watches",
+)
 IDLE_SIGNAL_MISSING = _gauge(
     "dormouse_operator_idle_signal_missing",
     "namespace name",
@@ -146,6 +151,11 @@ OBSERVED_RELEASABLE = _gauge(
     "dormouse_operator_observed_releasable_bytes",
     "namespace name",
     "Device bytes that Observe mode would have given back",
+)
+REPLICA_INFO = _gauge(
+    "dormouse_operator_replica_info",
+    "namespace name pod model",
+    "1; which ManagedModel a model of a pod belongs to",
 )
 CERTIFICATE_EXPIRY = _gauge(
     "dormouse_operator_certificate_expiry_timestamp_seconds", "", "When the operator's certificate expires"

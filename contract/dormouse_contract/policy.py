@@ -201,11 +201,17 @@ def _by_itself(policy: Policy, seen: Observation, now: float) -> _Wish:
     if floor is not None and (desired is None or floor.is_above(desired) or seen.residency is None):
         # With nothing known, a window may still wake to the GPU; any other wish waits for the signal.
         held = seen.residency is None and floor is not Residency.GPU
-        held = held or (seen.residency is not None and seen.residency.is_above(floor) and ladder.held)
+        falls = seen.residency is not None and seen.residency.is_above(floor)
+        held = held or (falls and ladder.held)
+        reason = f"a schedule window holds at least {floor}"
+        if falls:
+            reason = f"{ladder.reason}; {reason}"
+        elif held:
+            reason = _waits(reason, seen)
         return _Wish(
             floor,
-            Trigger.IDLE if seen.residency is not None and seen.residency.is_above(floor) else Trigger.SCHEDULE,
-            f"a schedule window holds at least {floor}",
+            Trigger.IDLE if falls else Trigger.SCHEDULE,
+            reason,
             ladder.threshold_seconds,
             revisit_at,
             held,

@@ -20,6 +20,7 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
+from dashboards.__main__ import write as write_dashboards
 from examples.demo.board import board
 from examples.demo.history import Historian, Transition
 from examples.demo.stage import REPOSITORY, Replica, Stage
@@ -27,7 +28,9 @@ from examples.demo.traffic import Answers, Client
 
 NAMESPACE = "demo"
 MANIFESTS = REPOSITORY / "examples" / "managedmodels" / "demo.yaml"
+RULES = REPOSITORY / "charts" / "dormouse" / "files" / "rules"
 SUMMARY = REPOSITORY / "build" / "demo" / "summary.json"
+DASHBOARDS = REPOSITORY / "build" / "demo" / "dashboards"
 SAVED = "dormouse_gpu_memory_released_byte_seconds_total"
 # Server, and the pauses of its client in seconds: past the offload, then past the unload (see the manifest).
 SERVERS: dict[str, tuple[float, ...]] = {"search": (10.0, 20.0), "archive": (13.0, 28.0)}
@@ -42,7 +45,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     console.print("Starting etcd, kube-apiserver and Prometheus …")
-    with Stage(device=os.environ.get("DORMOUSE_DEVICE") or None) as stage:
+    with Stage(device=os.environ.get("DORMOUSE_DEVICE") or None, rule_files=sorted(RULES.glob("*.yaml"))) as stage:
         stage.add_namespace(NAMESPACE)
         console.print(
             "Starting two model servers (torch, all-MiniLM-L6-v2), their sidecars and the operator …", soft_wrap=True
@@ -113,9 +116,11 @@ def _say_where_to_look(console: Console, stage: Stage, replicas: list[Replica]) 
     kubectl = Path(stage.cluster.control_plane.kubectl_path)
     console.print("\nThe loop runs. Look at it from another terminal:")
     console.print(f"  {kubectl} --kubeconfig {stage.cluster.kubeconfig} get dmm -A -w", soft_wrap=True)
-    console.print(
-        f"  Prometheus   {stage.cluster.prometheus.url}/query?g0.expr=dormouse_model_residency", soft_wrap=True
-    )
+    prometheus = stage.cluster.prometheus.url
+    console.print(f"  Prometheus   {prometheus}/query?g0.expr=dormouse_model_residency", soft_wrap=True)
+    console.print(f"  alerts       {prometheus}/alerts", soft_wrap=True)
+    write_dashboards(DASHBOARDS)
+    console.print(f"  Grafana      import {DASHBOARDS.relative_to(REPOSITORY)}/*.json, with this Prometheus as source")
     for replica in replicas:
         console.print(f"  {replica.name:<12} {replica.url}/dormouse/v1/models", soft_wrap=True)
     console.print(f"  logs         {stage.folder}\n", soft_wrap=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -73,8 +73,10 @@ class Replica:
 class Stage:
     """Builds the parts one by one; leaving the `with` block stops them all, the last first."""
 
-    def __init__(self, *, device: str | None = None, scrape_interval_seconds: float = 1.0) -> None:
-        self.cluster = LocalCluster(scrape_interval_seconds=scrape_interval_seconds)
+    def __init__(
+        self, *, device: str | None = None, scrape_interval_seconds: float = 1.0, rule_files: Sequence[Path] = ()
+    ) -> None:
+        self.cluster = LocalCluster(scrape_interval_seconds=scrape_interval_seconds, rule_files=rule_files)
         self.folder = self.cluster.directory
         self.device = device or f"sim:512MiB@{self.folder}/device.json"
         self.replicas: list[Replica] = []

@@ -11,6 +11,17 @@ _log = logging.getLogger("dormouse")
 _SECONDS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
+# What most models do all the time: these start at 0, so that the first one, and a restart, show as what they are.
+# All combinations would be 144 series for each model.
+_USUAL_TRANSITIONS = (
+    (Residency.UNLOADED, Residency.GPU, Trigger.DEMAND),
+    (Residency.CPU, Residency.GPU, Trigger.DEMAND),
+    (Residency.GPU, Residency.CPU, Trigger.IDLE),
+    (Residency.GPU, Residency.CPU, Trigger.AFTER_TASK),
+    (Residency.CPU, Residency.UNLOADED, Trigger.IDLE),
+)
+
+
 class SavedMeter:
     """Integrates released bytes over time: byte-seconds, exact to the clock."""
 
@@ -40,6 +51,8 @@ class Telemetry:
         for outcome in RequestOutcome:
             self._requests.labels(model, outcome)
         self._wait.labels(model)
+        for origin, to, trigger in _USUAL_TRANSITIONS:
+            self._transitions.labels(model, origin, to, trigger, TransitionOutcome.OK)
 
     def request(self, model: str, outcome: RequestOutcome) -> None:
         self._requests.labels(model, outcome).inc()

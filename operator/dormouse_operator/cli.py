@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from . import savings_command
 from .errors import OperatorError, SettingsError
-from .settings import Settings
+from .settings import LeaseSettings, Settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+Parser = argparse.ArgumentParser
 DEFAULT_NAMESPACE = "dormouse-system"
 EXAMPLES = """\
 examples:
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for noisy in ("httpx", "kopf"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     try:
+        if given.command == "savings":
+            print(asyncio.run(savings_command.run(given)))
+            return 0
         settings = _settings(given, os.environ)
         # Imported late, so that `--help` does not wait for kopf.
         from .app import run
@@ -64,14 +69,31 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def flag(name: str, variable: str, default: str | None, text: str) -> None:
+    savings = commands.add_parser(
+        "savings",
+        help="tell what sleeping saved, by ManagedModel, namespace and fleet",
+        description="What sleeping saved and what it cost in waiting, from the figures that Prometheus has.",
+        epilog=savings_command.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def flag(name: str, variable: str, default: str | None, text: str, *, of: tuple[Parser, ...] = (run,)) -> None:
         given = environment.get(variable) or default
         note = "" if default is None else f"; default {default}"
-        run.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
+        for command in of:
+            command.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
 
+    savings_command.add_arguments(savings)
+    both = (run, savings)
     flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
-    flag("--prometheus-url", "DORMOUSE_PROMETHEUS_URL", "http://127.0.0.1:9090", "what comes before /api/v1")
-    flag("--scrape-interval", "DORMOUSE_SCRAPE_INTERVAL", "15", "seconds between Prometheus' scrapes of a sidecar")
+    flag("--prometheus-url", "DORMOUSE_PROMETHEUS_URL", "http://127.0.0.1:9090", "what comes before /api/v1", of=both)
+    flag(
+        "--scrape-interval",
+        "DORMOUSE_SCRAPE_INTERVAL",
+        "15",
+        "seconds between Prometheus' scrapes of a sidecar",
+        of=both,
+    )
     flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
     flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
     flag(
@@ -83,7 +105,14 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
     flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
     flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
-    flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error")
+    flag("--lease", "DORMOUSE_LEASE", "off", "on: of several operators, the one that holds the Lease acts; or off")
+    flag("--lease-name", "DORMOUSE_LEASE_NAME", "dormouse-operator", "name of the Lease, in the operator's namespace")
+    flag("--lease-duration", "DORMOUSE_LEASE_DURATION", "15", "seconds without a renewal until another takes over")
+    flag(
+        "--lease-renew-deadline", "DORMOUSE_LEASE_RENEW_DEADLINE", "10", "seconds after its last renewal a leader acts"
+    )
+    flag("--lease-retry", "DORMOUSE_LEASE_RETRY", "2", "seconds between two renewals")
+    flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error", of=both)
     return parser
 
 
@@ -99,6 +128,22 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
         metrics_host=given.metrics_host,
         metrics_port=int(_number("--metrics-port", given.metrics_port)),
         control_port=int(_number("--control-port", given.control_port)),
+        lease=_lease(given),
+    )
+
+
+def _lease(given: argparse.Namespace) -> LeaseSettings:
+    if given.lease not in ("on", "off"):
+        raise SettingsError(f"--lease is {given.lease!r}; write on or off")
+    duration = _number("--lease-duration", given.lease_duration)
+    if duration != int(duration):
+        raise SettingsError(f"--lease-duration is {given.lease_duration}; write whole seconds, as the Lease has them")
+    return LeaseSettings(
+        enabled=given.lease == "on",
+        name=given.lease_name,
+        duration_seconds=int(duration),
+        renew_deadline_seconds=_number("--lease-renew-deadline", given.lease_renew_deadline),
+        retry_seconds=_number("--lease-retry", given.lease_retry),
     )
 
 

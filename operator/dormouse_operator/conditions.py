@@ -9,6 +9,7 @@
     False    UnknownModel          a pod has no such model; the message says which it has
     False    Untrusted             a sidecar lives but does not take our certificate (yet)
     False    Unreachable           a pod does not answer
+    False    VersionSkew           a sidecar does not know what we send it
     True     Paused                nothing is wanted of the replicas
     Unknown  NotYetContacted       a pod was not asked yet
     Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalStale, IdleSignalMissing
@@ -44,6 +45,7 @@ NO_SIDECAR = "NoSidecar"
 UNKNOWN_MODEL = "UnknownModel"
 UNTRUSTED = "Untrusted"
 UNREACHABLE = "Unreachable"
+VERSION_SKEW = "VersionSkew"
 PAUSED = "Paused"
 CHANGED_WEIGHTS = "ChangedWeights"
 CANNOT_NOW = "CannotNow"
@@ -113,7 +115,18 @@ def _obstacle(view: View) -> tuple[str, str] | None:
             f"Pod {_pods(view.missing)} has no model {first.model}; it has: {has}. "
             "Correct spec.model by creating the ManagedModel anew, or register the model in the server.",
         )
-    return _unreached(view)
+    return _unreached(view) or _skewed(view)
+
+
+def _skewed(view: View) -> tuple[str, str] | None:
+    skewed = [each for each in view.replicas if each.misunderstood]
+    if not skewed:
+        return None
+    return (
+        VERSION_SKEW,
+        f"The sidecar of {_pods(skewed)} does not know what this operator sends ({skewed[0].misunderstood}); "
+        "requests are unharmed. Bring operator and sidecar to the same version; one minor apart is supported.",
+    )
 
 
 def _unreached(view: View) -> tuple[str, str] | None:
@@ -144,7 +157,7 @@ def _unsettled(view: View) -> _Verdict | None:
     unknown = [each for each in view.replicas if each.residency is None]
     if unknown:
         return "Unknown", *_signal(view)[1:]
-    moving = [each for each in view.replicas if each.moves]
+    moving = [each for each in view.replicas if each.moves and not each.held_by_demand]
     stuck = [each for each in moving if each.memory.refusal is Outcome.CANNOT_NOW]
     if stuck:
         return "False", CANNOT_NOW, f"{_pods(stuck)}: {stuck[0].memory.refusal_detail}"

@@ -39,6 +39,7 @@ class Errands:
         self._room = asyncio.Semaphore(concurrency)
         self._monotonic = monotonic
         self._jitter = jitter
+        self._stopped = False
 
     def start(
         self, key: Hashable, subject: Hashable, errand: Callable[[], Coroutine[None, None, float | None]]
@@ -48,7 +49,7 @@ class Errands:
         `errand` returns for how many seconds there is no need for the same again, None when it failed.
         """
         place = self._places.setdefault(key, _Place())
-        if place.task is not None:
+        if self._stopped or place.task is not None:
             return False
         if place.subject == subject and self._monotonic() < place.due:
             return False
@@ -68,6 +69,11 @@ class Errands:
         for key in [key for key, place in self._places.items() if place.task is None and gone(key)]:
             del self._places[key]
 
+    async def stop(self, within_seconds: float) -> None:
+        """The end: nothing begins any more, what only waits for its turn included; what runs may finish."""
+        self._stopped = True
+        await self.finish(within_seconds)
+
     async def finish(self, within_seconds: float) -> None:
         """Waits for what is under way, then cancels it. Every errand may be cut off at any point."""
         tasks = [place.task for place in self._places.values() if place.task is not None]
@@ -82,7 +88,7 @@ class Errands:
         rest: float | None = None
         try:
             async with self._room:
-                rest = await errand()
+                rest = 0.0 if self._stopped else await errand()
         except Exception:
             log.exception("A call to a replica failed in an unforeseen way; it is tried again later.")
         finally:

@@ -5,6 +5,7 @@
     │   ├── KubeConflict     409: somebody else was first
     │   ├── KubeNotFound     404
     │   └── KubeUnavailable  no answer in time, or a 5xx or 429: try again
+    │       └── NotLeading   we did not ask: only the leader writes
     ├── SignalUnavailable    Prometheus gave no answer that can be believed: try again
     └── SettingsError        a flag or variable makes no sense: correct it
 
@@ -38,6 +39,10 @@ class KubeUnavailable(KubeError):
     """Nothing is known about whether it was done; everything we send is safe to send again."""
 
     retryable = True
+
+
+class NotLeading(KubeUnavailable):
+    """Refused by ourselves while another operator leads, or may; nothing was sent."""
 
 
 class SignalUnavailable(OperatorError):

@@ -1,4 +1,4 @@
-"""Kubernetes Events: one for each transition, and one when a condition turns bad.
+"""Kubernetes Events: what they say of a transition, of a wish in Observe, and of a condition that is bad.
 
 The name of an Event is made of what it is about, so that telling the same twice, after a restart or by a
 second operator, is refused by the API server and not shown twice.
@@ -12,12 +12,13 @@ from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.wire import LastTransitionSnapshot
 
 from .conditions import NOT_YET_CONTACTED, OBSERVING, TRANSITIONING
-from .errors import KubeConflict, KubeError
-from .kube import Kube
+from .errors import KubeConflict, KubeError, KubeNotFound
+from .kube import MERGE_PATCH, Kube
 from .resources import API_VERSION, KIND, ManagedModel, Pod
 from .status import Condition, Status
 from .summary import describe
 from .timestamps import to_rfc3339_micro
+from .view import ReplicaView
 
 CONTROLLER = "dormouse.dev/operator"
 # Part of the normal course of things, though the condition is False meanwhile.
@@ -50,28 +51,42 @@ def _word(moved: LastTransitionSnapshot) -> str:
     return "Woken" if moved.to is Residency.GPU else "Unloaded"
 
 
-def condition_events(
-    owner: ManagedModel, before: Status, after: Status, now: float, instance: str
-) -> list[dict[str, Any]]:
-    """One for each reason that is bad now and was not before; one cause often turns several conditions."""
-    known = {each.reason for each in before.conditions if _is_bad(each)}
-    news: dict[str, Condition] = {}
-    for each in after.conditions:
-        if _is_bad(each) and each.reason not in known:
-            news.setdefault(each.reason, each)
-    return [
-        _event(
-            owner,
-            identity=(owner.uid, each.reason, each.last_transition_time),
-            reason=each.reason,
-            note=f"{each.type} is {each.status}: {each.message}",
-            warning=True,
-            action="Reconcile",
-            now=now,
-            instance=instance,
-        )
-        for each in news.values()
-    ]
+def wish_event(owner: ManagedModel, replica: ReplicaView, now: float, instance: str) -> dict[str, Any]:
+    """What Observe would have ordered, with the reason that an order would have had."""
+    decision, seen = replica.decision, replica.seen.observation
+    return _event(
+        owner,
+        identity=(owner.uid, replica.pod.uid, replica.model, str(decision.desired), repr(seen.idle_since)),
+        reason="WouldOrder",
+        note=f"{replica.model} of {replica.pod.name}: would move {replica.residency or 'from an unknown tier'} → "
+        f"{decision.desired}: {decision.reason}. Nothing is sent while mode is Observe.",
+        warning=False,
+        action="Observe",
+        now=now,
+        instance=instance,
+    )
+
+
+def condition_event(owner: ManagedModel, condition: Condition, now: float, instance: str) -> dict[str, Any]:
+    return _event(
+        owner,
+        identity=(owner.uid, condition.reason, condition.last_transition_time),
+        reason=condition.reason,
+        note=f"{condition.type} is {condition.status}: {condition.message}",
+        warning=True,
+        action="Reconcile",
+        now=now,
+        instance=instance,
+    )
+
+
+def troubles(status: Status) -> dict[str, Condition]:
+    """The bad ones by reason: one cause often turns several conditions and is told once."""
+    found: dict[str, Condition] = {}
+    for each in status.conditions:
+        if each.status == "False" and each.reason not in _NO_NEWS:
+            found.setdefault(each.reason, each)
+    return found
 
 
 async def post(kube: Kube, event: dict[str, Any]) -> None:
@@ -85,8 +100,17 @@ async def post(kube: Kube, event: dict[str, Any]) -> None:
         log.info("An Event was not recorded: %s", error)
 
 
-def _is_bad(condition: Condition) -> bool:
-    return condition.status == "False" and condition.reason not in _NO_NEWS
+async def tell_more(kube: Kube, namespace: str, name: str, count: int, last: float) -> bool:
+    """The Event was seen `count` times by now. False when it is not there any more, so that it is told anew."""
+    path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events/{name}"
+    series = {"series": {"count": count, "lastObservedTime": to_rfc3339_micro(last)}}
+    try:
+        await kube.request("PATCH", path, series, content_type=MERGE_PATCH)
+    except KubeNotFound:
+        return False
+    except KubeError as error:
+        log.info("An Event was not counted on: %s", error)
+    return True
 
 
 def _event(

@@ -16,7 +16,7 @@ import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
-from .errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable
+from .errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable, NotLeading
 
 REQUEST_TIMEOUT_SECONDS = 15.0
 MERGE_PATCH = "application/merge-patch+json"
@@ -54,9 +54,22 @@ def kopf_connection(configuration: Configuration) -> kopf.ConnectionInfo:
 class Kube:
     """`request` is all of it; tests put a class with the same method in its place."""
 
-    def __init__(self, client: ApiClient, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        *,
+        may_write: Callable[[], bool] = lambda: True,
+        on_answer: Callable[[str, int], None] = lambda verb, status: None,
+    ) -> None:
+        """`may_write` is asked before anything is sent that is not a GET: only a leader changes the cluster.
+
+        `on_answer` hears the HTTP verb and the status of each request, 0 for none.
+        """
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._may_write = may_write
+        self._on_answer = on_answer
 
     async def request(
         self,
@@ -67,26 +80,42 @@ class Kube:
         content_type: str = "application/json",
         query: Mapping[str, str | int] | None = None,
     ) -> dict[str, Any]:
-        """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable or KubeError."""
+        """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable (NotLeading included) or KubeError."""
         what = f"{method} {path}"
+        if method != "GET" and not self._may_write():
+            raise NotLeading(f"{what}: not sent, this operator stands by", 0)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                call = await self._client.param_serialize(
-                    method,
-                    f"{path}?{urlencode(query)}" if query else path,
-                    header_params={"Content-Type": content_type, "Accept": "application/json"},
-                    body=body,
-                    auth_settings=["BearerToken"],
-                )
-                response = await self._client.call_api(*call, _request_timeout=self._timeout_seconds)
-                data = await response.read()  # type: ignore[no-untyped-call]
+            status, data = await self._ask(method, path, body, content_type, query)
         except TimeoutError as error:
+            self._on_answer(method, 0)
             raise KubeUnavailable(f"{what}: no answer within {self._timeout_seconds:g} s", 0) from error
         except (aiohttp.ClientError, OSError) as error:
+            self._on_answer(method, 0)
             raise KubeUnavailable(f"{what}: {error or type(error).__name__}", 0) from error
-        if 200 <= response.status < 300:
+        self._on_answer(method, status)
+        if 200 <= status < 300:
             return _json(data)
-        raise _error(what, response.status, _json(data))
+        raise _error(what, status, _json(data))
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        query: Mapping[str, str | int] | None,
+    ) -> tuple[int, bytes]:
+        async with asyncio.timeout(self._timeout_seconds):
+            call = await self._client.param_serialize(
+                method,
+                f"{path}?{urlencode(query)}" if query else path,
+                header_params={"Content-Type": content_type, "Accept": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._client.call_api(*call, _request_timeout=self._timeout_seconds)
+            data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        return response.status, data
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]

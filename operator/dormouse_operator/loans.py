@@ -1,16 +1,22 @@
 """What a replica may decide by itself, lent for an hour: short timers, budgets and the pin.
 
 A timer below two scrape intervals can't be kept from Prometheus, so the replica keeps it on its own exact
-clock. What was lent is remembered in memory only: after a restart it is lent again, which changes nothing.
+clock. What was lent is remembered in memory only: after a restart it is lent again, which changes nothing, and
+what an operator before may have lent for someone who lends no more is taken back at first contact.
 """
 
 import zlib
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from dormouse_contract import Mode, Policy, Residency
 from dormouse_contract.wire import OrderStamp, PolicyLoan
 
+from .view import View
+
 VALID_FOR_SECONDS = 3600.0
+LoanKey = tuple[str, str, str]
+"""Pod UID, model, UID of the owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,38 @@ def loan(terms: Terms, valid_for_seconds: float, stamp: OrderStamp, pod_uid: str
 
 def withdrawal(stamp: OrderStamp, pod_uid: str) -> PolicyLoan:
     return PolicyLoan(valid_for_seconds=0, order=stamp, pod_uid=pod_uid)
+
+
+class Inherited:
+    """What an operator before us may have lent: asked once for each owner and replica that lend nothing now.
+
+    Nobody can have lent for an object that no operator ever visited, nor for one whose spec is still the first
+    and says Observe or Paused; those get no call. A ManagedModel that was deleted meanwhile is known to nobody:
+    its loan ends by itself within the hour.
+    """
+
+    def __init__(self) -> None:
+        self._visited: dict[str, bool] = {}
+        self._met: set[tuple[str, str, str]] = set()
+
+    def suspects(self, view: View, wanted: Container[LoanKey]) -> Iterator[tuple[LoanKey, Lent]]:
+        owner = view.owner
+        visited = self._visited.setdefault(owner.uid, owner.status.observed_generation is not None)
+        lost = [(each.pod.uid, each.model, owner.uid) for each in view.lost if each.model is not None]
+        held = [(each.pod.uid, each.model, owner.uid) for each in view.replicas]
+        for key in [*held, *lost]:
+            if key in self._met:
+                continue
+            self._met.add(key)
+            if visited and key not in wanted and (key in lost or owner.generation > 1):
+                yield key, Lent(_UNKNOWN_TERMS, owner.uid, owner.generation, 0.0, VALID_FOR_SECONDS)
+
+    def forget_all_but(self, pod_uids: Container[str], owner_uids: Container[str]) -> None:
+        self._met = {key for key in self._met if key[0] in pod_uids and key[2] in owner_uids}
+        self._visited = {uid: visited for uid, visited in self._visited.items() if uid in owner_uids}
+
+
+_UNKNOWN_TERMS = Terms(None, 0.0, 0.0, pinned=False)
 
 
 def _over(policy: Policy, now: float) -> bool:

@@ -8,7 +8,7 @@ waits for nothing but Prometheus.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from dormouse_contract import Action
@@ -16,7 +16,7 @@ from dormouse_contract import Action
 from .errands import Errands
 from .fleet import Fleet
 from .idle_signal import IdleSignal, SignalState
-from .loans import is_due, terms_for, valid_for
+from .loans import Inherited, is_due, terms_for, valid_for
 from .recorder import Recorder
 from .replicas import Replicas
 from .resources import ManagedModel, Pod
@@ -47,8 +47,10 @@ class Reconciler:
         monotonic: Callable[[], float],
         tick_seconds: float,
         scrape_interval_seconds: float,
+        leads: Callable[[], bool] = lambda: True,
         concurrency: int = 32,
     ) -> None:
+        """`leads`: while false, a pass observes, plans and asks pods for their models, and changes nothing."""
         self._fleet = fleet
         self._replicas = replicas
         self._recorder = recorder
@@ -59,6 +61,7 @@ class Reconciler:
         self._monotonic = monotonic
         self._tick_seconds = tick_seconds
         self._scrape_interval_seconds = scrape_interval_seconds
+        self._leads = leads
         # A sample may be one scrape old when it is read, and one scrape may be missed.
         self._fresh_for_seconds = 2 * scrape_interval_seconds + tick_seconds
         self._errands = Errands(concurrency=concurrency, monotonic=monotonic)
@@ -66,6 +69,7 @@ class Reconciler:
         self._signal_read_at = float("-inf")
         self._trust_checked_at = float("-inf")
         self._shown: set[tuple[str, str]] = set()
+        self._inherited = Inherited()
         self.last_finished = monotonic()
 
     async def run(self) -> None:
@@ -89,22 +93,25 @@ class Reconciler:
                     pass
 
     async def stop(self, within_seconds: float) -> None:
-        await self._errands.finish(within_seconds)
-        await self._recorder.errands.finish(within_seconds)
+        await asyncio.gather(self._errands.stop(within_seconds), self._recorder.errands.stop(within_seconds))
 
     async def reconcile(self) -> None:
         """One pass."""
         started = self._monotonic()
-        await self._publish_trust()
+        if self._leads():
+            await self._publish_trust()
         await self._observe()
         views = self._look()
         self._notice_restarts(views)
         alive = {pod.uid: pod for pod in self._fleet.pods.values() if pod.alive}
-        for view in views:
-            self._act(view)
-            self._recorder.record(view)
+        if self._leads():
+            if self._replicas.lead_anew():
+                self._inherited = Inherited()
+            for view in views:
+                self._act(view)
+                self._recorder.record(view)
+            self._withdraw(views, alive)
         self._introduce(views)
-        self._withdraw(views, alive)
         self._replicas.forget_all_but(alive)
         self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
         self._recorder.forget_all_but({view.owner.uid for view in views})
@@ -205,7 +212,7 @@ class Reconciler:
             lambda: self._replicas.lend(owner, pod, model, terms, seconds),
         )
 
-    def _withdraw(self, views: Iterable[View], alive: dict[str, Pod]) -> None:
+    def _withdraw(self, views: Sequence[View], alive: dict[str, Pod]) -> None:
         """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
         now = self._clock()
         wanted = {
@@ -214,6 +221,9 @@ class Reconciler:
             if terms_for(view.owner.policy, self._scrape_interval_seconds, now) is not None
             for replica in view.replicas
         }
+        for view in views:
+            self._replicas.lent.update(self._inherited.suspects(view, wanted))
+        self._inherited.forget_all_but(alive, {view.owner.uid for view in views})
         for key in self._replicas.lent.keys() - wanted:
             pod = alive.get(key[0])
             if pod is not None and pod.ip is not None:

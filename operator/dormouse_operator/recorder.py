@@ -3,15 +3,15 @@
 import logging
 from collections.abc import Callable, Container
 
+from .announcer import Announcer
 from .errands import Errands
 from .errors import KubeConflict, KubeError, KubeNotFound
-from .events import condition_events, post, transition_event
 from .fleet import Fleet
 from .kube import MERGE_PATCH, Kube
 from .resources import GROUP, PLURAL, VERSION, ManagedModel
 from .status import Status
 from .summary import summarize
-from .view import ReplicaView, View
+from .view import View
 
 # Conditions apart, the status of one object is written at most this often.
 MIN_INTERVAL_SECONDS = 10.0
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """`instance` is who reports, in Events."""
+    """`instance` is who reports, in Events; `settle_seconds` is how long trouble lasts before it is told of."""
 
     def __init__(
         self,
@@ -29,16 +29,18 @@ class Recorder:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         instance: str,
+        settle_seconds: float = 60.0,
     ) -> None:
         self._kube = kube
         self._fleet = fleet
         self._clock = clock
         self._monotonic = monotonic
-        self._instance = instance
         self._written: dict[str, float] = {}
-        self._announced: dict[tuple[str, str, str], float] = {}
         # The API server is asked gently: a first visit to a large fleet is many writes at once.
         self.errands = Errands(concurrency=8, monotonic=monotonic)
+        self._announcer = Announcer(
+            kube, self.errands, clock=clock, monotonic=monotonic, instance=instance, settle_seconds=settle_seconds
+        )
 
     def record(self, view: View) -> None:
         """Starts what needs to be written; an unchanged world starts nothing."""
@@ -47,14 +49,12 @@ class Recorder:
         status = summarize(view, now)
         if status != owner.status and self._may_write(owner, status):
             self.errands.start(("status", owner.uid), status, lambda: self._write(owner, status))
-        for replica in view.replicas:
-            self._announce(owner, replica)
+        self._announcer.announce(view, status)
 
     def forget_all_but(self, owner_uids: Container[str]) -> None:
         for uid in [uid for uid in self._written if uid not in owner_uids]:
             del self._written[uid]
-        for key in [key for key in self._announced if key[0] not in owner_uids]:
-            del self._announced[key]
+        self._announcer.forget_all_but(owner_uids)
         self.errands.forget(lambda key: isinstance(key, tuple) and key[1] not in owner_uids)
 
     def _may_write(self, owner: ManagedModel, status: Status) -> bool:
@@ -77,27 +77,4 @@ class Recorder:
         self._written[owner.uid] = self._monotonic()
         if owner.key in self._fleet.managed_models:
             self._fleet.observe_managed_model(answer)
-        for event in condition_events(owner, owner.status, status, self._clock(), self._instance):
-            await post(self._kube, event)
         return 0.0
-
-    def _announce(self, owner: ManagedModel, replica: ReplicaView) -> None:
-        pod, model, moved = replica.pod, replica.model, replica.memory.last_transition
-        if moved is None:
-            return
-        key = (owner.uid, pod.uid, model)
-        told = self._announced.get(key)
-        if told is None and owner.status.last_transition is not None:
-            # After a restart: what the status has, was announced by whoever wrote it.
-            told = owner.status.last_transition.unix_seconds
-        if told is not None and moved.time <= told + 1e-3:
-            self._announced[key] = told
-            return
-        self._announced[key] = moved.time
-        event = transition_event(owner, pod, model, moved, self._clock(), self._instance)
-
-        async def tell() -> float:
-            await post(self._kube, event)
-            return 0.0
-
-        self.errands.start(("event", owner.uid, pod.uid, model, moved.time), None, tell)

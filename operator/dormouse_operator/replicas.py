@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
 
-from .loans import Lent, Terms, loan, withdrawal
+from .loans import Lent, LoanKey, Terms, loan, withdrawal
 from .orders import Answer, ControlClient, Fence, Outcome
 from .resources import ManagedModel, Pod
 from .telemetry import Telemetry
@@ -19,8 +19,8 @@ from .view import Contact, ReplicaMemory, ReplicaView
 # A healthy pod is asked again for its models this rarely; its transitions show in Prometheus at once.
 INTRODUCTION_HOLDS_SECONDS = 1800.0
 REFUSAL_HOLDS_SECONDS = 60.0
-LoanKey = tuple[str, str, str]
-"""Pod UID, model, UID of the owner."""
+# Whoever leads next may try at once.
+NOTHING_SENT = 0.0
 log = logging.getLogger(__name__)
 
 
@@ -30,14 +30,16 @@ class Replicas:
     def __init__(
         self,
         client: ControlClient,
-        fence: Fence,
+        fence: Callable[[], Fence | None],
         telemetry: Telemetry,
         *,
         clock: Callable[[], float],
         settle_seconds: float,
         on_news: Callable[[], None],
     ) -> None:
-        """`settle_seconds`: how long Prometheus needs at most to show what an order did."""
+        """`fence` is asked right before each order and loan: None while another operator leads, and nothing is sent.
+
+        `settle_seconds`: how long Prometheus needs at most to show what an order did."""
         self._client = client
         self._fence = fence
         self._telemetry = telemetry
@@ -47,6 +49,7 @@ class Replicas:
         self._contacts: dict[str, Contact] = {}
         self._memories: dict[tuple[str, str], ReplicaMemory] = {}
         self._generations: dict[str, int] = {}
+        self._lent_under: Fence | None = None
         self.lent: dict[LoanKey, Lent] = {}
 
     def contact(self, pod: Pod) -> Contact:
@@ -80,13 +83,16 @@ class Replicas:
 
     async def order(self, owner: ManagedModel, replica: ReplicaView) -> float | None:
         decision, pod = replica.decision, replica.pod
+        stamp = self._stamp(owner.uid, owner.generation)
+        if stamp is None:
+            return NOTHING_SENT
         assert decision.desired is not None  # noqa: S101 - an order always has a target
         body = ResidencyOrder(
             desired=decision.desired,
             trigger=decision.trigger,
             reason=decision.reason[:1024],
             if_idle_for_seconds=decision.if_idle_for_seconds,
-            order=self._stamp(owner.uid, owner.generation),
+            order=stamp,
             pod_uid=pod.uid,
         )
         answer = await self._client.order(pod.ip or "", replica.model, body)
@@ -118,7 +124,12 @@ class Replicas:
         self, owner: ManagedModel, pod: Pod, model: str, terms: Terms, valid_for_seconds: float
     ) -> float | None:
         stamp = self._stamp(owner.uid, owner.generation)
+        if stamp is None:
+            return NOTHING_SENT
         answer = await self._client.lend(pod.ip or "", model, loan(terms, valid_for_seconds, stamp, pod.uid))
+        if answer.outcome.reached:
+            skew = (answer.detail or "HTTP 422") if answer.outcome is Outcome.BAD_BODY else ""
+            self._memories[(pod.uid, model)] = replace(self.memory(pod, model), loan_misunderstood=skew)
         self._record(pod, answer, None)
         if answer.outcome.accepted:
             lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
@@ -131,6 +142,8 @@ class Replicas:
         """Whatever the pod answers, it has heard it; only when nobody answers is it tried again."""
         lent = self.lent[key]
         stamp = self._stamp(lent.owner, lent.generation)
+        if stamp is None:
+            return NOTHING_SENT
         answer = await self._client.lend(pod.ip or "", key[1], withdrawal(stamp, pod.uid))
         self._record(pod, answer, None)
         if not answer.outcome.reached or answer.outcome is Outcome.CANNOT_NOW:
@@ -139,10 +152,20 @@ class Replicas:
             del self.lent[key]
         return 0.0
 
-    def _stamp(self, owner: str, generation: int) -> OrderStamp:
+    def lead_anew(self) -> bool:
+        """Whether the fence is new; then all is lent again: another may have lent, or taken back, meanwhile."""
+        fence = self._fence()
+        if fence is None or fence == self._lent_under:
+            return False
+        self._lent_under = fence
+        self.lent = {key: replace(lent, at=float("-inf")) for key, lent in self.lent.items()}
+        return True
+
+    def _stamp(self, owner: str, generation: int) -> OrderStamp | None:
         """Never older than what this owner's replicas have heard: a withdrawal of a deleted owner must pass too."""
         self._generations[owner] = max(generation, self._generations.get(owner, 0))
-        return self._fence.stamp(owner, self._generations[owner])
+        fence = self._fence()
+        return None if fence is None else fence.stamp(owner, self._generations[owner])
 
     def _rest(self, replica: ReplicaView, answer: Answer) -> float | None:
         outcome = answer.outcome

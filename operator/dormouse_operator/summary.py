@@ -78,7 +78,10 @@ def _last_transition(view: View, previous: LastTransition | None) -> LastTransit
     told = [
         replica.memory.last_transition
         for replica in view.present
-        if replica.memory.last_transition is not None and replica.memory.last_transition.outcome is TransitionOutcome.OK
+        if replica.memory.last_transition is not None
+        and replica.memory.last_transition.outcome is TransitionOutcome.OK
+        # What the replica did before the object was there is not its story.
+        and replica.memory.last_transition.time >= view.owner.created
     ]
     latest = max(told, key=lambda transition: transition.time, default=None)
     if latest is None or (previous is not None and previous.unix_seconds >= latest.time - 1e-3):

@@ -1,11 +1,13 @@
 """The operator's own metrics, made from the contract's entries in the registry that is passed in."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from dormouse_contract import Action, Residency, metrics
 from dormouse_contract.metrics import Metric
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from .idle_signal import SignalState
 from .orders import Outcome
@@ -20,15 +22,22 @@ class Telemetry:
         self._last = _gauge(metrics.LAST_RECONCILE, registry)
         self._orders = _counter(metrics.ORDERS, registry)
         self._queries = _counter(metrics.PROMETHEUS_QUERIES, registry)
+        self._api_requests = _counter(metrics.API_REQUESTS, registry)
         self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
+        self._owners = _Owners()
+        registry.register(self._owners)
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
         self._leader = _gauge(metrics.LEADER, registry)
 
-    def started(self, certificate_expires_at: float) -> None:
-        """There is no election yet: whoever runs, acts."""
+    def started(self, certificate_expires_at: float, leads: Callable[[], bool]) -> None:
+        """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
         self._expiry.set(certificate_expires_at)
-        self._leader.set(1)
+        self._leader.set_function(leads)
+
+    def answered(self, verb: str, status: int) -> None:
+        """A request to the API server; status 0 for none."""
+        self._api_requests.labels(verb, _API_OUTCOMES.get(status) or _by_class(status)).inc()
 
     def ordered(self, desired: Residency, outcome: Outcome) -> None:
         self._orders.labels(desired, outcome).inc()
@@ -44,16 +53,40 @@ class Telemetry:
         tally: Tally[str] = Tally()
         missing: dict[Name, float] = {}
         releasable: dict[Name, float] = {}
+        owners: list[tuple[str, str, str, str]] = []
         for view in views:
             key = view.owner.key
+            owners.extend((*key, replica.pod.name, replica.model) for replica in view.present)
             tally[view.owner.status.residency or "Unknown"] += 1
             missing[key] = float(any(replica.seen.state is not SignalState.FRESH for replica in view.present))
             if view.owner.policy.mode == "Observe":
                 releasable[key] = _would_release(view)
         for residency in ("GPU", "CPU", "Unloaded", "Mixed", "Unknown"):
             self._managed_models.labels(residency).set(tally[residency])
+        self._owners.shown = frozenset(owners)
         self._missing.show(missing)
         self._releasable.show(releasable)
+
+
+class _Owners(Collector):
+    """Which ManagedModel has which replica: written out when asked, as a child per series is a KB each."""
+
+    def __init__(self) -> None:
+        self.shown: frozenset[tuple[str, str, str, str]] = frozenset()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        info = metrics.REPLICA_INFO
+        family = GaugeMetricFamily(info.name, info.help, labels=info.labels)
+        for each in self.shown:
+            family.add_metric(each, 1.0)
+        yield family
+
+
+_API_OUTCOMES = {404: "not_found", 409: "conflict", 429: "unavailable", 0: "unavailable"}
+
+
+def _by_class(status: int) -> str:
+    return "ok" if 200 <= status < 300 else "refused" if status < 500 else "unavailable"
 
 
 class _PerManagedModel:

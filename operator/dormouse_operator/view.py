@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dormouse_contract import Action, Decision, Residency, plan
+from dormouse_contract import Action, Decision, Policy, Residency, Trigger, plan
 from dormouse_contract.wire import LastTransitionSnapshot
 
 from .fleet import Claim, Lost
@@ -27,12 +27,14 @@ class ReplicaMemory:
 
     refusal: why the last order was not taken, until one is. dirty_idle_since: the replica said `Dirty` when
     its `idle_since` was this, and as long as it is, it would say so again. last_transition: as last told.
+    loan_misunderstood: what the sidecar said of a loan that it does not know; empty when it takes them.
     """
 
     refusal: Outcome | None = None
     refusal_detail: str = ""
     dirty_idle_since: float | None = None
     last_transition: LastTransitionSnapshot | None = None
+    loan_misunderstood: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class ReplicaView:
     decision: Decision
     contact: Contact
     memory: ReplicaMemory
+    held_by_demand: bool = False
+    """A request brought it above what is desired a moment ago: going down again is the normal course of things."""
 
     @property
     def residency(self) -> Residency | None:
@@ -53,6 +57,13 @@ class ReplicaView:
         """False only when the pod has told its models and neither it nor Prometheus knows this one."""
         told = self.contact.models
         return told is None or self.model in told or self.seen.reading is not None
+
+    @property
+    def misunderstood(self) -> str:
+        """What the sidecar said of something that we send and it does not know; empty when there is nothing."""
+        if self.memory.refusal is Outcome.BAD_BODY and self.moves:
+            return self.memory.refusal_detail or "HTTP 422"
+        return self.memory.loan_misunderstood
 
     @property
     def above_desired(self) -> bool:
@@ -107,9 +118,28 @@ def look(
         seen = signal.see((pod.namespace, pod.name, model), fresh_for_seconds)
         seen = _with_refusal(seen, memory)
         decision = plan(claim.owner.policy, seen.observation, now)
-        replicas.append(ReplicaView(pod, model, seen, decision, contact_of(pod), memory))
+        held = _held_by_demand(claim.owner.policy, seen, decision, memory, now - fresh_for_seconds)
+        replicas.append(ReplicaView(pod, model, seen, decision, contact_of(pod), memory, held))
     contacts = tuple((pod, contact_of(pod)) for pod in claim.selected if pod.has_sidecar)
     return View(claim.owner, claim.selected, contacts, tuple(replicas), claim.lost)
+
+
+def _held_by_demand(policy: Policy, seen: Seen, decision: Decision, memory: ReplicaMemory, lately: float) -> bool:
+    """Whether it is on the GPU only because it was used lately, after whatever else was asked of it.
+
+    Under a manual CPU, or with keep-alive 0, each request takes it up and an order or its own timer down again.
+    """
+    at, used = seen.observation, seen.observation.idle_since
+    if decision.desired is None or at.residency is not Residency.GPU or used is None or used < lately:
+        return False
+    by_hand = decision.trigger is Trigger.MANUAL
+    if not by_hand and policy.offload_after_seconds != 0:
+        return False
+    woken, told = at.resident_since, memory.last_transition
+    if woken is None or (by_hand and policy.residency_since is not None and woken <= policy.residency_since):
+        return False
+    # What it has not told us of yet was none of our orders, which it answers.
+    return told is None or woken > told.time + 1e-3 or told.trigger is Trigger.DEMAND
 
 
 def _with_refusal(seen: Seen, memory: ReplicaMemory) -> Seen:

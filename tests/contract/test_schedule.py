@@ -107,6 +107,8 @@ def test_a_pre_wake_is_ordered_when_the_window_opens_and_not_before() -> None:
         ("0 8 * * *", "../../etc/passwd", 60, "IANA name"),
         ("0 8 * * *", "", 60, "IANA name"),
         ("0 8 * * *", "+01:00", 60, "IANA name"),
+        ("0 8 * * *", "+08:00", 60, "IANA name, for example Europe/Berlin"),
+        ("0 8 * * *", "UTC+8", 60, "is not known"),
         ("0 8 * * *", "Europe", 60, "is not known"),
         ("0 8 * * *", "a/../../b", 60, "is not known"),
         ("0 8 * * *", "Europe/Berlin", 0, "durationSeconds"),
@@ -116,3 +118,61 @@ def test_a_pre_wake_is_ordered_when_the_window_opens_and_not_before() -> None:
 def test_what_makes_no_sense_is_refused_with_what_to_write(cron: str, zone: str, seconds: int, says: str) -> None:
     with pytest.raises(InvalidSchedule, match=says):
         Window(cron, zone, seconds, GPU)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        pytest.param("Asia/Kathmandu", (2026, 7, 1), id="45 minutes"),
+        pytest.param("Asia/Kolkata", (2026, 7, 1), id="30 minutes"),
+        pytest.param("America/St_Johns", (2026, 3, 8), id="30 minutes, spring"),
+        pytest.param("America/St_Johns", (2026, 11, 1), id="30 minutes, autumn"),
+        pytest.param("Pacific/Chatham", (2026, 9, 27), id="45 minutes, spring"),
+        pytest.param("Pacific/Chatham", (2026, 4, 5), id="45 minutes, autumn"),
+        pytest.param("Australia/Lord_Howe", (2026, 10, 4), id="clock changes by half an hour, spring"),
+        pytest.param("Australia/Lord_Howe", (2026, 4, 5), id="clock changes by half an hour, autumn"),
+    ],
+)
+def test_odd_zones_open_at_their_own_local_time(zone: str, day: tuple[int, int, int]) -> None:
+    opens = datetime(*day, 8, 15, tzinfo=ZoneInfo(zone)).timestamp()
+    window = Window("15 8 * * *", zone, 600, GPU)
+    assert window.open_until(opens - 1) is None
+    assert window.open_until(opens) == opens + 600
+    assert window.opens_after(opens - 12 * 3600) == opens
+
+
+@pytest.mark.parametrize(
+    ("month", "day"), [pytest.param(3, 28, id="spring"), pytest.param(10, 24, id="autumn"), pytest.param(6, 1, id="-")]
+)
+def test_a_window_over_midnight_and_over_the_change_lasts_its_whole_duration(month: int, day: int) -> None:
+    window = daily("0 22 * * *", 8 * 3600)
+    opens = berlin(2026, month, day, 22)
+    for after in (0, 3 * 3600, 8 * 3600 - 1):
+        assert window.open_until(opens + after) == opens + 8 * 3600
+    assert window.open_until(opens + 8 * 3600) is None
+
+
+def test_overlapping_windows_hold_the_highest_until_each_closes() -> None:
+    morning = berlin(2026, 6, 1, 8)
+    schedule = (
+        Window("0 8 * * *", "Europe/Berlin", 7200, Residency.CPU),
+        Window("0 9 * * *", "Europe/Berlin", 600, GPU),
+    )
+    policy = Policy(schedule=schedule, offload_after_seconds=1, unload_after_seconds=2, min_resident_seconds=0)
+    asleep, awake = Observation(Residency.UNLOADED, 0, morning - 9000), Observation(GPU, 0, morning - 9000)
+    assert plan(policy, asleep, morning).desired is Residency.CPU
+    assert plan(policy, asleep, morning + 3600).desired is GPU
+    assert plan(policy, awake, morning + 4200).desired is Residency.CPU
+    assert plan(policy, awake, morning + 7200).desired is Residency.UNLOADED
+
+
+def test_a_fall_that_a_window_stops_says_both_and_a_window_that_can_t_act_says_what_it_waits_for() -> None:
+    now = berlin(2026, 6, 1, 9)
+    policy = Policy(schedule=(Window("0 8 * * *", "Europe/Berlin", 7200, Residency.CPU),), unload_after_seconds=60)
+    falls = plan(policy, Observation(GPU, 0, now - 100, signal_age_seconds=4), now)
+    assert falls.reason == ("idle 100 s ≥ 60 s; signal 4 s old; in flight 0; a schedule window holds at least CPU")
+    blind = plan(policy, Observation(None, None, None, unknown_because="no sample for 90 s"), now)
+    assert (blind.action, blind.reason) == (
+        Action.HOLD,
+        "a schedule window holds at least CPU; waits: no sample for 90 s",
+    )

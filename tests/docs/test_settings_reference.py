@@ -1,4 +1,4 @@
-"""`docs/settings.md` has each flag of the three commands with its variable and default, and none besides."""
+"""`docs/settings.md` has each flag of the commands with its variable and default, and none besides."""
 
 import argparse
 import re
@@ -20,19 +20,20 @@ def serve() -> argparse.ArgumentParser:
     return parser
 
 
-def operator_run() -> argparse.ArgumentParser:
+def operator(command: str) -> argparse.ArgumentParser:
     commands = next(
         action for action in operator_cli._parser({})._actions if isinstance(action, argparse._SubParsersAction)
     )
-    run = commands.choices["run"]
-    assert isinstance(run, argparse.ArgumentParser)
-    return run
+    found = commands.choices[command]
+    assert isinstance(found, argparse.ArgumentParser)
+    return found
 
 
 COMMANDS = [
     pytest.param("dormouse-modelserver serve", serve(), id="serve"),
     pytest.param("dormouse-sidecar", sidecar_cli._parser({}), id="sidecar"),
-    pytest.param("dormouse-operator run", operator_run(), id="operator"),
+    pytest.param("dormouse-operator run", operator("run"), id="operator"),
+    pytest.param("dormouse-operator savings", operator("savings"), id="savings"),
 ]
 
 

@@ -101,3 +101,30 @@ async def test_what_hangs_at_the_end_is_cut_off() -> None:
     errands.start("pod", None, hang)
     async with asyncio.timeout(5):
         await errands.finish(0.01)
+
+
+async def test_at_the_end_what_runs_may_finish_and_what_waits_for_its_turn_never_begins() -> None:
+    errands = Errands(concurrency=1, monotonic=Clock())
+    running, go_on = asyncio.Event(), asyncio.Event()
+    begun: list[str] = []
+
+    async def first() -> float:
+        begun.append("first")
+        running.set()
+        await go_on.wait()
+        begun.append("finished")
+        return 0.0
+
+    async def second() -> float:
+        begun.append("second")
+        return 0.0
+
+    errands.start("first", None, first)
+    errands.start("second", None, second)
+    await running.wait()
+    ending = asyncio.create_task(errands.stop(5))
+    await asyncio.sleep(0)
+    assert not errands.start("third", None, second)
+    go_on.set()
+    await ending
+    assert begun == ["first", "finished"]

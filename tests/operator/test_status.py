@@ -60,6 +60,21 @@ BAD_WINDOW = {"cron": "0 0 31 2 *", "timeZone": "UTC", "durationSeconds": 60, "r
             id="no room",
         ),
         pytest.param(
+            make({"residency": "CPU"}, memory=ReplicaMemory(Outcome.BAD_BODY, "unknown field")),
+            ("False", "VersionSkew"),
+            id="an order of another version",
+        ),
+        pytest.param(
+            make({}, memory=ReplicaMemory(loan_misunderstood="unknown field")),
+            ("False", "VersionSkew"),
+            id="a loan of another version",
+        ),
+        pytest.param(
+            make({}, memory=ReplicaMemory(Outcome.BAD_BODY, "unknown field")),
+            ("True", "AsDesired"),
+            id="an order of another version that nobody wants any more",
+        ),
+        pytest.param(
             make(
                 {"residency": "Unloaded"},
                 signal(residency="CPU"),
@@ -72,6 +87,54 @@ BAD_WINDOW = {"cron": "0 0 31 2 *", "timeZone": "UTC", "durationSeconds": 60, "r
 )
 def test_ready_says_what_is(view: View, expected: tuple[str, str]) -> None:
     assert ready(view) == expected
+
+
+def moved(**changes: Any) -> LastTransitionSnapshot:
+    values = {
+        "from": "GPU",
+        "to": "CPU",
+        "trigger": "Idle",
+        "reason": "idle 612 s ≥ 600 s; in flight 0",
+        "time": NOW - 5.25,
+        "seconds": 0.1,
+        "releasedBytes": int(13.85 * 1024**3),
+        "outcome": "ok",
+    }
+    return LastTransitionSnapshot.model_validate(values | changes)
+
+
+def used(ago: float, woken_ago: float, trigger: str = "Demand", **spec: Any) -> View:
+    """On the GPU since a wake, used a little later."""
+    told = ReplicaMemory(
+        last_transition=moved(**{"from": "CPU", "to": "GPU", "trigger": trigger}, time=NOW - woken_ago)
+    )
+    return make(spec, signal(idle_since=NOW - ago, last_transition=NOW - woken_ago), memory=told)
+
+
+BY_HAND = {"residency": "CPU", "policy": {"minResidentSeconds": 0}}
+AT_ONCE = {"policy": {"offloadAfterSeconds": 0}}
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        pytest.param(used(2, 5, **BY_HAND), "AboveByDemand", id="manual CPU and demand"),
+        pytest.param(used(2, 5, **AT_ONCE), "AboveByDemand", id="keep-alive 0 and demand"),
+        pytest.param(used(2, 5, "Manual", **BY_HAND), "Transitioning", id="woken by hand before"),
+        pytest.param(used(300, 305, **BY_HAND), "Transitioning", id="long unused, and still not moved"),
+        pytest.param(used(60, 65, policy=OFFLOAD), "Transitioning", id="the ladder"),
+    ],
+)
+def test_going_down_again_after_a_request_is_no_transition_to_wait_for(view: View, reason: str) -> None:
+    assert ready(view)[1] == reason
+
+
+def test_after_an_edit_by_hand_ready_waits_for_the_move_even_of_what_demand_woke() -> None:
+    body = managed_model(**BY_HAND)
+    fields = {"f:spec": {"f:residency": {}}}
+    body["metadata"]["managedFields"] = [{"time": "2027-01-15T07:59:59Z", "fieldsV1": fields}]
+    seen = signal(idle_since=NOW - 2, last_transition=NOW - 5)
+    assert ready(view_of(fleet(body, pod()), seen)) == ("False", "Transitioning")
 
 
 def test_nothing_selected_and_no_sidecar() -> None:
@@ -120,20 +183,6 @@ def test_what_was_measured_stays_while_the_signal_is_away() -> None:
     body["status"] = {"gpuMemoryReleased": "13.8Gi"}
     status = summarize(view_of(fleet(body, pod()), IdleSignal(failure="down")), NOW)
     assert (status.gpu_memory_released, status.residency) == ("13.8Gi", "Unknown")
-
-
-def moved(**changes: Any) -> LastTransitionSnapshot:
-    values = {
-        "from": "GPU",
-        "to": "CPU",
-        "trigger": "Idle",
-        "reason": "idle 612 s ≥ 600 s; in flight 0",
-        "time": NOW - 5.25,
-        "seconds": 0.1,
-        "releasedBytes": int(13.85 * 1024**3),
-        "outcome": "ok",
-    }
-    return LastTransitionSnapshot.model_validate(values | changes)
 
 
 def test_the_last_transition_is_copied_with_its_figures_and_never_goes_back() -> None:

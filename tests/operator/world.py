@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,9 @@ def always(what: str, check: Callable[[], Any], for_seconds: float) -> None:
 class OperatorProcess:
     """The real command in a process of its own, under the RBAC of `deploy/rbac.yaml`."""
 
-    def __init__(self, kubeconfig: Path, prometheus_url: str, log: Path, namespaces: str = "") -> None:
+    def __init__(
+        self, kubeconfig: Path, prometheus_url: str, log: Path, namespaces: str = "", flags: Sequence[str] = ()
+    ) -> None:
         self.metrics_port = reserve_port()
         self._log = log
         self._command = [
@@ -68,6 +70,7 @@ class OperatorProcess:
             "--metrics-host=127.0.0.1",
             f"--metrics-port={self.metrics_port}",
             f"--namespaces={namespaces}",
+            *flags,
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
