@@ -139,7 +139,7 @@ class SimOperator:
 
         replicas = Replicas(
             client,
-            Fence(ISSUER, term),
+            lambda: Fence(ISSUER, term),
             telemetry,
             clock=self.clock,
             settle_seconds=self.pace.scrape + self.pace.tick,
