@@ -313,7 +313,10 @@ class Day:
         hour = f"{self.elapsed // HOUR:.0f}"
         self.moves[(pod.name + "/" + slot.name, f"{what} {move.trigger}", hour)] += 1
         if move.wakes:
-            if move.trigger != "Demand" and self.moves[(pod.name + "/" + slot.name, f"{what} {move.trigger}", hour)] > 8:
+            if (
+                move.trigger != "Demand"
+                and self.moves[(pod.name + "/" + slot.name, f"{what} {move.trigger}", hour)] > 8
+            ):
                 self.judge.violated(f"{pod.name}/{slot.name} flaps: woken by {move.trigger} again and again")
             return
         outlook = slot.outlook()[1]
@@ -321,8 +324,12 @@ class Day:
             self.judge.violated(f"{pod.name}/{slot.name} is demoted while in use")
         if move.trigger == "Idle" and move.origin is Residency.GPU and outlook.resident_since is not None:
             self._check_guard(pod, slot, slot.order, pod.clock() - outlook.resident_since)
-        wakes = sum(n for (who, kind, _), n in self.moves.items() if who == f"{pod.name}/{slot.name}" and "wake" in kind)
-        falls = sum(n for (who, kind, _), n in self.moves.items() if who == f"{pod.name}/{slot.name}" and "demo" in kind)
+        wakes = sum(
+            n for (who, kind, _), n in self.moves.items() if who == f"{pod.name}/{slot.name}" and "wake" in kind
+        )
+        falls = sum(
+            n for (who, kind, _), n in self.moves.items() if who == f"{pod.name}/{slot.name}" and "demo" in kind
+        )
         if falls > 2 * (wakes + pod.restarts):
             self.judge.violated(f"{pod.name}/{slot.name} was demoted {falls} times after {wakes} wakes")
 
@@ -346,7 +353,9 @@ class Day:
                     continue
                 for_seconds = unix_now() - self._wanted_until(loan.order.owner)
                 if for_seconds > 3600 + SLACK_SECONDS:
-                    self.judge.violated(f"{pod.name}/{slot.name} keeps the loan of one that is gone for {for_seconds} s")
+                    self.judge.violated(
+                        f"{pod.name}/{slot.name} keeps the loan of one that is gone for {for_seconds} s"
+                    )
 
     # The end -------------------------------------------------------------------------------------
 
@@ -382,8 +391,7 @@ class Day:
             str(slot.snapshot().residency)
             for pod in alive
             for slot in pod.slots.values()
-            if pod.namespace == owner.namespace
-            and _owner_of(pod, slot.name, [o for o in self._owners()]) == owner
+            if pod.namespace == owner.namespace and _owner_of(pod, slot.name, [o for o in self._owners()) == owner
         ]
         expected = at[0] if len(set(at)) == 1 else "Mixed"
         ready = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})

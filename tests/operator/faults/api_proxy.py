@@ -137,7 +137,7 @@ def _handler(proxy: ApiProxy) -> type[BaseHTTPRequestHandler]:
                     return
             self._pass_on(seen, body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815 - names of http.server
 
         def _break(self, broken: Broken, seen: Seen) -> None:
             if broken.status is None:

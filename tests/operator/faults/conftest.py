@@ -25,7 +25,9 @@ class Faulty:
 def faulty(control_plane: ControlPlane, namespace: str, prometheus: Prometheus, tmp_path: Path) -> Iterator[Faulty]:
     operator_kubeconfig(control_plane)
     proxy = ApiProxy(control_plane, tmp_path)
-    kubeconfig = proxy.kubeconfig(control_plane, OPERATOR_NAMESPACE, "dormouse-operator", tmp_path / "proxied.kubeconfig")
+    kubeconfig = proxy.kubeconfig(
+        control_plane, OPERATOR_NAMESPACE, "dormouse-operator", tmp_path / "proxied.kubeconfig"
+    )
     operator = OperatorProcess(kubeconfig, prometheus.url, tmp_path / "operator.log")
     world = World(control_plane, namespace, prometheus, operator)
     try:

@@ -52,7 +52,9 @@ def tell(fleet: Fleet, what: str, body: Body) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(histories(), st.data())
-def test_the_fleet_ends_as_the_truth(history: tuple[list[tuple[str, Body]], dict[str, Body]], data: st.DataObject) -> None:
+def test_the_fleet_ends_as_the_truth(
+    history: tuple[list[tuple[str, Body]], dict[str, Body]], data: st.DataObject
+) -> None:
     """What was deleted unseen is found by a resync of its own; so here no word of a deletion gets lost."""
     told, there = history
     kept = [event for event in told if event[0] == "DELETED" or data.draw(st.integers(0, 3))]
