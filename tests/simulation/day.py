@@ -391,7 +391,7 @@ class Day:
             str(slot.snapshot().residency)
             for pod in alive
             for slot in pod.slots.values()
-            if pod.namespace == owner.namespace and _owner_of(pod, slot.name, [o for o in self._owners()) == owner
+            if pod.namespace == owner.namespace and _owner_of(pod, slot.name, self._owners()) == owner
         ]
         expected = at[0] if len(set(at)) == 1 else "Mixed"
         ready = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})
