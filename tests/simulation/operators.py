@@ -135,7 +135,7 @@ class SimOperator:
         )
 
         async def read() -> IdleSignal:
-            return await read_idle_signal(api)
+            return await read_idle_signal(api, clock=self.clock)
 
         replicas = Replicas(
             client,
@@ -146,12 +146,14 @@ class SimOperator:
             on_news=fleet.changed.set,
         )
         kube: Any = self.kube
+        trust = TrustPublisher(kube, OPERATOR_NAMESPACE)
+        trust.want("certificate")
         recorder = Recorder(kube, fleet, clock=self.clock, monotonic=loop.time, instance=self.name)
         reconciler = Reconciler(
             fleet,
             replicas,
             recorder,
-            TrustPublisher(kube, OPERATOR_NAMESPACE, b"certificate"),
+            trust,
             telemetry,
             read,
             clock=self.clock,
