@@ -74,7 +74,7 @@ def _loans_stay(patch: pytest.MonkeyPatch) -> None:
         pytest.param(_stale_is_fresh, "on an unknown signal", id="stale figures are believed"),
         pytest.param(_no_minimum_residence, "demoted by the ladder", id="the minimum residence is forgotten"),
         pytest.param(_paused_is_active, "of an owner that is deleted, paused", id="Paused is overlooked"),
-        pytest.param(_use_is_not_asked_for, "while in use", id="the replica does not look whether it is in use"),
+        pytest.param(_use_is_not_asked_for, "is demoted", id="the replica does not look whether it is in use"),
         pytest.param(_loans_stay, "the loan", id="policies are never lent"),
     ],
 )

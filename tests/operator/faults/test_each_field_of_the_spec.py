@@ -137,7 +137,9 @@ def _end(world: World, name: str, ordered: dict[str, int]) -> dict[str, Any]:
     pod, status = world.pods[name], world.status(name)
     conditions = sorted((c["type"], c["status"], c["reason"]) for c in status.get("conditions", []))
     shown = {key: status.get(key) for key in ("desiredResidency", "residency", "replicas", "gpuMemoryReleased")}
-    return shown | {"conditions": conditions, "loan": _loan(pod), "order": _last_order(pod, ordered[pod.uid])}
+    # On the GPU already, a wake is ordered or not as the last scrape has it, and changes nothing.
+    order = None if shown["residency"] == "GPU" else _last_order(pod, ordered[pod.uid])
+    return shown | {"conditions": conditions, "loan": _loan(pod), "order": order}
 
 
 def _loan(pod: FakePod) -> Any:
