@@ -89,13 +89,14 @@ def _observe(fleet: Fleet, kind: str, body: Body, deleted: bool = False) -> None
 
 
 def _forget_what_is_gone(fleet: Fleet, kind: str, listed: list[Body]) -> None:
-    there = {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in listed}
-    known: dict[Any, Any] = dict(fleet.managed_models if kind == "managedmodels" else fleet.pods)
-    for key, value in known.items():
-        if key not in there:
-            spec: Body = {"selector": {"matchLabels": {}}}
-            metadata = {"uid": value.uid, "namespace": key[0], "name": key[1]}
-            _observe(fleet, kind, {"metadata": metadata, "spec": spec}, deleted=True)
+    """What `Resync` finds out from a list of its own."""
+    there = {body["metadata"]["uid"] for body in listed}
+    if kind == "managedmodels":
+        for model in [each for each in fleet.managed_models.values() if each.uid not in there]:
+            fleet.forget_managed_model(model)
+    else:
+        for pod in [each for each in fleet.pods.values() if each.uid not in there]:
+            fleet.forget_pod(pod)
 
 
 class SimOperator:
@@ -143,7 +144,7 @@ class SimOperator:
             telemetry,
             clock=self.clock,
             settle_seconds=self.pace.scrape + self.pace.tick,
-            on_news=fleet.changed.set,
+            on_news=fleet.touch,
         )
         kube: Any = self.kube
         trust = TrustPublisher(kube, OPERATOR_NAMESPACE)
