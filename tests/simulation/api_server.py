@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ class SimKube:
             raise KubeUnavailable(f"{method} {path}: refused", 0)
         if self.rng.random() < self.refused:
             raise KubeUnavailable(f"{method} {path}: HTTP 429", 429)
-        answer = self._do(method, path, body or {}, content_type)
+        answer = self._do(method, path, json.loads(json.dumps(body or {})), content_type)
         if method != "GET":
             self.api.writes[f"{self.who} {method} {path.split('/')[-1 if method == 'POST' else -2]}"] += 1
             if self.rng.random() < self.refused:  # it was done, and the word of it is lost

@@ -19,7 +19,7 @@ from .judge import Judge
 from .replica import VirtualSlot
 from .virtual_time import run_virtually
 
-SEEDS = [int(text) for text in os.environ.get("DORMOUSE_SIMULATION_SEEDS", "1,2,3,4").split(",")]
+SEEDS = [int(text) for text in os.environ.get("DORMOUSE_SIMULATION_SEEDS", "1,2,3").split(",")]
 
 
 def live_through(seed: int) -> Judge:
