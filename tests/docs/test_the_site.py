@@ -18,6 +18,8 @@ SETTINGS = (ROOT / "mkdocs.yml").read_text()
 RULES = ROOT / "charts" / "dormouse" / "files" / "rules"
 # What a browser fetches by itself, by element and attribute; a link that somebody clicks may lead anywhere.
 FETCHED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "srcset")}
+# They share the folder that the site is built in.
+pytestmark = pytest.mark.xdist_group("site")
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +52,13 @@ def test_pages_made_of_code_are_fresh() -> None:
     assert [page.name for page in stale()] == [], "run: make reference"
 
 
+@pytest.mark.usefixtures("site")
 def test_each_page_is_in_the_navigation_once() -> None:
     listed = re.findall(r"^ +- (?:[^:\n]+: )?(\S+\.md)$", SETTINGS, re.MULTILINE)
     assert len(listed) == len(set(listed))
     written = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
     assert written - set(listed) == set(), "add the page to nav in mkdocs.yml"
-    assert all((STAGED / page).is_file() for page in listed), "nav names a page that is not there"
+    assert [page for page in listed if not (STAGED / page).is_file()] == [], "nav names a page that is not there"
 
 
 def test_every_link_leads_to_a_page_and_a_place_on_it(pages: dict[str, _Reader]) -> None:
