@@ -99,6 +99,11 @@ def test_no_list_was_swallowed_by_the_paragraph_before_it(site: Path) -> None:
             assert re.search(r"^(?:[-*]|\d\.) ", paragraph, re.MULTILINE) is None, f"{page.parent.name}: {paragraph}"
 
 
+def test_no_indented_text_became_code_and_no_table_stayed_text(site: Path) -> None:
+    odd = re.compile(r"<pre><code>|<p>\|")
+    assert [page.parent.name for page in site.rglob("index.html") if odd.search(page.read_text())] == []
+
+
 def test_each_alert_leads_to_its_runbook(pages: dict[str, _Reader]) -> None:
     (site_url,) = re.findall(r"^site_url: (\S+)$", SETTINGS, re.MULTILINE)
     addresses = [rule["annotations"]["runbook_url"] for rule in _rules("alerts")]
