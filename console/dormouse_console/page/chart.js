@@ -78,14 +78,21 @@ export class SavingsChart {
     this.#read();
   }
 
+  /** From the first sample on: a Prometheus that has just begun shows more than a thin line at the edge. */
+  #window() {
+    const { start, end, held } = this.#data;
+    return { start: Math.min(end - 60, Math.max(start, held[0][0])), end };
+  }
+
   #picture(width) {
-    const { start, end, step } = this.#data;
+    const { step } = this.#data;
+    const { start, end } = this.#window();
     const points = stacked(this.#data);
     const most = Math.max(1, ...points.map((point) => point.held + point.released));
     const x = (time) => EDGE.left + ((time - start) / (end - start)) * (width - EDGE.left - EDGE.right);
     const y = (count) => HEIGHT - EDGE.bottom - (count / most) * (HEIGHT - EDGE.top - EDGE.bottom);
-    const held = area(points, step, x, () => y(0), (point) => y(point.held));
-    const released = area(points, step, x, (point) => y(point.held), (point) => y(point.held + point.released));
+    const held = area(points, step, end, x, () => y(0), (point) => y(point.held));
+    const released = area(points, step, end, x, (point) => y(point.held), (point) => y(point.held + point.released));
     const ends = [start, (start + end) / 2, end];
     return svg(
       "svg",
@@ -107,7 +114,7 @@ export class SavingsChart {
   }
 
   #read() {
-    const { start, end } = this.#data;
+    const { start, end } = this.#window();
     const points = stacked(this.#data);
     let point = points.at(-1);
     if (this.#pointed !== null) {
@@ -135,13 +142,13 @@ function stacked(data) {
 }
 
 /** Steps, each to the next sample; a gap in the samples stays a gap. */
-function area(points, step, x, low, high) {
+function area(points, step, end, x, low, high) {
   const pieces = [];
   for (let from = 0; from < points.length; ) {
     let to = from;
     while (to + 1 < points.length && points[to + 1].at - points[to].at <= step * 1.5) to += 1;
     const part = points.slice(from, to + 1);
-    const right = (index) => x(index + 1 < part.length ? part[index + 1].at : part[index].at + step);
+    const right = (index) => x(index + 1 < part.length ? part[index + 1].at : Math.min(end, part[index].at + step));
     const top = part.map((point, index) => `${x(point.at)},${high(point)}H${right(index)}`).join("L");
     const back = part.map((point, index) => `${right(index)},${low(point)}H${x(point.at)}`).reverse().join("L");
     pieces.push(`M${top}L${back}Z`);

@@ -37,7 +37,7 @@ export class ModelPage {
         part("p", "where", { class: "figure" }),
         part("p", "why"),
         part("p", "next", { class: "soft" }),
-        part("p", "override", { class: "held" }),
+        part("p", "override", { class: "override" }),
         part("dl", "facts", { class: "facts" }),
       ),
       actions,
