@@ -70,3 +70,7 @@ browser: ## Chromium for the tests of the page, from apt when it is missing
 .PHONY: binaries
 binaries: env ## etcd, kube-apiserver, kubectl, Prometheus: found, or built once into the cache
 	@$(PYTHON) -m localcluster build > /dev/null
+
+.PHONY: chart
+chart: env ## Regenerate what is generated in charts/: the CRD's copy and the README's table of values
+	$(PYTHON) charts/generate.py

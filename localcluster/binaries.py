@@ -1,4 +1,4 @@
-"""Finds etcd, kube-apiserver, kubectl, prometheus and promtool, or builds them.
+"""Finds etcd, kube-apiserver, kubectl, helm, prometheus and the rest of `recipes.py`, or builds them.
 
 In this order, for each one by itself:
 
@@ -8,8 +8,8 @@ In this order, for each one by itself:
 4. a build from the pinned Go modules under `gomod/` into the cache.
 
 What comes from 1 or 3 was made by others and has to prove itself: it must run, and its version must fit.
-kubectl, kube-apiserver and etcd have to be of the pinned minor version (what they print, validate and store
-changes with it); prometheus and promtool of the same major version and not older. What doesn't fit is passed
+Kubernetes' own, etcd and coredns have to be of the pinned minor version (what they print, validate and store
+changes with it); prometheus, promtool and helm of the same major version and not older. What doesn't fit is passed
 over, and the line that announces the build says so.
 """
 
@@ -23,13 +23,15 @@ from pathlib import Path
 from localcluster.building import build_into
 from localcluster.cache import cache_directory
 from localcluster.progress import Progress
-from localcluster.recipes import RECIPES, Recipe
+from localcluster.recipes import NODE_ONLY, RECIPES, Recipe
 from localcluster.versions import version_of
 
 ALL = tuple(RECIPES)
+USUAL = tuple(name for name in RECIPES if name not in NODE_ONLY)
+"""What the demo and `make test` need."""
 
 
-def ensure_binaries(names: Iterable[str] = ALL, progress: Progress | None = None) -> dict[str, Path]:
+def ensure_binaries(names: Iterable[str] = USUAL, progress: Progress | None = None) -> dict[str, Path]:
     """The path of each named binary, built when there is no other way. Raises BinaryUnavailable.
 
     Silent when everything is there. The smaller ones are built first, so that a broken tool chain or network

@@ -8,12 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
-from localcluster.binaries import ALL, ensure_binaries
+from localcluster.binaries import ALL, USUAL, ensure_binaries
 from localcluster.errors import LocalClusterError
 
 EXAMPLES = """\
 examples:
-  python -m localcluster build               find or build all binaries (once: about 10 minutes)
+  python -m localcluster build               find or build what demo and tests need (once: about 12 minutes)
   python -m localcluster build kubectl etcd  only these
   python -m localcluster up                  a Kubernetes API and a Prometheus until Ctrl-C
   python -m localcluster up --directory build/cluster
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "build":
-            return _build(options.names or list(ALL))
+            return _build(options.names or list(USUAL))
         return _up(options.directory, options.scrape_interval)
     except LocalClusterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="find or build the binaries")
-    build.add_argument("names", nargs="*", type=_known, metavar="NAME", help=f"{', '.join(ALL)} (default: all)")
+    build.add_argument(
+        "names", nargs="*", type=_known, metavar="NAME", help=f"{', '.join(ALL)} (default: {', '.join(USUAL)})"
+    )
     up = commands.add_parser("up", help="run a cluster until Ctrl-C")
     up.add_argument("--directory", type=Path, help="keep everything there; default: temporary, deleted at the end")
     up.add_argument("--scrape-interval", type=float, default=5.0, metavar="SECONDS", help="of Prometheus (default 5)")

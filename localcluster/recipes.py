@@ -63,6 +63,8 @@ class Recipe:
             return f"-s -w -X {at}.gitVersion=v{dotted} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}"
         if self.family == "prometheus":
             return f"-s -w -X github.com/prometheus/common/version.Version={dotted}"
+        if self.family == "helm":
+            return f"-s -w -X helm.sh/helm/v3/internal/version.version=v{dotted}"
         return "-s -w"
 
     def accepts(self, found: Version) -> bool:
@@ -78,6 +80,8 @@ class Recipe:
 _KUBERNETES = ("kubernetes", "k8s.io/kubernetes")
 _PROMETHEUS = ("prometheus", "github.com/prometheus/prometheus")
 _PROMETHEUS_TAGS = "remove_all_sd,enable_kubernetes_sd"
+_HELM = ("helm", "helm.sh/helm/v3")
+_COREDNS = ("coredns", "github.com/coredns/coredns")
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -99,8 +103,24 @@ RECIPES: dict[str, Recipe] = {
             "promtool", *_PROMETHEUS, "github.com/prometheus/prometheus/cmd/promtool",
             ("--version",), "same major, not older", 17, _PROMETHEUS_TAGS,
         ),
+        Recipe("helm", *_HELM, "helm.sh/helm/v3/cmd/helm", ("version",), "same major, not older", 109),
+        # From here on what a node needs besides; only the end-to-end tests have one.
+        Recipe("coredns", *_COREDNS, "github.com/coredns/coredns", ("-version",), "same minor", 131),
+        Recipe("kubelet", *_KUBERNETES, "k8s.io/kubernetes/cmd/kubelet", ("--version",), "same minor", 24),
+        Recipe("kube-proxy", *_KUBERNETES, "k8s.io/kubernetes/cmd/kube-proxy", ("--version",), "same minor", 10),
+        Recipe(
+            "kube-scheduler", *_KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler",
+            ("--version",), "same minor", 10,
+        ),
+        Recipe(
+            "kube-controller-manager", *_KUBERNETES, "k8s.io/kubernetes/cmd/kube-controller-manager",
+            ("--version",), "same minor", 209,
+        ),
     )
 }  # fmt: skip
+
+NODE_ONLY = ("coredns", "kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager")
+"""What runs pods: only the end-to-end tests need it, and it is seven minutes of building."""
 
 
 @cache

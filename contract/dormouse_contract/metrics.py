@@ -160,6 +160,9 @@ REPLICA_INFO = _gauge(
 CERTIFICATE_EXPIRY = _gauge(
     "dormouse_operator_certificate_expiry_timestamp_seconds", "", "When the operator's certificate expires"
 )
+KEY_SOURCE_USABLE = _gauge(
+    "dormouse_operator_key_source_usable", "", "1 while the operator could use what the source of its key has, else 0"
+)
 LEADER = _gauge("dormouse_operator_leader", "", "1 while this operator acts, 0 while it stands by")
 
 ALL = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -10,31 +10,37 @@ import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-import httpx
 import kopf
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
 from . import handlers
+from .direct_reading import DirectReader
 from .endpoints import Endpoints
-from .errors import KubeError, NotLeading
+from .errors import SignalUnavailable
 from .fleet import Fleet
-from .identity import Identity, obtain_identity
-from .idle_signal import IdleSignal, read_idle_signal
+from .identity import anonymous_context
+from .idle_signal import IdleSignal, failed, read_idle_signal
 from .initial_sync import wait_for_initial_sync
+from .key_keeper import KeyKeeper
+from .key_source import KeyFolder, OwnKeys
+from .key_store import KeyStore
 from .kube import Kube, kopf_connection, load_configuration
 from .leadership import Alone, Leadership, Leads
 from .orders import ControlClient
 from .prometheus_api import PrometheusApi
+from .prometheus_connection import PrometheusConnection
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .replicas import Replicas
-from .settings import Settings
+from .rotation_news import RotationNews
+from .settings import KeyOrigin, Settings
+from .signal_source import SignalSource
 from .telemetry import Telemetry
 from .trust import TrustPublisher
+from .trust_reports import all_report, ordered_pods
 
 STOP_SECONDS = 5.0
-IDENTITY_RETRY_SECONDS = 1.0
 # A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
 TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
@@ -80,13 +86,18 @@ async def _operate(
     telemetry = Telemetry(registry)
     kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads, on_answer=telemetry.answered)
     try:
-        identity = await _identity(kube, settings.operator_namespace, stop)
-        if identity is None:
+        # Until the key is there, sidecars refuse us and nothing else happens.
+        client = ControlClient(anonymous_context(), control_port=settings.control_port)
+        prometheus = PrometheusConnection(settings.prometheus)
+        direct = DirectReader(fleet.pods.values, clock=time.time, monotonic=time.monotonic)
+        telemetry.started(lambda: leadership.leads)
+        trust = TrustPublisher(kube, settings.operator_namespace)
+        keeper = _key_keeper(settings, kube, fleet, client, prometheus, trust, telemetry, lambda: leadership.leads)
+        await keeper.start(stop)
+        if stop.is_set():
             return
-        client = ControlClient(identity.client_context(), control_port=settings.control_port)
-        prometheus = httpx.AsyncClient(trust_env=False)
-        telemetry.started(identity.expires_at, lambda: leadership.leads)
-        reconciler = _reconciler(settings, kube, fleet, client, prometheus, identity, telemetry, leadership)
+        source = _signal_source(settings, prometheus, direct, telemetry)
+        reconciler = _reconciler(settings, kube, fleet, client, source, trust, telemetry, leadership)
         endpoints = Endpoints(
             registry,
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
@@ -96,7 +107,7 @@ async def _operate(
         login = partial(kopf_connection, configuration)
         unwatch = asyncio.Event()
         tasks = [
-            asyncio.create_task(_work(kube, fleet, reconciler, settings)),
+            asyncio.create_task(_work(kube, fleet, reconciler, keeper, settings)),
             asyncio.create_task(_watch(settings, fleet, login, stop, unwatch)),
         ]
         for task in tasks:
@@ -113,7 +124,8 @@ async def _operate(
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             server.close()
             await client.close()
-            await prometheus.aclose()
+            await prometheus.close()
+            await direct.close()
         for each in ended:
             if isinstance(each, Exception):
                 raise each
@@ -139,23 +151,41 @@ def _instance() -> str:
     return os.environ.get("POD_NAME") or socket.gethostname()
 
 
+async def _prometheus(settings: Settings, connection: PrometheusConnection) -> PrometheusApi:
+    """With the credentials as they are now. Raises SignalUnavailable for those that can't be read."""
+    return PrometheusApi(await connection.client(), settings.prometheus.url, settings.prometheus.timeout_seconds)
+
+
+def _signal_source(
+    settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
+) -> SignalSource:
+    if settings.prometheus.risk:
+        log.warning("%s", settings.prometheus.risk)
+
+    async def ask() -> IdleSignal:
+        try:
+            api = await _prometheus(settings, connection)
+            signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
+        except SignalUnavailable as error:
+            signal = failed(error)
+        telemetry.queried(ok=not signal.failure)
+        return signal
+
+    return SignalSource(
+        ask, direct.read, direct_after_seconds=settings.direct_reading_after_seconds, monotonic=time.monotonic
+    )
+
+
 def _reconciler(
     settings: Settings,
     kube: Kube,
     fleet: Fleet,
     client: ControlClient,
-    prometheus: httpx.AsyncClient,
-    identity: Identity,
+    source: SignalSource,
+    trust: TrustPublisher,
     telemetry: Telemetry,
     leadership: Leads,
 ) -> Reconciler:
-    api = PrometheusApi(prometheus, settings.prometheus_url)
-
-    async def read() -> IdleSignal:
-        signal = await read_idle_signal(api)
-        telemetry.queried(ok=not signal.failure)
-        return signal
-
     replicas = Replicas(
         client,
         lambda: leadership.fence,
@@ -175,9 +205,9 @@ def _reconciler(
             instance=_instance(),
             settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
         ),
-        TrustPublisher(kube, settings.operator_namespace, identity.certificate_pem),
+        trust,
         telemetry,
-        read,
+        source.read,
         clock=time.time,
         monotonic=time.monotonic,
         tick_seconds=settings.tick_seconds,
@@ -186,31 +216,51 @@ def _reconciler(
     )
 
 
-async def _identity(kube: Kube, namespace: str, stop: asyncio.Event) -> Identity | None:
-    """The API server may start after us, and only the leader makes a key; what is refused, will be refused again.
+def _key_keeper(
+    settings: Settings,
+    kube: Kube,
+    fleet: Fleet,
+    client: ControlClient,
+    connection: PrometheusConnection,
+    trust: TrustPublisher,
+    telemetry: Telemetry,
+    leads: Callable[[], bool],
+) -> KeyKeeper:
+    key = settings.key
 
-    None when we are told to stop meanwhile.
-    """
-    while not stop.is_set():
+    def publish(certificates: str) -> None:
+        if trust.want(certificates):
+            fleet.changed.set()
+
+    async def reported(expires_at: float) -> bool:
         try:
-            return await obtain_identity(kube, namespace, time.time())
-        except NotLeading:
-            log.info("Waiting for the leader's key, or to become the leader.")
-        except KubeError as error:
-            if not error.retryable:
-                raise
-            log.warning("Waiting for the API server: %s", error)
-        try:
-            async with asyncio.timeout(IDENTITY_RETRY_SECONDS):
-                await stop.wait()
-        except TimeoutError:
-            pass
-    return None
+            api = await _prometheus(settings, connection)
+        except SignalUnavailable:
+            return False
+        return await all_report(api, ordered_pods(fleet).values(), expires_at)
+
+    return KeyKeeper(
+        KeyStore(kube, settings.operator_namespace),
+        OwnKeys(key.lifetime_seconds) if key.source is KeyOrigin.OPERATOR else KeyFolder(key.folder),
+        key.rules,
+        RotationNews(kube, settings.operator_namespace, clock=time.time, instance=_instance()),
+        telemetry,
+        use=client.use,
+        publish=publish,
+        is_everywhere=lambda: trust.is_everywhere({namespace for namespace, _ in fleet.managed_models}),
+        reported=reported,
+        leads=leads,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
 
 
-async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, settings: Settings) -> None:
+async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, keeper: KeyKeeper, settings: Settings) -> None:
+    # An empty fleet would count as one that reports: keys change only after all of it is known.
     await wait_for_initial_sync(kube, fleet, settings.namespaces)
-    await reconciler.run()
+    async with asyncio.TaskGroup() as side_by_side:
+        side_by_side.create_task(keeper.run())
+        side_by_side.create_task(reconciler.run())
 
 
 async def _watch(

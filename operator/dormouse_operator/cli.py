@@ -6,11 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from . import savings_command
 from .errors import OperatorError, SettingsError
-from .settings import LeaseSettings, Settings
+from .prometheus_flags import NEVER, add_prometheus_flags, prometheus_settings
+from .settings import KeyOrigin, KeySettings, LeaseSettings, Settings
+from .webhook_cli import add_webhook, webhook_settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -23,6 +26,10 @@ examples:
   from a desk, on one namespace, looking every second:
     dormouse-operator run --kubeconfig ~/.kube/config --prometheus-url http://127.0.0.1:9090 \\
         --namespaces speech --scrape-interval 1 --tick 1 --metrics-host 127.0.0.1
+  with a token, at a Prometheus that wants one:
+    dormouse-operator run --prometheus-url https://thanos-query.monitoring:9091 \\
+        --prometheus-bearer-token-file /var/run/secrets/kubernetes.io/serviceaccount/token \\
+        --prometheus-ca-file /etc/prometheus-ca/ca.crt
 
 Each flag can be given by the variable named in its help; flags win.
 """
@@ -40,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "savings":
             print(asyncio.run(savings_command.run(given)))
+            return 0
+        if given.command == "webhook":
+            _webhook(given)
             return 0
         settings = _settings(given, os.environ)
         # Imported late, so that `--help` does not wait for kopf.
@@ -86,7 +96,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     savings_command.add_arguments(savings)
     both = (run, savings)
     flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
-    flag("--prometheus-url", "DORMOUSE_PROMETHEUS_URL", "http://127.0.0.1:9090", "what comes before /api/v1", of=both)
+    add_prometheus_flags(both, partial(flag, of=both), environment)
+    flag(
+        "--direct-reading-after",
+        "DORMOUSE_DIRECT_READING_AFTER",
+        NEVER,
+        "seconds without Prometheus after which the sidecars are read directly",
+    )
     flag(
         "--scrape-interval",
         "DORMOUSE_SCRAPE_INTERVAL",
@@ -102,6 +118,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         None,
         "where the operator's key is kept; by default the pod's own namespace, outside dormouse-system",
     )
+    flag("--key-source", "DORMOUSE_KEY_SOURCE", "operator", f"who makes the operator's key: {', '.join(KeyOrigin)}")
+    flag(
+        "--key-folder", "DORMOUSE_KEY_FOLDER", "/etc/dormouse/key", "folder with tls.crt and tls.key, for the other two"
+    )
+    flag("--key-lifetime", "DORMOUSE_KEY_LIFETIME", "31536000", "seconds that a key made by the operator holds")
+    flag("--key-overlap", "DORMOUSE_KEY_OVERLAP", "600", "seconds to wait at most until sidecars report a new key")
     flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
     flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
     flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
@@ -113,22 +135,47 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     flag("--lease-retry", "DORMOUSE_LEASE_RETRY", "2", "seconds between two renewals")
     flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error", of=both)
+    add_webhook(commands, environment)
     return parser
+
+
+def _webhook(given: argparse.Namespace) -> None:
+    # As above: aiohttp is for this command only.
+    from .admission import run
+
+    asyncio.run(run(webhook_settings(given)))
 
 
 def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError for what makes no sense."""
     return Settings(
         kubeconfig=_kubeconfig(given.kubeconfig, environment),
-        prometheus_url=given.prometheus_url,
+        prometheus=prometheus_settings(given, _number("--prometheus-timeout", given.prometheus_timeout)),
         operator_namespace=given.operator_namespace or _own_namespace(),
         scrape_interval_seconds=_number("--scrape-interval", given.scrape_interval),
         tick_seconds=_number("--tick", given.tick),
         namespaces=tuple(name.strip() for name in given.namespaces.split(",") if name.strip()),
+        direct_reading_after_seconds=(
+            None
+            if given.direct_reading_after == NEVER
+            else _number("--direct-reading-after", given.direct_reading_after)
+        ),
         metrics_host=given.metrics_host,
         metrics_port=int(_number("--metrics-port", given.metrics_port)),
         control_port=int(_number("--control-port", given.control_port)),
+        key=_key_settings(given),
         lease=_lease(given),
+    )
+
+
+def _key_settings(given: argparse.Namespace) -> KeySettings:
+    if given.key_source not in list(KeyOrigin):
+        raise SettingsError(f"--key-source is {given.key_source!r}; write one of {', '.join(KeyOrigin)}")
+    return KeySettings(
+        source=KeyOrigin(given.key_source),
+        folder=Path(given.key_folder),
+        lifetime_seconds=_number("--key-lifetime", given.key_lifetime),
+        overlap_seconds=_number("--key-overlap", given.key_overlap),
     )
 
 

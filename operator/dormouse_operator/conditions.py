@@ -12,7 +12,9 @@
     False    VersionSkew           a sidecar does not know what we send it
     True     Paused                nothing is wanted of the replicas
     Unknown  NotYetContacted       a pod was not asked yet
-    Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalStale, IdleSignalMissing
+    Unknown  PrometheusUnauthorized  Prometheus does not let the operator in
+    Unknown  PrometheusThrottled   Prometheus asks to come later
+    Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalStale, PrometheusIncomplete, IdleSignalMissing
     False    CannotNow             a replica can't wake or sleep at the moment; the message says why
     False    Observing             it would order something
     False    Transitioning         an order is on its way
@@ -20,7 +22,8 @@
     True     ChangedWeights        unloading would lose weights that the app changed
     True     Observing, AsDesired
 
-`IdleSignalAvailable`: Prometheus has fresh figures of every replica. `ReplicasReachable`: each took our last
+`IdleSignalAvailable`: fresh figures are had of every replica, from Prometheus (`IdleSignalFresh`) or, while it can't
+be had, from the sidecars themselves (`IdleSignalDirect`). `ReplicasReachable`: each took our last
 call. Both are `Unknown` until there was something to judge.
 
 Messages hold no figure that changes by the second, since each change would be a write.
@@ -58,9 +61,12 @@ REACHABLE = "Reachable"
 
 _Verdict = tuple[Truth, str, str]
 _WORST_SIGNAL_FIRST = (
+    SignalState.PROMETHEUS_UNAUTHORIZED,
+    SignalState.PROMETHEUS_THROTTLED,
     SignalState.PROMETHEUS_UNAVAILABLE,
     SignalState.INVALID,
     SignalState.STALE,
+    SignalState.PROMETHEUS_INCOMPLETE,
     SignalState.MISSING,
 )
 
@@ -193,6 +199,12 @@ def _signal(view: View) -> _Verdict:
             return "False", state, f"{why}{more}. Nothing is demoted meanwhile."
     if not view.present:
         return "Unknown", NO_REPLICAS, "There is no replica of which a signal could be had."
+    if any(each.seen.state is SignalState.DIRECT for each in view.present):
+        return (
+            "True",
+            SignalState.DIRECT,
+            "The sidecars are read directly, since Prometheus can't be had; see the operator's log for why.",
+        )
     return "True", SignalState.FRESH, "Prometheus has fresh figures of every replica."
 
 

@@ -3,19 +3,30 @@
 One query per metric for the whole fleet, all evaluated at one instant, so that a reading is one scrape and
 not a mixture. An instant query answers samples that are up to five minutes old under the time of the
 evaluation; so the age is asked for as well (`timestamp(…)`), and it is Prometheus' clock on both sides.
+
+Three clocks meet in an idle time: the pod's (since when), Prometheus' and ours (now). A pod that is behind
+or an operator that is ahead makes a model look idle for longer than it is; the replica then refuses the
+order by its own clock. So that we don't order in vain, the earlier of Prometheus' clock and ours counts as
+now, and a time that lies ahead of its own scrape is not believed.
 """
 
 import asyncio
 import math
+import re
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from dormouse_contract import Observation, Residency, metrics
 
-from .errors import SignalUnavailable
+from .errors import SignalThrottled, SignalUnauthorized, SignalUnavailable
 from .prometheus_api import PrometheusApi, Vector
+
+# What a clock may be ahead before its times are not believed; half a minute of drift is no rarity.
+FUTURE_SECONDS = 60.0
+# Less than this between Prometheus' clock and ours is the way that the answer took.
+SKEW_SECONDS = 1.0
 
 ReplicaKey = tuple[str, str, str]
 """Namespace, pod and model, as the scrape labels them."""
@@ -25,10 +36,19 @@ class SignalState(StrEnum):
     """The values are condition reasons."""
 
     FRESH = "IdleSignalFresh"
+    DIRECT = "IdleSignalDirect"
     MISSING = "IdleSignalMissing"
     STALE = "IdleSignalStale"
     INVALID = "IdleSignalInvalid"
+    PROMETHEUS_INCOMPLETE = "PrometheusIncomplete"
     PROMETHEUS_UNAVAILABLE = "PrometheusUnavailable"
+    PROMETHEUS_THROTTLED = "PrometheusThrottled"
+    PROMETHEUS_UNAUTHORIZED = "PrometheusUnauthorized"
+
+    @property
+    def known(self) -> bool:
+        """Whether the replica's idleness is known, from wherever."""
+        return self in (SignalState.FRESH, SignalState.DIRECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +77,27 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class IdleSignal:
-    """One look at the fleet. With `failure` nothing is known of anybody.
+    """One look at the fleet. With `failure` nothing is known of anybody, and `failure_state` is its kind.
 
     unlabelled: series without the labels namespace and pod, which a scrape configuration forgot.
+    warning: Prometheus says that its answer may lack something. What is there is right, so each replica is
+        judged by what there is of it.
+    evaluated_at: the instant of the queries, on Prometheus' clock. clock_ahead_seconds: how far ours is ahead of
+        it, at least; 0 when it is not.
+    direct_because: why the sidecars were asked instead of Prometheus; empty when they were not. silent: of
+        those, the pods that did not answer, with the reason.
     """
 
     readings: Mapping[ReplicaKey, Reading] = field(default_factory=dict)
     failure: str = ""
     unlabelled: int = 0
+    failure_state: SignalState = SignalState.PROMETHEUS_UNAVAILABLE
+    retry_after_seconds: float | None = None
+    warning: str = ""
+    evaluated_at: float = math.nan
+    clock_ahead_seconds: float = 0.0
+    direct_because: str = ""
+    silent: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def models_of(self, namespace: str, pod: str) -> frozenset[str]:
         return self.models_by_pod.get((namespace, pod), frozenset())
@@ -75,63 +108,115 @@ class IdleSignal:
     def see(self, key: ReplicaKey, fresh_for_seconds: float) -> Seen:
         """The verdict for one replica; only what is complete, valid and fresh may demote."""
         if self.failure:
-            return _unknown(SignalState.PROMETHEUS_UNAVAILABLE, self.failure)
+            return _unknown(self.failure_state, self.failure)
         reading = self.readings.get(key)
         if reading is None:
-            return _unknown(SignalState.MISSING, self._why_missing(key))
+            return self._missing(key)
         if reading.fault:
             return _unknown(SignalState.INVALID, reading.fault, reading)
         if reading.age_seconds is None or not reading.age_seconds <= fresh_for_seconds:
             return _unknown(
                 SignalState.STALE,
-                f"the last scrape of {key[1]} is older than {fresh_for_seconds:g} s",
+                f"the last scrape of {key[1]} is older than {fresh_for_seconds:g} s; does Prometheus still reach it, "
+                "and is --scrape-interval what Prometheus really does?",
                 reading,
             )
         lacking = _lacking(reading)
         if lacking:
             return _unknown(SignalState.MISSING, f"Prometheus has no {lacking} of {key[1]}/{key[2]}", reading)
+        ahead = self.clock_ahead_seconds
         return Seen(
-            SignalState.FRESH,
+            SignalState.DIRECT if self.direct_because else SignalState.FRESH,
             Observation(
                 residency=reading.residency,
                 in_flight=reading.in_flight,
-                idle_since=reading.idle_since,
+                # 0 is "in use".
+                idle_since=reading.idle_since and reading.idle_since + ahead,
                 # 0 is "before the first transition"; the wake, if any, is then the load, as idle_since is.
-                resident_since=reading.last_transition or None,
+                resident_since=reading.last_transition + ahead if reading.last_transition else None,
                 signal_age_seconds=max(0.0, reading.age_seconds),
             ),
             reading,
         )
 
-    def _why_missing(self, key: ReplicaKey) -> str:
+    def _missing(self, key: ReplicaKey) -> Seen:
         what = f"Prometheus has no idle signal of {key[1]}/{key[2]}"
+        if self.direct_because:
+            said = self.silent.get(key[:2], "it has no such model")
+            why = f"Prometheus can't be had, and pod {key[1]} was asked itself for {key[2]}: {said}"
+            return _unknown(SignalState.MISSING, why)
+        if self.warning:
+            why = f"{what}, and says that its answer is incomplete: {self.warning}"
+            return _unknown(SignalState.PROMETHEUS_INCOMPLETE, why)
         if self.unlabelled:
-            return f"{what}; {self.unlabelled} series lack the labels namespace and pod: correct the scrape"
-        return f"{what}: is its port 9743 scraped?"
+            why = f"{what}; {self.unlabelled} series lack the labels namespace and pod: correct the scrape"
+            return _unknown(SignalState.MISSING, why)
+        return _unknown(SignalState.MISSING, f"{what}: is its port 9743 scraped?")
 
 
-async def read_idle_signal(prometheus: PrometheusApi) -> IdleSignal:
-    """Never raises for what Prometheus does: then nothing is known, with the reason in `failure`."""
+async def read_idle_signal(
+    prometheus: PrometheusApi, *, namespaces: Sequence[str] = (), clock: Callable[[], float]
+) -> IdleSignal:
+    """Never raises for what Prometheus does: then nothing is known, with the reason in `failure`.
+
+    namespaces: the only ones that are asked for; empty for all.
+    """
+    among = _among(namespaces)
+    asked_at = clock()
     try:
-        first = await prometheus.query(f"{metrics.RESIDENCY.name} == 1")
+        first = await prometheus.query(f"{metrics.RESIDENCY.name}{among} == 1")
         if not first.samples:
-            return IdleSignal()
-        names = list(_QUERIES)
-        answers = await asyncio.gather(*(prometheus.query(_QUERIES[name], at=first.evaluated_at) for name in names))
+            return IdleSignal(warning=first.warning)
+        answers = await asyncio.gather(
+            *(prometheus.query(query % among, at=first.evaluated_at) for query in _QUERIES.values())
+        )
     except SignalUnavailable as error:
-        return IdleSignal(failure=str(error))
-    return build(first, dict(zip(names, answers, strict=True)))
+        return failed(error)
+    if any(vector.samples and abs(vector.evaluated_at - first.evaluated_at) > 0.1 for vector in answers):
+        return IdleSignal(failure="Prometheus did not answer for the instant that was asked for; is a cache before it?")
+    return replace(
+        build(first, dict(zip(_QUERIES, answers, strict=True))),
+        warning=next((vector.warning for vector in (first, *answers) if vector.warning), ""),
+        clock_ahead_seconds=_ahead(asked_at, first.evaluated_at),
+    )
 
 
+def failed(error: SignalUnavailable) -> IdleSignal:
+    if isinstance(error, SignalThrottled):
+        return IdleSignal(
+            failure=str(error),
+            failure_state=SignalState.PROMETHEUS_THROTTLED,
+            retry_after_seconds=error.retry_after_seconds,
+        )
+    if isinstance(error, SignalUnauthorized):
+        return IdleSignal(failure=str(error), failure_state=SignalState.PROMETHEUS_UNAUTHORIZED)
+    return IdleSignal(failure=str(error))
+
+
+def _among(namespaces: Sequence[str]) -> str:
+    """A selector of labels. A name is no pattern, and neither a quote in it is the end of the string."""
+    if not namespaces:
+        return ""
+    pattern = "|".join(re.escape(name) for name in namespaces).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{{namespace=~"{pattern}"}}'
+
+
+def _ahead(asked_at: float, evaluated_at: float) -> float:
+    """Prometheus looked at its clock after we asked, so by what ours was ahead already then, it is ahead."""
+    ahead = asked_at - evaluated_at
+    return ahead if ahead > SKEW_SECONDS else 0.0
+
+
+# With the place for the selector of labels.
 _QUERIES = {
-    "in_flight": metrics.IN_FLIGHT.name,
-    "idle_since": metrics.IDLE_SINCE.name,
-    "sampled_at": f"timestamp({metrics.IDLE_SINCE.name})",
-    "last_transition": metrics.LAST_TRANSITION.name,
-    "released": metrics.RELEASED.name,
-    "gpu_memory": metrics.GPU_MEMORY.name,
+    "in_flight": f"{metrics.IN_FLIGHT.name}%s",
+    "idle_since": f"{metrics.IDLE_SINCE.name}%s",
+    "sampled_at": f"timestamp({metrics.IDLE_SINCE.name}%s)",
+    "last_transition": f"{metrics.LAST_TRANSITION.name}%s",
+    "released": f"{metrics.RELEASED.name}%s",
+    "gpu_memory": f"{metrics.GPU_MEMORY.name}%s",
     # Few replicas move at a time, so this is all but empty.
-    "moving_since": f"{metrics.TRANSITION_START.name} > 0",
+    "moving_since": f"{metrics.TRANSITION_START.name}%s > 0",
 }
 
 
@@ -144,7 +229,7 @@ def build(residencies: Vector, answers: Mapping[str, Vector]) -> IdleSignal:
         if key is None:
             unlabelled += 1
         else:
-            tiers[key].add(labels.get("residency", ""))
+            tiers[key].add(str(labels.get("residency", "")))
     columns = {name: _column(vector) for name, vector in answers.items()}
     readings: dict[ReplicaKey, Reading] = {}
     models: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -152,7 +237,7 @@ def build(residencies: Vector, answers: Mapping[str, Vector]) -> IdleSignal:
         readings[key] = _reading(key, found, columns, residencies.evaluated_at)
         models[key[:2]].add(key[2])
     by_pod = {pod: frozenset(names) for pod, names in models.items()}
-    return IdleSignal(readings, unlabelled=unlabelled, models_by_pod=by_pod)
+    return IdleSignal(readings, unlabelled=unlabelled, models_by_pod=by_pod, evaluated_at=residencies.evaluated_at)
 
 
 def _reading(
@@ -183,6 +268,8 @@ def _reading(
         faults.append("idle_since is 0 (in use) while nothing is in flight")
     # Several jobs may scrape one pod; then the oldest sample counts.
     sampled_at = min(columns["sampled_at"].get(key, ()), default=None)
+    if idle_since is not None and sampled_at is not None and idle_since - sampled_at > FUTURE_SECONDS:
+        faults.append("idle_since lies ahead of Prometheus' clock, so set the clock of the pod's node")
     last_transition, released, held = one("last_transition"), one("released"), one("gpu_memory")
     return Reading(
         residency=residency,
@@ -207,15 +294,20 @@ def _column(vector: Vector) -> dict[ReplicaKey, tuple[float, ...]]:
         key = _key(labels)
         if key is None:
             continue
-        known = column.get(key, ())
-        if not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
+        known = column.get(key)
+        if known is None:
+            column[key] = (value,)
+        elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
             column[key] = (*known, value)
     return column
 
 
 def _key(labels: Mapping[str, str]) -> ReplicaKey | None:
-    key = (labels.get("namespace", ""), labels.get("pod", ""), labels.get("model", ""))
-    return key if all(key) else None
+    namespace, pod, model = labels.get("namespace"), labels.get("pod"), labels.get("model")
+    # JSON may hold anything; a label that is no text names nobody. Spelled out, as it runs 70,000 times a look.
+    if type(namespace) is str and type(pod) is str and type(model) is str and namespace and pod and model:
+        return (namespace, pod, model)
+    return None
 
 
 def _lacking(reading: Reading) -> str:

@@ -101,6 +101,31 @@ _STATUSES = {
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
+class _Line:
+    """An HTTP client with one certificate; replaced by another, it is closed when its last call has ended."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self._calls = 0
+        self._is_replaced = False
+
+    async def __aenter__(self) -> httpx.AsyncClient:
+        self._calls += 1
+        return self.http
+
+    async def __aexit__(self, *ended: object) -> None:
+        self._calls -= 1
+        await self._close_if_done()
+
+    async def replace(self) -> None:
+        self._is_replaced = True
+        await self._close_if_done()
+
+    async def _close_if_done(self) -> None:
+        if self._is_replaced and not self._calls:
+            await self.http.aclose()
+
+
 class ControlClient:
     """Calls the control port of pods. `transport` replaces the network in tests of faults."""
 
@@ -114,19 +139,29 @@ class ControlClient:
     ) -> None:
         self._control_port = control_port
         self._health_port = health_port
+        self._transport = transport
+        self._line = self._dial(tls)
+
+    async def use(self, tls: ssl.SSLContext) -> None:
+        """For every call from now on; calls under way end as they began."""
+        before, self._line = self._line, self._dial(tls)
+        await before.replace()
+
+    async def close(self) -> None:
+        await self._line.http.aclose()
+
+    def _dial(self, tls: ssl.SSLContext) -> _Line:
         # Nothing is kept alive: a pooled connection could outlive the pod that it was made to.
-        self._http = httpx.AsyncClient(
+        http = httpx.AsyncClient(
             verify=tls,
-            transport=transport,
+            transport=self._transport,
             timeout=HTTP_TIMEOUT,
             limits=httpx.Limits(max_keepalive_connections=0, max_connections=None),
             # Uncompressed, so that the limit below is the limit.
             headers={"Connection": "close", "User-Agent": "dormouse-operator", "Accept-Encoding": "identity"},
             trust_env=False,
         )
-
-    async def close(self) -> None:
-        await self._http.aclose()
+        return _Line(http)
 
     async def list_models(self, ip: str) -> Answer:
         return await self._call("GET", ip, "/models", None, ModelList)
@@ -142,18 +177,21 @@ class ControlClient:
     ) -> Answer:
         url = f"https://{_host(ip)}:{self._control_port}{CONTROL_PREFIX}{path}"
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                response = await self._read_whole(method, url, body, headers)
-        except httpx.DecodingError as error:
-            return Answer(Outcome.UNEXPECTED, str(error))
-        except (httpx.HTTPError, ssl.SSLError, OSError, TimeoutError) as error:
-            return await self._conclude(ip, str(error) or type(error).__name__)
+        async with self._line as http:
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                    response = await self._read_whole(http, method, url, body, headers)
+            except httpx.DecodingError as error:
+                return Answer(Outcome.UNEXPECTED, str(error))
+            except (httpx.HTTPError, ssl.SSLError, OSError, TimeoutError) as error:
+                return await self._conclude(http, ip, str(error) or type(error).__name__)
         return _read(response, expected)
 
-    async def _read_whole(self, method: str, url: str, body: str | None, headers: dict[str, str]) -> httpx.Response:
+    async def _read_whole(
+        self, http: httpx.AsyncClient, method: str, url: str, body: str | None, headers: dict[str, str]
+    ) -> httpx.Response:
         """A pod may send what it likes; more than an answer can have is not read."""
-        async with self._http.stream(method, url, content=body, headers=headers) as response:
+        async with http.stream(method, url, content=body, headers=headers) as response:
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise httpx.DecodingError("its answer is compressed, which was not asked for")
             content = bytearray()
@@ -163,11 +201,11 @@ class ControlClient:
                     raise httpx.DecodingError(f"its answer has more than {MAX_ANSWER_BYTES} bytes")
         return httpx.Response(response.status_code, headers=_without_transfer(response.headers), content=bytes(content))
 
-    async def _conclude(self, ip: str, error: str) -> Answer:
+    async def _conclude(self, http: httpx.AsyncClient, ip: str, error: str) -> Answer:
         """A foreign certificate and a dead sidecar look the same on the control port: ask the plain one."""
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
-                health = await self._http.get(f"http://{_host(ip)}:{self._health_port}/healthz")
+                health = await http.get(f"http://{_host(ip)}:{self._health_port}/healthz")
             alive = health.is_success
         except (httpx.HTTPError, OSError, TimeoutError):
             alive = False

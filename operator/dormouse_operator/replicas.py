@@ -115,7 +115,9 @@ class Replicas:
         else:
             memory = replace(memory, refusal=outcome, refusal_detail=answer.detail)
             if outcome is Outcome.DIRTY:
-                memory = replace(memory, dirty_idle_since=replica.seen.observation.idle_since)
+                # As the pod tells it; what is observed is corrected by clocks that may drift.
+                told = replica.seen.reading
+                memory = replace(memory, dirty_idle_since=told.idle_since if told is not None else None)
         self._memories[(pod.uid, replica.model)] = memory
         self._record(pod, answer, None)
         return self._rest(replica, answer)

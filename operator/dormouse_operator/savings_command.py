@@ -5,10 +5,10 @@ import json
 import re
 import time
 
-import httpx
-
 from .errors import SettingsError
 from .prometheus_api import PrometheusApi
+from .prometheus_connection import PrometheusConnection
+from .prometheus_flags import prometheus_settings
 from .quantity import from_quantity
 from .savings import Price, as_table
 from .savings_query import read_ledger
@@ -44,20 +44,21 @@ async def run(given: argparse.Namespace) -> str:
     price = _price(given.price_per_gpu_hour, given.gpu_memory)
     if given.namespace is not None and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", given.namespace):
         raise SettingsError(f"--namespace is {given.namespace!r}; write the name of a namespace, for example speech")
-    if not given.prometheus_url.startswith(("http://", "https://")):
-        raise SettingsError(
-            f"--prometheus-url is {given.prometheus_url!r}; write its address, for example "
-            "http://prometheus.monitoring:9090"
-        )
+    settings = prometheus_settings(
+        given, max(QUERY_SECONDS, _positive("--prometheus-timeout", given.prometheus_timeout))
+    )
+    connection = PrometheusConnection(settings)
     now = time.time()
-    async with httpx.AsyncClient(trust_env=False, timeout=QUERY_SECONDS) as http:
+    try:
         book = await read_ledger(
-            PrometheusApi(http, given.prometheus_url, QUERY_SECONDS),
+            PrometheusApi(await connection.client(), settings.url, settings.timeout_seconds),
             since=now - seconds,
             until=now,
             scrape_interval_seconds=_positive("--scrape-interval", given.scrape_interval),
             namespace=given.namespace,
         )
+    finally:
+        await connection.close()
     if given.output == "json":
         return json.dumps(book.as_json(price), indent=2)
     if not book.models:

@@ -2,9 +2,53 @@
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from .errors import SettingsError
+from .prometheus_settings import PrometheusSettings
+from .rotation import DAY_SECONDS, Rules
+
+
+class KeyOrigin(StrEnum):
+    OPERATOR = "operator"
+    EXISTING_SECRET = "existingSecret"  # noqa: S105 - a word, not a secret
+    CERT_MANAGER = "certManager"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """source: who makes the operator's key.
+    folder: where the Secret with `tls.crt` and `tls.key` is mounted; not read when we make the key.
+    lifetime_seconds: of a key that we make; its successor is made with a third of that left.
+    overlap_seconds: how long a new certificate is published beside the old one at most before it is used.
+        Less than the kubelet takes (about a minute) means refused orders.
+    """
+
+    source: KeyOrigin = KeyOrigin.OPERATOR
+    folder: Path = Path("/etc/dormouse/key")
+    lifetime_seconds: float = 365.0 * DAY_SECONDS
+    overlap_seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_absolute():
+            raise SettingsError(f"--key-folder is {str(self.folder)!r}; write an absolute path")
+        if not 60 <= self.lifetime_seconds <= 3650 * DAY_SECONDS:
+            raise SettingsError(
+                f"--key-lifetime is {self.lifetime_seconds:g}; write seconds from 60 to {3650 * DAY_SECONDS}"
+            )
+        if not 1 <= self.overlap_seconds <= DAY_SECONDS:
+            raise SettingsError(f"--key-overlap is {self.overlap_seconds:g}; write seconds from 1 to {DAY_SECONDS}")
+        # A third of the lifetime is left when the successor is made; half of that is for outages.
+        if self.overlap_seconds > self.lifetime_seconds / 6:
+            raise SettingsError(
+                f"--key-overlap is {self.overlap_seconds:g} and --key-lifetime {self.lifetime_seconds:g}; "
+                "the overlap may be a sixth of the lifetime at most, or a key would expire before its successor is used"
+            )
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.lifetime_seconds, self.overlap_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +97,26 @@ class LeaseSettings:
 class Settings:
     """kubeconfig: None means the service account of the pod that we run in.
 
-    prometheus_url: what comes before `/api/v1`.
     scrape_interval_seconds: how often Prometheus scrapes the sidecars. Freshness and the line between
         local timers and orders follow from it, so it must not be less than the truth.
     tick_seconds: how often the fleet is looked at when nothing happens.
     namespaces: empty means the whole cluster; a list needs only Roles in these.
+    direct_reading_after_seconds: after so long without Prometheus the sidecars are asked themselves; None for never.
     operator_namespace: where the key's Secret is, and the Lease.
+    key: where the operator's key comes from and how long it lasts.
     """
 
     kubeconfig: Path | None
-    prometheus_url: str
+    prometheus: PrometheusSettings
     operator_namespace: str
     scrape_interval_seconds: float = 15.0
     tick_seconds: float = 15.0
     namespaces: tuple[str, ...] = ()
+    direct_reading_after_seconds: float | None = None
     metrics_host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside; only reading
     metrics_port: int = 9744
     control_port: int = 7443
+    key: KeySettings = field(default_factory=KeySettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
 
     def __post_init__(self) -> None:
@@ -79,10 +126,9 @@ class Settings:
         ):
             if not 0.1 <= value <= 3600:
                 raise SettingsError(f"{flag} is {value:g}; write seconds from 0.1 to 3600")
-        if not self.prometheus_url.startswith(("http://", "https://")):
+        if self.direct_reading_after_seconds is not None and not self.direct_reading_after_seconds >= 0:
             raise SettingsError(
-                f"--prometheus-url is {self.prometheus_url!r}; write the address of Prometheus, "
-                "for example http://prometheus.monitoring:9090"
+                f"--direct-reading-after is {self.direct_reading_after_seconds:g}; write seconds, or never"
             )
         if self.control_port == 0:
             raise SettingsError("--control-port is 0; write the port on which the sidecars listen, usually 7443")

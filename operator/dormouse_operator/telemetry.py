@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from .idle_signal import SignalState
 from .orders import Outcome
 from .resources import Name
 from .view import View
@@ -28,12 +27,19 @@ class Telemetry:
         self._owners = _Owners()
         registry.register(self._owners)
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
+        self._key_source = _gauge(metrics.KEY_SOURCE_USABLE, registry)
         self._leader = _gauge(metrics.LEADER, registry)
 
-    def started(self, certificate_expires_at: float, leads: Callable[[], bool]) -> None:
+    def started(self, leads: Callable[[], bool]) -> None:
         """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
-        self._expiry.set(certificate_expires_at)
         self._leader.set_function(leads)
+
+    def certificate(self, expires_at: float) -> None:
+        """Of the key that orders go out with; 0 without one."""
+        self._expiry.set(expires_at)
+
+    def key_source(self, usable: bool) -> None:
+        self._key_source.set(usable)
 
     def answered(self, verb: str, status: int) -> None:
         """A request to the API server; status 0 for none."""
@@ -58,7 +64,7 @@ class Telemetry:
             key = view.owner.key
             owners.extend((*key, replica.pod.name, replica.model) for replica in view.present)
             tally[view.owner.status.residency or "Unknown"] += 1
-            missing[key] = float(any(replica.seen.state is not SignalState.FRESH for replica in view.present))
+            missing[key] = float(any(not replica.seen.state.known for replica in view.present))
             if view.owner.policy.mode == "Observe":
                 releasable[key] = _would_release(view)
         for residency in ("GPU", "CPU", "Unloaded", "Mixed", "Unknown"):

@@ -144,7 +144,7 @@ def _held_by_demand(policy: Policy, seen: Seen, decision: Decision, memory: Repl
 
 def _with_refusal(seen: Seen, memory: ReplicaMemory) -> Seen:
     refused_at = memory.dirty_idle_since
-    if refused_at is None or seen.observation.idle_since != refused_at:
+    if refused_at is None or seen.reading is None or seen.reading.idle_since != refused_at:
         return seen
     marked = replace(seen.observation, unload_refused=True)
     return Seen(seen.state, marked, seen.reading)

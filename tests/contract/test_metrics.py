@@ -38,6 +38,7 @@ dormouse_operator_prometheus_queries_total{outcome}
 dormouse_operator_idle_signal_missing{namespace,name}
 dormouse_operator_observed_releasable_bytes{namespace,name}
 dormouse_operator_certificate_expiry_timestamp_seconds
+dormouse_operator_key_source_usable
 dormouse_operator_leader
 """
 HISTOGRAMS = {

@@ -12,7 +12,7 @@ from .pages import DOCS, anchors, code, read, rows
 TYPES = {conditions.READY, conditions.IDLE_SIGNAL_AVAILABLE, conditions.REPLICAS_REACHABLE}
 REASONS = {value for name, value in vars(conditions).items() if name.isupper() and isinstance(value, str)} - TYPES
 # Reasons of the two other conditions only.
-NOT_OF_READY = {conditions.REACHABLE, str(SignalState.FRESH)}
+NOT_OF_READY = {conditions.REACHABLE, str(SignalState.FRESH), str(SignalState.DIRECT)}
 
 
 def test_the_ladder_has_each_reason_of_ready_with_what_to_do() -> None:

@@ -34,6 +34,7 @@ COMMANDS = [
     pytest.param("dormouse-sidecar", sidecar_cli._parser({}), id="sidecar"),
     pytest.param("dormouse-operator run", operator("run"), id="operator"),
     pytest.param("dormouse-operator savings", operator("savings"), id="savings"),
+    pytest.param("dormouse-operator webhook", operator("webhook"), id="webhook"),
 ]
 
 

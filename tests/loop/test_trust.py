@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import itertools
 import json
 import ssl
 from pathlib import Path
@@ -116,14 +117,53 @@ def test_a_replaced_operator_certificate_is_refused_and_the_new_one_works(awake:
     awake.stage.cluster.kubectl("delete", "secret", SECRET, namespace="dormouse-system")
     operator.start()
 
-    def refused() -> bool:
-        try:
-            order(awake, old)
-        except httpx.TransportError:
-            return True
-        return False
-
-    eventually("the old certificate is refused", refused)
+    eventually("the old certificate is refused", lambda: is_refused(awake, old))
     awake.ask()
     awake.apply("trust", residency="CPU", policy={"minResidentSeconds": 0})
     awake.until_on(Residency.CPU)
+
+
+def test_a_key_that_a_person_asks_for_takes_over_without_a_refused_order(awake: Loop, tmp_path: Path) -> None:
+    old = operators_own(awake, tmp_path)
+    before = old.read_bytes()
+    awake.apply("trust", residency="GPU")
+    eventually("the operator reaches it", lambda: awake.condition("trust", "ReplicasReachable")["status"] == "True")
+    untrusted = refused_orders(awake)
+    awake.stage.cluster.kubectl("annotate", "secret", SECRET, "dormouse.dev/rotate=now", namespace="dormouse-system")
+    turns = itertools.cycle(["CPU", "GPU"])
+
+    def rotated() -> bool:
+        residency = next(turns)
+        awake.apply("trust", residency=residency, policy={"minResidentSeconds": 0})
+        awake.until_on(Residency[residency])
+        return operators_own(awake, tmp_path).read_bytes() != before and published(awake) == 1
+
+    eventually("the new key is in use and the old one withdrawn", rotated)
+    old.write_bytes(before)
+    eventually("the old key is refused", lambda: is_refused(awake, old))
+    awake.apply("trust", residency="CPU", policy={"minResidentSeconds": 0})
+    awake.until_on(Residency.CPU)
+    assert refused_orders(awake) == untrusted
+    text = awake.stage.cluster.kubectl("get", "secret", SECRET, "-o", "json", namespace="dormouse-system")
+    assert sorted(json.loads(text)["data"]) == ["current.crt", "current.key"]
+
+
+def published(loop: Loop) -> int:
+    """How many certificates the pod's mounted folder has."""
+    return sum(file.read_text().count("BEGIN CERTIFICATE") for file in loop.replica.trust_folder.glob("*.crt"))
+
+
+def refused_orders(loop: Loop) -> float:
+    """Of the operator, for want of trust, as its own metrics tell."""
+    answer = loop.stage.cluster.prometheus.query(
+        'sum(dormouse_operator_orders_total{outcome="untrusted"}) or vector(0)'
+    )
+    return answer[0].value
+
+
+def is_refused(loop: Loop, client_certificate: Path) -> bool:
+    try:
+        order(loop, client_certificate)
+    except httpx.TransportError:
+        return True
+    return False

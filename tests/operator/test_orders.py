@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import ssl
 
@@ -9,7 +10,7 @@ import httpx
 import pytest
 from dormouse_contract import Residency
 from dormouse_contract.wire import ResidencyOrder
-from dormouse_operator.identity import make_identity
+from dormouse_operator.identity import anonymous_context, make_identity
 from dormouse_operator.orders import ControlClient, Outcome
 
 from .fake_pod import FakeModel
@@ -91,3 +92,21 @@ def test_the_certificate_is_a_leaf_for_clients_only() -> None:
     assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     context = made.client_context()
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+async def test_a_call_under_way_ends_as_it_began_when_the_key_changes() -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        arrived.set()
+        await go.wait()
+        return httpx.Response(200, json=SNAPSHOT)
+
+    calls = ControlClient(anonymous_context(), control_port=7443, transport=httpx.MockTransport(handle))
+    under_way = asyncio.create_task(calls.order("10.0.0.1", "tts", ORDER))
+    await arrived.wait()
+    await calls.use(make_identity(NOW).client_context())
+    go.set()
+    assert (await under_way).outcome is Outcome.DONE
+    assert (await calls.order("10.0.0.1", "tts", ORDER)).outcome is Outcome.DONE
+    await calls.close()

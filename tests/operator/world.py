@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dormouse_operator.identity import SECRET_NAME
+from dormouse_operator.key_store import SECRET_NAME
 from dormouse_operator.trust import CONFIG_MAP_NAME
 
 from localcluster.controlplane import ControlPlane

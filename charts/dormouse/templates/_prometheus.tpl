@@ -1,0 +1,58 @@
+{{/* Credentials come as mounted files: the operator needs no right to read the Secrets. */}}
+{{- define "dormouse.prometheusArgs" -}}
+{{- $at := "/etc/dormouse/prometheus" -}}
+{{- with .Values.prometheus -}}
+- --prometheus-url={{ .url }}
+- --scrape-interval={{ .scrapeIntervalSeconds }}
+- --prometheus-timeout={{ .timeoutSeconds }}
+{{- if not (kindIs "invalid" .directReadingAfterSeconds) }}
+- --direct-reading-after={{ .directReadingAfterSeconds }}
+{{- end }}
+{{- if .bearerToken.secretName }}
+- --prometheus-bearer-token-file={{ $at }}/bearer/token
+{{- end }}
+{{- if .basicAuth.secretName }}
+- {{ printf "--prometheus-username=%s" .basicAuth.username | quote }}
+- --prometheus-password-file={{ $at }}/basic/password
+{{- end }}
+{{- if .tls.caSecretName }}
+- --prometheus-ca-file={{ $at }}/ca/ca.crt
+{{- end }}
+{{- if .tls.clientSecretName }}
+- --prometheus-cert-file={{ $at }}/client/tls.crt
+- --prometheus-key-file={{ $at }}/client/tls.key
+{{- end }}
+{{- with .tls.serverName }}
+- --prometheus-server-name={{ . }}
+{{- end }}
+{{- range $name, $value := .headers }}
+- {{ printf "--prometheus-header=%s=%s" $name $value | quote }}
+{{- end }}
+{{- range $index, $header := .secretHeaders }}
+- {{ printf "--prometheus-header-file=%s=%s/headers/%d" $header.name $at $index | quote }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* One projected folder; empty when no credentials are needed. */}}
+{{- define "dormouse.prometheusSources" -}}
+{{- with .Values.prometheus -}}
+{{- with .bearerToken }}{{ if .secretName }}
+- secret: {name: {{ .secretName | quote }}, items: [{key: {{ .key | quote }}, path: bearer/token}]}
+{{- end }}{{ end }}
+{{- with .basicAuth }}{{ if .secretName }}
+- secret: {name: {{ .secretName | quote }}, items: [{key: {{ .key | quote }}, path: basic/password}]}
+{{- end }}{{ end }}
+{{- with .tls }}
+{{- if .caSecretName }}
+- secret: {name: {{ .caSecretName | quote }}, items: [{key: {{ .caKey | quote }}, path: ca/ca.crt}]}
+{{- end }}
+{{- if .clientSecretName }}
+- secret: {name: {{ .clientSecretName | quote }}, items: [{key: tls.crt, path: client/tls.crt}, {key: tls.key, path: client/tls.key}]}
+{{- end }}
+{{- end }}
+{{- range $index, $header := .secretHeaders }}
+- secret: {name: {{ $header.secretName | quote }}, items: [{key: {{ $header.key | quote }}, path: headers/{{ $index }}}]}
+{{- end }}
+{{- end -}}
+{{- end -}}
