@@ -43,4 +43,3 @@ def page_files() -> dict[str, PageFile]:
     if "index.html" not in found:
         raise FileNotFoundError("the page's files are not in this installation of dormouse; install the wheel again")
     return found
-

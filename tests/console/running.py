@@ -17,13 +17,17 @@ def console(folder: Path, stage: Stage, *flags: str, **environment: str) -> Iter
     """Its address, once it answers."""
     port = reserve_port()
     url = f"http://127.0.0.1:{port}"
-    command = [
-        *(sys.executable, "-m", "dormouse_console.cli", f"--port={port}"),
-        *(f"--prometheus-url={stage.cluster.prometheus.url}", *flags),
-    ]
+    command = console_command(stage, port, *flags)
     with Process("console", command, directory=folder, environment=environment) as process:
         process.wait_until(lambda: _answers(url), deadline_seconds=60, what="answering")
         yield url
+
+
+def console_command(stage: Stage, port: int, *flags: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "dormouse_console.cli", f"--port={port}"),
+        *(f"--prometheus-url={stage.cluster.prometheus.url}", *flags),
+    ]
 
 
 def with_tokens(stage: Stage) -> tuple[str, ...]:

@@ -37,7 +37,9 @@ POLICIES: dict[str, dict[str, Any]] = {
         "policy": {
             "offloadAfterSeconds": 30,
             "unloadAfterSeconds": 7200,
-            "schedule": [{"cron": "0 8 * * 1-5", "timeZone": "Asia/Shanghai", "durationSeconds": 36000, "residency": "CPU"}],
+            "schedule": [
+                {"cron": "0 8 * * 1-5", "timeZone": "Asia/Shanghai", "durationSeconds": 36000, "residency": "CPU"}
+            ],
         }
     },
     "reranker": {"policy": {"offloadAfterSeconds": 60, "minResidentSeconds": 5}, "mode": "Observe"},
@@ -101,7 +103,7 @@ def _take_all(browser: Browser, url: str, everybody: Person, reader: Person) -> 
     _take(page, "model-light-en")
     page = _signed_in(browser, url, reader, {**LIGHT, "viewport": {"width": 1000, "height": 620}}, NAMESPACE)
     page.get_by_role("link", name="asr").click()
-    page.locator("[data-action=offload]").click()
+    page.locator("[data-action=offload]").click(force=True)
     expect(page.locator(".note")).to_contain_text("cannot patch")
     _take(page, "refused-en")
     page = browser.new_context(**{**LIGHT, "viewport": {"width": 1000, "height": 560}}).new_page()

@@ -6,6 +6,7 @@ import { el, setText, svg } from "./dom.js";
 import { bytes, clock, gibHours } from "./format.js";
 import { currentLanguage, t } from "./i18n.js";
 import { axisTime, rangeSwitch } from "./ranges.js";
+import { onWidth } from "./width.js";
 import { moment } from "./words.js";
 
 const HEIGHT = 200;
@@ -40,7 +41,7 @@ export class SavingsChart {
       this.#readout,
     );
     setText(this.#heading, t("savingsHeading"));
-    new ResizeObserver(() => this.draw()).observe(this.#frame);
+    onWidth(this.#frame, () => this.draw());
     this.#frame.addEventListener("pointermove", (event) => this.#point(event.offsetX));
     this.#frame.addEventListener("pointerleave", () => this.#point(null));
   }

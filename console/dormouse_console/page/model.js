@@ -8,6 +8,7 @@ import { currentLanguage, t } from "./i18n.js";
 import { override, policySentences } from "./policy.js";
 import { rangeSwitch } from "./ranges.js";
 import { timeline } from "./timeline.js";
+import { onWidth } from "./width.js";
 import { age, fromQuantity, mode, moment, SIGNS, tier, trigger, whereabouts } from "./words.js";
 
 export class ModelPage {
@@ -56,7 +57,7 @@ export class ModelPage {
       this.#received({ ...this.#model, ...model, now: this.#now() });
       changed();
     });
-    new ResizeObserver(() => this.#showTimeline()).observe(this.#part.timeline);
+    onWidth(this.#part.timeline, () => this.#showTimeline());
     document.title = `${name} · Dormouse`;
   }
 

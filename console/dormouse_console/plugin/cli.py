@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 from dormouse_operator.errors import OperatorError
+from dormouse_operator.prometheus_api import PrometheusApi
 from dormouse_operator.resources import managed_model
+from dormouse_operator.savings_command import told
 
 from ..changes import Change, has_no_effect_because, patch_for
 from ..errors import ConsoleError, SettingsError
@@ -22,7 +24,6 @@ from ..replicas import as_json, figures
 from .kubectl import Kubectl
 from .moments import moment
 from .printed import explained, top
-from .saved import saved
 from .through_service import URL, ThroughService
 
 QUERY_SECONDS = 60.0
@@ -131,7 +132,8 @@ async def _savings(given: argparse.Namespace, kubectl: Kubectl) -> str:
             "--prometheus-service NAMESPACE/NAME:PORT to reach it through the API server"
         )
     async with _connected(given, kubectl) as http:
-        return await saved(given, http, given.prometheus_url or URL)
+        url = URL if given.prometheus_service else given.prometheus_url
+        return await told(given, PrometheusApi(http, url, QUERY_SECONDS))
 
 
 def _connected(given: argparse.Namespace, kubectl: Kubectl) -> httpx.AsyncClient:
@@ -196,7 +198,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     for each in changing.values():
         each.add_argument("name", metavar="NAME", help="of the ManagedModel")
     savings = command("savings", "what sleeping saved, from Prometheus", figures_from)
-    savings.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces; the default")
+    savings.add_argument("-A", "--all-namespaces", action="store_true", help="the default, unless -n is given")
     savings.add_argument("--since", default="7d", help="a number with s, m, h, d or w (default 7d)")
     savings.add_argument("--price-per-gpu-hour", default=None, help="adds an upper bound in money")
     savings.add_argument("--gpu-memory", default=None, help="of one GPU, for example 80Gi; needed with a price")

@@ -33,9 +33,7 @@ class Kubectl:
         return items
 
     def model(self, namespace: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(
-            self._run("get", KIND, f"--namespace={namespace}", "-o", "json", "--", name)
-        )
+        found: dict[str, Any] = json.loads(self._run("get", KIND, f"--namespace={namespace}", "-o", "json", "--", name))
         return found
 
     def patch(self, namespace: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +55,9 @@ class Kubectl:
                 [*self._command, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
             )
         except OSError as error:
-            raise KubectlSaidNo(f"{self._command[0]} can't be run ({error}); install kubectl, or set KUBECTL") from error
+            raise KubectlSaidNo(
+                f"{self._command[0]} can't be run ({error}); install kubectl, or set KUBECTL"
+            ) from error
         if answer.returncode != 0:
             raise KubectlSaidNo(answer.stderr.strip() or f"kubectl ended with status {answer.returncode}")
         return answer.stdout

@@ -31,7 +31,7 @@ def moment(text: str, now: datetime) -> datetime:
 def age(seconds: float) -> str:
     """Two units, as kubectl writes ages: 2d5h, 3h12m, 8m20s, 45s."""
     left = max(0, int(seconds))
-    parts = []
+    parts: list[str] = []
     for name, length in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, length)
         if count or (parts and len(parts) < 2):

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..changes import unix_seconds
-from ..managed import condition, row
 from ..managed import COLUMNS as ROW
+from ..managed import condition, row
 from .moments import age
 
 SIGNS = {"GPU": "🟢", "CPU": "🟡", "Unloaded": "⚪"}
@@ -77,7 +77,9 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
     if isinstance(replicas, str):
         return "\n".join([*said, f"    {replicas}"])
     for replica in replicas:
-        said.append(f"    {replica['pod']} {replica['model']}: {replica['residency'] or 'unknown'}; {replica['decision']}")
+        said.append(
+            f"    {replica['pod']} {replica['model']}: {replica['residency'] or 'unknown'}; {replica['decision']}"
+        )
         if replica["nextLookAt"] is not None and replica["nextLookAt"] > now:
             said.append(f"      the next step may come in {age(replica['nextLookAt'] - now)}")
     return "\n".join(said)

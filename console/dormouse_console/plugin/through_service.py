@@ -16,7 +16,7 @@ URL = "http://prometheus.through-the-api-server"
 
 
 class ThroughService(httpx.AsyncBaseTransport):
-    """`service` is NAMESPACE/NAME:PORT. GET only, which is all that `kubectl get --raw` can do."""
+    """`service` is NAMESPACE/NAME:PORT."""
 
     def __init__(self, kubectl: Kubectl, service: str) -> None:
         found = _SERVICE.fullmatch(service)
@@ -30,6 +30,9 @@ class ThroughService(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path = self._path + request.url.raw_path.decode()
+        if request.method == "POST":
+            # A form, which Prometheus takes in the address as well.
+            path += f"?{request.content.decode()}"
         try:
             said = await asyncio.to_thread(self._kubectl.raw, path)
         except KubectlSaidNo as error:
