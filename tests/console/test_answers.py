@@ -43,3 +43,9 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
     for key, sentence in english.items():
         blanks = {part.split("}")[0].split("|")[0] for part in sentence.split("{")[1:]}
         assert blanks == {part.split("}")[0].split("|")[0] for part in chinese[key].split("{")[1:]}, key
+
+
+def test_every_script_is_asked_for_at_once_and_not_one_after_the_other() -> None:
+    named = {name for name in page_files() if name.endswith(".js")}
+    index = page_files()["index.html"].content.decode()
+    assert {name for name in named if f'"page/{name}"' in index} == named

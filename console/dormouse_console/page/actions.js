@@ -16,7 +16,8 @@ const PLAIN = [
 const PIN_HOURS = 2;
 
 export class Actions {
-  #model = null;
+  #namespace;
+  #name;
   #changed;
   #buttons = new Map();
   #note = el("p", { class: "note", role: "status" });
@@ -24,8 +25,8 @@ export class Actions {
   #until = el("input", { id: "pin-until", type: "datetime-local", required: "" });
 
   /** changed(model): called with the ManagedModel after a change was taken. */
-  constructor(region, changed) {
-    this.#changed = changed;
+  constructor(region, namespace, name, changed) {
+    [this.#namespace, this.#name, this.#changed] = [namespace, name, changed];
     for (const [name, sign] of PLAIN) this.#add(name, sign, () => this.#send(name));
     const form = el("form", { class: "pin" }, el("label", { for: "pin-until" }, t("pinUntil")), this.#until);
     const pin = el("button", { type: "submit", "data-action": "pin" }, emoji("📌"), ` ${t("pin")}`);
@@ -41,7 +42,6 @@ export class Actions {
   }
 
   update(model) {
-    this.#model = model;
     const overridden = model.override !== "Auto";
     for (const [name, button] of this.#buttons) {
       // Not `disabled`: it can still be reached and read, and says why when it is pressed.
@@ -60,10 +60,9 @@ export class Actions {
   }
 
   async #send(name, until) {
-    const { namespace, name: model } = this.#model;
     this.#say("", t("sending"));
     try {
-      const answer = await change(namespace, model, until === undefined ? { change: name } : { change: name, until });
+      const answer = await change(this.#namespace, this.#name, until === undefined ? { change: name } : { change: name, until });
       const because = answer.noEffectBecause === "" ? "" : ` ${t(answer.mode === "Paused" ? "noEffectPaused" : "noEffectObserve")}`;
       this.#say(because === "" ? "good" : "problem", t(`done_${name}`) + because);
       this.#changed(answer);

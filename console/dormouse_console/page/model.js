@@ -53,8 +53,9 @@ export class ModelPage {
       section("policyHeading", part("ul", "policy")),
       section("eventsHeading", part("ul", "events", { class: "plain events" }), part("p", "eventsProblem", { class: "problem" })),
     );
-    this.#actions = new Actions(actions, (model) => {
-      this.#received({ ...this.#model, ...model, now: this.#now() });
+    this.#actions = new Actions(actions, namespace, name, (model) => {
+      // Before the first answer there is nothing to add it to; the next comes at once.
+      if (this.#model !== null) this.#received({ ...this.#model, ...model, now: this.#now() });
       changed();
     });
     onWidth(this.#part.timeline, () => this.#showTimeline());
