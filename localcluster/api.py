@@ -38,6 +38,11 @@ class Api:
         self._tls.load_cert_chain(admin.certificate, admin.key)
         self._open: httpx.Client | None = None
 
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The admin's, for clients that send more than one request at a time."""
+        return self._tls
+
     def close(self) -> None:
         if self._open is not None:
             self._open.close()

@@ -150,8 +150,8 @@ class Stage:
         self.cluster.prometheus.set_targets("replicas", targets)
         return replica
 
-    def start_operator(self) -> Process:
-        """Under the RBAC that is shipped and nothing more."""
+    def start_operator(self, *more: str) -> Process:
+        """Under the RBAC that is shipped and nothing more; `more` are further arguments."""
         self.cluster.kubectl("apply", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
         kubeconfig = self.cluster.control_plane.service_account_kubeconfig(OPERATOR_NAMESPACE, "dormouse-operator")
         port = reserve_port()
@@ -161,6 +161,7 @@ class Stage:
                 *(sys.executable, "-m", "dormouse_operator.cli", "run", f"--kubeconfig={kubeconfig}"),
                 *(f"--prometheus-url={self.cluster.prometheus.url}", "--scrape-interval=1", "--tick=1"),
                 *(f"--operator-namespace={OPERATOR_NAMESPACE}", "--metrics-host=127.0.0.1", f"--metrics-port={port}"),
+                *more,
             ],
             directory=self.folder / "operator",
         )

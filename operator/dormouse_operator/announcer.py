@@ -77,6 +77,13 @@ class Announcer:
             self._write_on(owner, what, series)
         self._trouble(owner, status)
 
+    def owes(self, owner_uid: str) -> bool:
+        """Whether there may be something to tell though nothing happens: trouble that lasts, a count."""
+        troubles, series = self._troubles.get(owner_uid, {}), self._series.get(owner_uid, {})
+        return not all(each.told for each in troubles.values()) or any(
+            each.count > each.written for each in series.values()
+        )
+
     def forget_all_but(self, owner_uids: Container[str]) -> None:
         for known in (self._series, self._troubles):
             for uid in [uid for uid in known if uid not in owner_uids]:

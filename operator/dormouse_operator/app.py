@@ -1,6 +1,7 @@
 """Wires the parts together and runs them until a signal comes."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
 from . import handlers
+from .census import Census
 from .direct_reading import DirectReader
 from .endpoints import Endpoints
 from .errors import SignalUnavailable
@@ -33,8 +35,9 @@ from .prometheus_connection import PrometheusConnection
 from .reconciler import Reconciler
 from .recorder import Recorder
 from .replicas import Replicas
+from .resync import Resync
 from .rotation_news import RotationNews
-from .settings import KeyOrigin, Settings
+from .settings import KeyOrigin, Scope, Settings
 from .signal_source import SignalSource
 from .telemetry import Telemetry
 from .trust import TrustPublisher
@@ -103,12 +106,14 @@ async def _operate(
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
             stalled_after_seconds=settings.stalled_after_seconds,
         )
+        census = Census(kube, settings.scope)
+        resync = Resync(fleet, census)
         server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
         login = partial(kopf_connection, configuration)
         unwatch = asyncio.Event()
         tasks = [
-            asyncio.create_task(_work(kube, fleet, reconciler, keeper, settings)),
-            asyncio.create_task(_watch(settings, fleet, login, stop, unwatch)),
+            asyncio.create_task(_work(census, fleet, reconciler, keeper, resync)),
+            asyncio.create_task(_watch(settings.scope, handlers.registry(fleet, login, resync.listed), stop, unwatch)),
         ]
         for task in tasks:
             # Should one of them ever end, nothing would be done any more: stop too.
@@ -192,7 +197,7 @@ def _reconciler(
         telemetry,
         clock=time.time,
         settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
-        on_news=fleet.changed.set,
+        on_news=fleet.touch,
     )
     return Reconciler(
         fleet,
@@ -255,29 +260,27 @@ def _key_keeper(
     )
 
 
-async def _work(kube: Kube, fleet: Fleet, reconciler: Reconciler, keeper: KeyKeeper, settings: Settings) -> None:
+async def _work(census: Census, fleet: Fleet, reconciler: Reconciler, keeper: KeyKeeper, resync: Resync) -> None:
     # An empty fleet would count as one that reports: keys change only after all of it is known.
-    await wait_for_initial_sync(kube, fleet, settings.namespaces)
+    await wait_for_initial_sync(census, fleet)
+    # What is there now stays for long; the collector need not look at it each time.
+    gc.collect()
+    gc.freeze()
     async with asyncio.TaskGroup() as side_by_side:
         side_by_side.create_task(keeper.run())
+        side_by_side.create_task(resync.run())
         side_by_side.create_task(reconciler.run())
 
 
-async def _watch(
-    settings: Settings,
-    fleet: Fleet,
-    login: Callable[[], kopf.ConnectionInfo],
-    stop: asyncio.Event,
-    unwatch: asyncio.Event,
-) -> None:
+async def _watch(scope: Scope, registry: kopf.OperatorRegistry, stop: asyncio.Event, unwatch: asyncio.Event) -> None:
     """Until `unwatch`. kopf would end at a signal by itself, and cancel every call that is under way with it."""
     ours = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=handlers.registry(fleet, login),
-        settings=handlers.settings(listed_namespaces=bool(settings.namespaces)),
+        registry=registry,
+        settings=handlers.settings(scope),
         standalone=True,
-        clusterwide=not settings.namespaces,
-        namespaces=settings.namespaces,
+        clusterwide=not scope.namespaces,
+        namespaces=scope.namespaces,
         stop_flag=unwatch,
     )
     _stop_on_signals(stop)

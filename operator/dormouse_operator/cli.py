@@ -113,6 +113,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
     flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
     flag(
+        "--managed-model-selector",
+        "DORMOUSE_MANAGED_MODEL_SELECTOR",
+        "",
+        "labels of the ManagedModels that are this operator's, as kubectl -l takes them; empty for all",
+    )
+    flag(
         "--operator-namespace",
         "DORMOUSE_OPERATOR_NAMESPACE",
         None,
@@ -160,6 +166,7 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
             if given.direct_reading_after == NEVER
             else _number("--direct-reading-after", given.direct_reading_after)
         ),
+        managed_model_selector=given.managed_model_selector.strip(),
         metrics_host=given.metrics_host,
         metrics_port=int(_number("--metrics-port", given.metrics_port)),
         control_port=int(_number("--control-port", given.control_port)),

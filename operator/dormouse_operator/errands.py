@@ -64,6 +64,13 @@ class Errands:
         if place is not None and place.task is None:
             place.subject = None
 
+    def free_in(self, key: Hashable) -> float | None:
+        """Seconds until the same errand may run again; None while it runs, or when it never did."""
+        place = self._places.get(key)
+        if place is None or place.task is not None:
+            return None
+        return place.due - self._monotonic()
+
     def forget(self, gone: Callable[[Hashable], bool]) -> None:
         """Drops what is remembered of keys that are `gone`; what is under way ends by itself."""
         for key in [key for key, place in self._places.items() if place.task is None and gone(key)]:

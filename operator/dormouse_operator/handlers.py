@@ -11,12 +11,16 @@ import kopf
 
 from .fleet import Fleet
 from .resources import GROUP, PLURAL, VERSION
+from .settings import Scope
 
 # Lists are read in pieces: at 10,000 objects that halves the memory (184 MB instead of 321).
 CHUNK_SIZE = 250
 
 
-def registry(fleet: Fleet, login: Callable[[], kopf.ConnectionInfo]) -> kopf.OperatorRegistry:
+def registry(
+    fleet: Fleet, login: Callable[[], kopf.ConnectionInfo], listed: Callable[[], None]
+) -> kopf.OperatorRegistry:
+    """`listed` is called for each object that comes from a list, as it does at the start and after a long cut."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
@@ -25,16 +29,20 @@ def registry(fleet: Fleet, login: Callable[[], kopf.ConnectionInfo]) -> kopf.Ope
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def on_managed_model(event: Mapping[str, Any], **_: Any) -> None:
+        if event["type"] is None:
+            listed()
         fleet.observe_managed_model(event["object"], deleted=event["type"] == "DELETED")
 
     @kopf.on.event("", "v1", "pods", registry=handlers)
     async def on_pod(event: Mapping[str, Any], **_: Any) -> None:
+        if event["type"] is None:
+            listed()
         fleet.observe_pod(event["object"], deleted=event["type"] == "DELETED")
 
     return handlers
 
 
-def settings(*, listed_namespaces: bool) -> kopf.OperatorSettings:
+def settings(scope: Scope) -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.peering.standalone = True
@@ -42,7 +50,9 @@ def settings(*, listed_namespaces: bool) -> kopf.OperatorSettings:
     chosen.watching.connect_timeout = 15
     chosen.networking.request_timeout = 60
     # With Roles in listed namespaces we may not watch namespaces and CRDs, and kopf would wait for ever.
-    chosen.scanning.disabled = listed_namespaces
+    chosen.scanning.disabled = bool(scope.namespaces)
+    if scope.selector:
+        chosen.watching.label_selectors[GROUP, VERSION, PLURAL] = scope.selector
     # Unused, and ours all the same: should a handler ever need them, they must not be kopf's.
     chosen.persistence.finalizer = "dormouse.dev/operator"
     chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="dormouse.dev")

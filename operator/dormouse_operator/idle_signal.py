@@ -27,6 +27,8 @@ from .prometheus_api import PrometheusApi, Vector
 FUTURE_SECONDS = 60.0
 # Less than this between Prometheus' clock and ours is the way that the answer took.
 SKEW_SECONDS = 1.0
+# Each answer may be 3 MB, and is reduced when it is there.
+QUERIES_AT_ONCE = 2
 
 ReplicaKey = tuple[str, str, str]
 """Namespace, pod and model, as the scrape labels them."""
@@ -167,17 +169,25 @@ async def read_idle_signal(
         first = await prometheus.query(f"{metrics.RESIDENCY.name}{among} == 1")
         if not first.samples:
             return IdleSignal(warning=first.warning)
-        answers = await asyncio.gather(
-            *(prometheus.query(query % among, at=first.evaluated_at) for query in _QUERIES.values())
-        )
+        fleet, room = _Fleet(first), asyncio.Semaphore(QUERIES_AT_ONCE)
+
+        async def ask(query: str) -> _Answer:
+            async with room:
+                vector = await prometheus.query(query % among, at=fleet.evaluated_at)
+            return _Answer(fleet.column(vector), vector.evaluated_at if vector.samples else None, vector.warning)
+
+        warning = first.warning
+        del first
+        answers = await asyncio.gather(*map(ask, _QUERIES.values()))
     except SignalUnavailable as error:
         return failed(error)
-    if any(vector.samples and abs(vector.evaluated_at - first.evaluated_at) > 0.1 for vector in answers):
+    if any(abs((each.evaluated_at or fleet.evaluated_at) - fleet.evaluated_at) > 0.1 for each in answers):
         return IdleSignal(failure="Prometheus did not answer for the instant that was asked for; is a cache before it?")
+    columns = {name: answer.column for name, answer in zip(_QUERIES, answers, strict=True)}
     return replace(
-        build(first, dict(zip(_QUERIES, answers, strict=True))),
-        warning=next((vector.warning for vector in (first, *answers) if vector.warning), ""),
-        clock_ahead_seconds=_ahead(asked_at, first.evaluated_at),
+        fleet.join(columns),
+        warning=next((each for each in (warning, *(answer.warning for answer in answers)) if each), ""),
+        clock_ahead_seconds=_ahead(asked_at, fleet.evaluated_at),
     )
 
 
@@ -222,28 +232,70 @@ _QUERIES = {
 
 def build(residencies: Vector, answers: Mapping[str, Vector]) -> IdleSignal:
     """Joins the answers by replica. `answers` has the keys of the queries; pure, for tests."""
-    unlabelled = 0
-    tiers: defaultdict[ReplicaKey, set[str]] = defaultdict(set)
-    for labels, _ in residencies.samples:
-        key = _key(labels)
-        if key is None:
-            unlabelled += 1
-        else:
-            tiers[key].add(str(labels.get("residency", "")))
-    columns = {name: _column(vector) for name, vector in answers.items()}
-    readings: dict[ReplicaKey, Reading] = {}
-    models: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for key, found in tiers.items():
-        readings[key] = _reading(key, found, columns, residencies.evaluated_at)
-        models[key[:2]].add(key[2])
-    by_pod = {pod: frozenset(names) for pod, names in models.items()}
-    return IdleSignal(readings, unlabelled=unlabelled, models_by_pod=by_pod, evaluated_at=residencies.evaluated_at)
+    fleet = _Fleet(residencies)
+    return fleet.join({name: fleet.column(vector) for name, vector in answers.items()})
+
+
+_Column = Mapping[ReplicaKey, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    column: _Column
+    evaluated_at: float | None
+    warning: str
+
+
+class _Fleet:
+    """The replicas that Prometheus knows, by the first answer; the others are reduced to columns as they come.
+
+    An answer of 10,000 replicas is 10 MB of dicts, a column of it one; seven answers held at once were the most of
+    what the operator took.
+    """
+
+    def __init__(self, residencies: Vector) -> None:
+        self.evaluated_at = residencies.evaluated_at
+        self._unlabelled = 0
+        self._tiers: defaultdict[ReplicaKey, set[str]] = defaultdict(set)
+        for labels, _ in residencies.samples:
+            key = _key(labels)
+            if key is None:
+                self._unlabelled += 1
+            else:
+                self._tiers[key].add(str(labels.get("residency", "")))
+        self._keys = {key: key for key in self._tiers}
+
+    def column(self, vector: Vector) -> _Column:
+        """The distinct values of each replica; NaN differs from itself and is kept once."""
+        column: dict[ReplicaKey, tuple[float, ...]] = {}
+        for labels, value in vector.samples:
+            found = _key(labels)
+            key = self._keys.get(found) if found is not None else None
+            if key is None:
+                continue
+            known = column.get(key)
+            if known is None:
+                column[key] = (value,)
+            elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
+                column[key] = (*known, value)
+        return column
+
+    def join(self, columns: Mapping[str, _Column]) -> IdleSignal:
+        readings: dict[ReplicaKey, Reading] = {}
+        models: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        for key, found in self._tiers.items():
+            readings[key] = _reading(key, found, columns, self.evaluated_at)
+            models[key[:2]].add(key[2])
+        # Most pods have the same models.
+        names: dict[frozenset[str], frozenset[str]] = {}
+        by_pod = {pod: names.setdefault(each := frozenset(of_pod), each) for pod, of_pod in models.items()}
+        return IdleSignal(readings, unlabelled=self._unlabelled, models_by_pod=by_pod, evaluated_at=self.evaluated_at)
 
 
 def _reading(
     key: ReplicaKey,
     tiers: set[str],
-    columns: Mapping[str, Mapping[ReplicaKey, tuple[float, ...]]],
+    columns: Mapping[str, _Column],
     evaluated_at: float,
 ) -> Reading:
     faults: list[str] = []
@@ -285,21 +337,6 @@ def _reading(
 
 
 _TIERS = {str(tier) for tier in Residency}
-
-
-def _column(vector: Vector) -> dict[ReplicaKey, tuple[float, ...]]:
-    """The distinct values of each replica; NaN differs from itself and is kept once."""
-    column: dict[ReplicaKey, tuple[float, ...]] = {}
-    for labels, value in vector.samples:
-        key = _key(labels)
-        if key is None:
-            continue
-        known = column.get(key)
-        if known is None:
-            column[key] = (value,)
-        elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
-            column[key] = (*known, value)
-    return column
 
 
 def _key(labels: Mapping[str, str]) -> ReplicaKey | None:

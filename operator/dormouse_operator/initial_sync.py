@@ -6,21 +6,20 @@ list is through; so the API server is asked how many objects there are, which co
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 
+from .census import Census
 from .errors import KubeError
 from .fleet import Fleet
-from .kube import Kube
-from .resources import GROUP, PLURAL, VERSION
 
 # Objects may vanish while we count: when the watches have been quiet for so long, that was all.
 QUIET_SECONDS = 3.0
 log = logging.getLogger(__name__)
 
 
-async def wait_for_initial_sync(kube: Kube, fleet: Fleet, namespaces: Sequence[str]) -> None:
-    managed_models = await _count(kube, f"/apis/{GROUP}/{VERSION}", PLURAL, namespaces)
-    pods = await _count(kube, "/api/v1", "pods", namespaces)
+async def wait_for_initial_sync(census: Census, fleet: Fleet) -> None:
+    managed_models = await _patiently(census.count_managed_models)
+    pods = await _patiently(census.count_pods)
     while len(fleet.managed_models) < managed_models or len(fleet.pods) < pods:
         fleet.changed.clear()
         try:
@@ -33,16 +32,10 @@ async def wait_for_initial_sync(kube: Kube, fleet: Fleet, namespaces: Sequence[s
     log.info("Watching %d ManagedModels and %d pods", len(fleet.managed_models), len(fleet.pods))
 
 
-async def _count(kube: Kube, prefix: str, plural: str, namespaces: Sequence[str]) -> int:
-    paths = [f"{prefix}/namespaces/{name}/{plural}" for name in namespaces] or [f"{prefix}/{plural}"]
-    total = 0
-    for path in paths:
-        while True:
-            try:
-                page = await kube.request("GET", path, query={"limit": 1})
-                break
-            except KubeError as error:
-                log.warning("Waiting for the API server to list %s: %s", plural, error)
-                await asyncio.sleep(2)
-        total += len(page.get("items") or ()) + int(page.get("metadata", {}).get("remainingItemCount") or 0)
-    return total
+async def _patiently(count: Callable[[], Awaitable[int]]) -> int:
+    while True:
+        try:
+            return await count()
+        except KubeError as error:
+            log.warning("Waiting for the API server to say how much there is to watch: %s", error)
+            await asyncio.sleep(2)

@@ -79,13 +79,14 @@ class Kube:
         *,
         content_type: str = "application/json",
         query: Mapping[str, str | int] | None = None,
+        accept: str = "application/json",
     ) -> dict[str, Any]:
         """The answer's JSON. Raises KubeConflict, KubeNotFound, KubeUnavailable (NotLeading included) or KubeError."""
         what = f"{method} {path}"
         if method != "GET" and not self._may_write():
             raise NotLeading(f"{what}: not sent, this operator stands by", 0)
         try:
-            status, data = await self._ask(method, path, body, content_type, query)
+            status, data = await self._ask(method, path, body, content_type, query, accept)
         except TimeoutError as error:
             self._on_answer(method, 0)
             raise KubeUnavailable(f"{what}: no answer within {self._timeout_seconds:g} s", 0) from error
@@ -104,12 +105,13 @@ class Kube:
         body: Mapping[str, Any] | None,
         content_type: str,
         query: Mapping[str, str | int] | None,
+        accept: str,
     ) -> tuple[int, bytes]:
         async with asyncio.timeout(self._timeout_seconds):
             call = await self._client.param_serialize(
                 method,
                 f"{path}?{urlencode(query)}" if query else path,
-                header_params={"Content-Type": content_type, "Accept": "application/json"},
+                header_params={"Content-Type": content_type, "Accept": accept},
                 body=body,
                 auth_settings=["BearerToken"],
             )

@@ -62,12 +62,15 @@ def valid_for(policy: Policy, now: float) -> float:
     return min(VALID_FOR_SECONDS, max(1.0, policy.residency_until - now))
 
 
-def is_due(terms: Terms, owner: str, lent: Lent | None, now: float, replica: str) -> bool:
-    """New, changed, or at half of its time; spread by replica, so that a fleet doesn't refresh at once."""
+def due_at(terms: Terms, owner: str, lent: Lent | None, replica: str) -> float:
+    """When to lend (Unix seconds; 0 is at once): new, changed, or at half of its time.
+
+    Spread by replica, so that a fleet doesn't refresh at once.
+    """
     if lent is None or lent.terms != terms or lent.owner != owner:
-        return True
+        return 0.0
     share = 0.4 + 0.1 * (zlib.crc32(replica.encode()) % 1000) / 1000
-    return now - lent.at >= lent.valid_for_seconds * share
+    return lent.at + lent.valid_for_seconds * share
 
 
 def loan(terms: Terms, valid_for_seconds: float, stamp: OrderStamp, pod_uid: str) -> PolicyLoan:

@@ -1,33 +1,37 @@
 """The loop: observe → plan → order → record.
 
-Level-based: each pass looks at the whole world anew and starts what is missing, so that a pass that was
-lost, doubled or cut off in the middle does no harm. Calls run beside the loop (`errands.py`); a pass itself
-waits for nothing but Prometheus.
+Level-based: a look at a ManagedModel sees all that is known of it and starts what is missing, so that a pass
+that was lost, doubled or cut off in the middle does no harm. Whom a pass looks at is a saving and no more
+(`agenda.py`): a pass over the whole fleet finds the same. Calls run beside the loop (`errands.py`); a pass
+itself waits for nothing but Prometheus.
 """
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 
 from dormouse_contract import Action
 
+from .agenda import Agenda
 from .errands import Errands
 from .fleet import Fleet
 from .idle_signal import IdleSignal, SignalState
-from .loans import Inherited, is_due, terms_for, valid_for
+from .loans import Inherited, LoanKey, due_at, terms_for, valid_for
 from .recorder import Recorder
 from .replicas import Replicas
-from .resources import ManagedModel, Pod
+from .resources import ManagedModel, Name, Pod
+from .signal_changes import changed_pods
 from .telemetry import Telemetry
 from .trust import TrustPublisher
-from .view import Contact, ReplicaView, View, look
+from .view import ReplicaView, View, look
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2
 # How often the published trust is looked at where it was published already.
 TRUST_CHECK_SECONDS = 60.0
+# So many looks are about 10 ms; then others have their turn, the Lease's renewal among them.
+LOOKS_WITHOUT_PAUSE = 100
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +72,9 @@ class Reconciler:
         self._signal = IdleSignal(failure="Prometheus was not asked yet")
         self._signal_read_at = float("-inf")
         self._trust_checked_at = float("-inf")
+        self._agenda = Agenda()
+        self._views: dict[Name, View] = {}
+        self._loans_wanted: dict[str, frozenset[LoanKey]] = {}
         self._shown: set[tuple[str, str]] = set()
         self._inherited = Inherited()
         self.last_finished = monotonic()
@@ -81,6 +88,7 @@ class Reconciler:
                 await self.reconcile()
             except Exception:
                 log.exception("A pass over the fleet failed; models stay as they are until the next one.")
+                self._agenda.everything()
             took = self._monotonic() - started
             # Where a pass is expensive, a stream of changes must not make it the only thing we do.
             await asyncio.sleep(max(DEBOUNCE_SECONDS, 5 * took))
@@ -100,22 +108,22 @@ class Reconciler:
         started = self._monotonic()
         if self._leads():
             await self._publish_trust()
-        await self._observe()
-        views = self._look()
-        self._notice_restarts(views)
-        alive = {pod.uid: pod for pod in self._fleet.pods.values() if pod.alive}
+        if self._leads() and self._replicas.lead_anew():
+            self._inherited = Inherited()
+            # As a standby nothing was changed, so nothing counts as settled.
+            self._agenda.everything()
+        names = await self._whom()
+        for position, name in enumerate(names):
+            if position % LOOKS_WITHOUT_PAUSE == LOOKS_WITHOUT_PAUSE - 1:
+                await asyncio.sleep(0)
+            owner = self._fleet.managed_models.get(name)
+            if owner is None:
+                self._drop(name)
+            else:
+                self._visit(owner)
         if self._leads():
-            if self._replicas.lead_anew():
-                self._inherited = Inherited()
-            for view in views:
-                self._act(view)
-                self._recorder.record(view)
-            self._withdraw(views, alive)
-        self._introduce(views)
-        self._replicas.forget_all_but(alive)
-        self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
-        self._recorder.forget_all_but({view.owner.uid for view in views})
-        self._telemetry.fleet(views)
+            self._withdraw()
+        self._telemetry.fleet(self._views.values())
         self.last_finished = self._monotonic()
         self._telemetry.reconciled(self.last_finished - started, self._clock())
 
@@ -128,25 +136,68 @@ class Reconciler:
         if new:
             await self._trust.publish(new)
 
-    async def _observe(self) -> None:
+    async def _whom(self) -> Collection[Name]:
         """A pass that a change brought forward may use what Prometheus said half a tick ago."""
+        names, owners_of = self._fleet.take_touched(), self._fleet.owners_of
         if self._monotonic() - self._signal_read_at >= self._tick_seconds / 2:
-            self._signal = await self._read_signal()
+            before, self._signal = self._signal, await self._read_signal()
             self._signal_read_at = self._monotonic()
-
-    def _look(self) -> list[View]:
+            names |= self._agenda.unsettled()
+            pods = changed_pods(before, self._signal, self._fresh_for_seconds)
+            if pods is None:
+                self._agenda.everything()
+            else:
+                names |= {owner.key for pod in map(self._fleet.pods.get, pods) if pod for owner in owners_of(pod)}
         now = self._clock()
-        return [
-            look(
-                claim,
-                self._signal,
-                now,
-                fresh_for_seconds=self._fresh_for_seconds,
-                contact_of=self._replicas.contact,
-                memory_of=self._replicas.memory,
-            )
-            for claim in self._fleet.claims(self._models_of)
-        ]
+        if not self._agenda.takes_everything(now):
+            return names.union(self._agenda.due(now))
+        self._tidy()
+        return self._fleet.managed_models.keys() | self._views.keys()
+
+    def _tidy(self) -> None:
+        """Forgets what is gone. Until then it takes room and does nothing: UIDs are never used again."""
+        alive = {pod.uid for pod in self._fleet.pods.values() if pod.alive}
+        self._replicas.forget_all_but(alive)
+        self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
+        owners = {owner.uid for owner in self._fleet.managed_models.values()}
+        self._recorder.forget_all_but(owners)
+        self._inherited.forget_all_but(alive, owners)
+        self._shown = {key for key in self._shown if key[0] in alive}
+
+    def _visit(self, owner: ManagedModel) -> None:
+        """Observes and plans for one ManagedModel, and starts what is missing."""
+        before = self._views.get(owner.key)
+        if before is not None and before.owner.uid != owner.uid:
+            self._drop(owner.key)
+        view = self._views[owner.key] = self._look(owner)
+        self._notice_restarts(view)
+        self._introduce(view)
+        written = True
+        if self._leads():
+            self._want_loans(view)
+            self._act(view)
+            written = self._recorder.record(view)
+        now = self._clock()
+        loans = self._loans_due_at(view, now)
+        settled = written and self._is_settled(view) and not any(at <= now for at in loans)
+        self._agenda.looked_at(owner.key, settled=settled, again_at=self._again_at(view, now, loans))
+
+    def _drop(self, name: Name) -> None:
+        """It was deleted; what it lent is taken back by `_withdraw`."""
+        view = self._views.pop(name, None)
+        if view is not None:
+            self._loans_wanted.pop(view.owner.uid, None)
+        self._agenda.forget((name,))
+
+    def _look(self, owner: ManagedModel) -> View:
+        return look(
+            self._fleet.claim(owner, self._models_of),
+            self._signal,
+            self._clock(),
+            fresh_for_seconds=self._fresh_for_seconds,
+            contact_of=self._replicas.contact,
+            memory_of=self._replicas.memory,
+        )
 
     def _models_of(self, pod: Pod) -> frozenset[str]:
         told = self._replicas.contact(pod).models or frozenset()
@@ -164,36 +215,67 @@ class Reconciler:
             else:
                 self._errands.settle(key)
 
-    def _introduce(self, views: Iterable[View]) -> None:
+    def _is_settled(self, view: View) -> bool:
+        """Nothing is under way or to be tried again."""
+        return all(
+            contact.outcome is not None
+            and contact.outcome.reached
+            and self._errands.free_in(("pod", pod.uid)) is not None
+            for pod, contact in view.contacts
+        ) and not any(
+            replica.decision.action is Action.ORDER or _untold_transition(replica) for replica in view.replicas
+        )
+
+    def _loans_due_at(self, view: View, now: float) -> list[float]:
+        terms = terms_for(view.owner.policy, self._scrape_interval_seconds, now)
+        if terms is None or not self._leads():
+            return []
+        owner, lent = view.owner.uid, self._replicas.lent
+        return [due_at(terms, owner, lent.get(key), f"{key[0]}/{key[1]}") for key in self._loans_wanted.get(owner, ())]
+
+    def _again_at(self, view: View, now: float, loans: Iterable[float]) -> float | None:
+        """The first moment to come at which time alone may call for something (Unix seconds)."""
+        contacts = (self._errands.free_in(("pod", pod.uid)) for pod, _ in view.contacts)
+        times = [
+            *(replica.decision.revisit_at for replica in view.replicas),
+            *(now + seconds for seconds in contacts if seconds is not None),
+            *loans,
+        ]
+        return min((at for at in times if at is not None and at > now), default=None)
+
+    def _introduce(self, view: View) -> None:
         """At first sight, when Prometheus shows a transition that we have not heard of, and until it works."""
-        news: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
-        contacts: dict[str, tuple[Pod, Contact]] = {}
-        for view in views:
-            contacts.update((pod.uid, (pod, contact)) for pod, contact in view.contacts)
-            for replica in view.replicas:
-                untold = _untold_transition(replica)
-                if untold is not None:
-                    news[replica.pod.uid].append((replica.model, untold))
-        for uid, (pod, contact) in contacts.items():
+        for pod, contact in view.contacts:
             if pod.ip is not None:
                 lost = contact.outcome is not None and not contact.outcome.reached
-                subject = (pod.ip, tuple(sorted(news.get(uid, ()))), lost)
-                self._errands.start(("pod", uid), subject, partial(self._replicas.introduce, pod))
+                subject = (pod.ip, self._untold_of(pod), lost)
+                self._errands.start(("pod", pod.uid), subject, partial(self._replicas.introduce, pod))
 
-    def _notice_restarts(self, views: Iterable[View]) -> None:
+    def _untold_of(self, pod: Pod) -> tuple[tuple[str, float], ...]:
+        """The same whichever of the pod's ManagedModels is looked at."""
+        return tuple(
+            sorted(
+                (replica.model, untold)
+                for owner in self._fleet.owners_of(pod)
+                if (view := self._views.get(owner.key)) is not None
+                for replica in view.replicas
+                if replica.pod.uid == pod.uid and (untold := _untold_transition(replica)) is not None
+            )
+        )
+
+    def _notice_restarts(self, view: View) -> None:
         """A model process that began anew has forgotten its lent policy, though its pod is the same.
 
         Its series are away meanwhile, for one scrape at least; so what was shown and is missing is told anew.
         """
-        shown: set[tuple[str, str]] = set()
-        for view in views:
-            for replica in view.replicas:
-                key = (replica.pod.uid, replica.model)
-                if replica.seen.state is SignalState.MISSING and key in self._shown:
+        for replica in view.replicas:
+            key = (replica.pod.uid, replica.model)
+            if replica.seen.state is SignalState.MISSING:
+                if key in self._shown:
+                    self._shown.discard(key)
                     self._replicas.forget(replica.pod, replica.model)
-                elif replica.seen.state is not SignalState.MISSING and (replica.seen.reading or key in self._shown):
-                    shown.add(key)
-        self._shown = shown
+            elif replica.seen.reading:
+                self._shown.add(key)
 
     def _order(self, key: tuple[str, str, str], owner: ManagedModel, replica: ReplicaView) -> None:
         subject = (owner.uid, owner.generation, replica.decision.desired)
@@ -203,7 +285,7 @@ class Reconciler:
         now, pod, model = self._clock(), replica.pod, replica.model
         terms = terms_for(owner.policy, self._scrape_interval_seconds, now)
         lent = self._replicas.lent.get((pod.uid, model, owner.uid))
-        if terms is None or not is_due(terms, owner.uid, lent, now, f"{pod.uid}/{model}"):
+        if terms is None or now < due_at(terms, owner.uid, lent, f"{pod.uid}/{model}"):
             return
         seconds = valid_for(owner.policy, now)
         self._errands.start(
@@ -212,22 +294,22 @@ class Reconciler:
             lambda: self._replicas.lend(owner, pod, model, terms, seconds),
         )
 
-    def _withdraw(self, views: Sequence[View], alive: dict[str, Pod]) -> None:
+    def _want_loans(self, view: View) -> None:
+        may_lend = terms_for(view.owner.policy, self._scrape_interval_seconds, self._clock()) is not None
+        self._loans_wanted[view.owner.uid] = frozenset(
+            (replica.pod.uid, replica.model, view.owner.uid) for replica in view.replicas if may_lend
+        )
+        self._replicas.lent.update(self._inherited.suspects(view, self._loans_wanted[view.owner.uid]))
+
+    def _withdraw(self) -> None:
         """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
-        now = self._clock()
-        wanted = {
-            (replica.pod.uid, replica.model, view.owner.uid)
-            for view in views
-            if terms_for(view.owner.policy, self._scrape_interval_seconds, now) is not None
-            for replica in view.replicas
-        }
-        for view in views:
-            self._replicas.lent.update(self._inherited.suspects(view, wanted))
-        self._inherited.forget_all_but(alive, {view.owner.uid for view in views})
-        for key in self._replicas.lent.keys() - wanted:
-            pod = alive.get(key[0])
-            if pod is not None and pod.ip is not None:
-                self._start_withdrawal(key, pod)
+        nobody: frozenset[LoanKey] = frozenset()
+        unwanted = [key for key in self._replicas.lent if key not in self._loans_wanted.get(key[2], nobody)]
+        if unwanted:
+            alive = {pod.uid: pod for pod in self._fleet.pods.values() if pod.alive and pod.ip is not None}
+            for key in unwanted:
+                if key[0] in alive:
+                    self._start_withdrawal(key, alive[key[0]])
 
     def _start_withdrawal(self, key: tuple[str, str, str], pod: Pod) -> None:
         self._errands.start(("loan", *key), "withdraw", lambda: self._replicas.withdraw(key, pod))

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Replicas:
-    """Owns what is known from the pods themselves. `on_news` is called when a pass may decide differently."""
+    """Owns what is known from the pods themselves. `on_news` is called when a pass may decide differently of a pod."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Replicas:
         *,
         clock: Callable[[], float],
         settle_seconds: float,
-        on_news: Callable[[], None],
+        on_news: Callable[[Pod], None],
     ) -> None:
         """`fence` is asked right before each order and loan: None while another operator leads, and nothing is sent.
 
@@ -187,7 +187,7 @@ class Replicas:
         moved = [self._remember(pod, snapshot) for snapshot in answer.snapshots]
         reached = before.outcome is not None and before.outcome.reached
         if any(moved) or before.models != after.models or reached != answer.outcome.reached:
-            self._on_news()
+            self._on_news(pod)
 
     def _remember(self, pod: Pod, snapshot: ModelSnapshot) -> bool:
         memory = self.memory(pod, snapshot.name)

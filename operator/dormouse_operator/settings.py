@@ -94,6 +94,17 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What an operator is responsible for. namespaces: empty for the whole cluster.
+
+    selector: of the ManagedModels, in the API server's syntax; empty for all of them. Pods have none.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    selector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """kubeconfig: None means the service account of the pod that we run in.
 
@@ -101,6 +112,7 @@ class Settings:
         local timers and orders follow from it, so it must not be less than the truth.
     tick_seconds: how often the fleet is looked at when nothing happens.
     namespaces: empty means the whole cluster; a list needs only Roles in these.
+    managed_model_selector: only the ManagedModels with these labels, in the API server's syntax; empty for all.
     direct_reading_after_seconds: after so long without Prometheus the sidecars are asked themselves; None for never.
     operator_namespace: where the key's Secret is, and the Lease.
     key: where the operator's key comes from and how long it lasts.
@@ -112,6 +124,7 @@ class Settings:
     scrape_interval_seconds: float = 15.0
     tick_seconds: float = 15.0
     namespaces: tuple[str, ...] = ()
+    managed_model_selector: str = ""
     direct_reading_after_seconds: float | None = None
     metrics_host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside; only reading
     metrics_port: int = 9744
@@ -135,6 +148,10 @@ class Settings:
         for flag, port in (("--metrics-port", self.metrics_port), ("--control-port", self.control_port)):
             if not 0 <= port <= 65535:
                 raise SettingsError(f"{flag} is {port}; write a port from 0 to 65535")
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.namespaces, self.managed_model_selector)
 
     @property
     def stalled_after_seconds(self) -> float:

@@ -3,9 +3,10 @@
 Kept free of figures that change fast; what is compared here is what is written.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .timestamps import from_rfc3339_or_none
 
@@ -73,12 +74,13 @@ class Status:
         return Status(
             conditions=tuple(
                 Condition(
-                    entry["type"],
-                    entry["status"],
-                    entry["reason"],
-                    entry["message"],
+                    # Thousands of objects say the same, and each was parsed by itself.
+                    sys.intern(entry["type"]),
+                    cast("Truth", sys.intern(entry["status"])),
+                    sys.intern(entry["reason"]),
+                    sys.intern(entry["message"]),
                     entry.get("observedGeneration", 0),
-                    entry["lastTransitionTime"],
+                    sys.intern(entry["lastTransitionTime"]),
                 )
                 for entry in body.get("conditions") or ()
             ),

@@ -131,9 +131,10 @@ def test_the_operator_may_do_this_and_nothing_else(scope: str, control_plane: Co
     expected = CLUSTER_WIDE if scope == "cluster-wide" else LISTED
     # `create` is asked without a name for what has none yet.
     unnamed = {("secrets", NAMESPACE): {"create"}, ("leases", NAMESPACE): {"create"}}
+    unnamed[("events", NAMESPACE)] = {"create", "patch"}
     more = {("secrets:default-token", NAMESPACE): {"create"}}
     if scope == "cluster-wide":
-        for resource in ("managedmodels", "pods", "events"):
+        for resource in ("managedmodels", "pods"):
             more[(resource, NAMESPACE)] = CLUSTER_WIDE[(resource, WATCHED)]
     assert Rights(control_plane, ACCOUNTS["operator"]).table() == expected | unnamed | more
 

@@ -90,10 +90,13 @@ def test_it_leads_makes_its_key_publishes_it_and_writes_status(
     lease = installed.get(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/dormouse")
     assert lease is not None
     assert lease["spec"]["holderIdentity"]
+
+    def trust() -> Any:
+        return installed.get(f"/api/v1/namespaces/{MODELS}/configmaps/dormouse-operator-trust")
+
+    installed.process.wait_until(lambda: bool(trust()), deadline_seconds=60, what="publishing its certificate")
+    assert f"{NAMESPACE}.crt" in trust()["data"]
     assert installed.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/dormouse-operator-key")
-    trust = installed.get(f"/api/v1/namespaces/{MODELS}/configmaps/dormouse-operator-trust")
-    assert trust is not None
-    assert f"{NAMESPACE}.crt" in "".join(trust["data"])
     assert installed.healthy()
     log = installed.process.log.read_text()
     assert "forbidden" not in log.lower()

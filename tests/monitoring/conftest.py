@@ -75,7 +75,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             app="tests.monitoring.troubled_app:create_app",
             environment={"TROUBLE_FOLDER": str(folder)},
         )
-        stage.start_operator()
+        # A key for ten days only, of which an alert tells.
+        stage.start_operator("--key-lifetime=864000")
         stage.wait_until_ready()
         watched = Watched(stage, replica, http)
         patient = [threading.Thread(target=watched.ask, args=(model,)) for model in ("slow", "hangs")]

@@ -28,6 +28,10 @@ def test_memory_that_did_not_come_back(watched: Watched) -> None:
     watched.firing("DormouseReleaseNotVerified", model="shares")
 
 
+def test_a_certificate_that_ends_soon(watched: Watched) -> None:
+    watched.firing("DormouseCertificateExpiring")
+
+
 def test_a_replica_that_nobody_can_see(watched: Watched) -> None:
     watched.replica.sidecar.stop()
     try:

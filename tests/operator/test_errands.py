@@ -128,3 +128,30 @@ async def test_at_the_end_what_runs_may_finish_and_what_waits_for_its_turn_never
     go_on.set()
     await ending
     assert begun == ["first", "finished"]
+
+
+async def test_a_dead_and_a_slow_one_among_fifty_delay_nobody_else() -> None:
+    """The dead one is tried again and again, the slow one holds its place; each has one place and no more."""
+    clock = Clock()
+    errands = Errands(concurrency=4, monotonic=clock)
+    calls: dict[int, int] = {}
+    hang = asyncio.Event()
+
+    async def call(pod: int) -> float | None:
+        calls[pod] = calls.get(pod, 0) + 1
+        if pod == 7:
+            return None
+        if pod == 8:
+            await hang.wait()
+        return 0.0
+
+    for clock.now in range(20):
+        for pod in range(50):
+            errands.start(pod, None, lambda pod=pod: call(pod))  # type: ignore[misc]
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert all(calls[pod] == clock.now + 1 for pod in range(50) if pod not in (7, 8)), "nobody else waits"
+    assert calls[8] == 1, "one call at a time"
+    assert 4 <= calls[7] <= 7, "later and later"
+    hang.set()
+    await errands.finish(5)

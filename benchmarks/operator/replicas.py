@@ -1,0 +1,165 @@
+"""All pods of the fleet in one server: each is an address of 127/8, which Linux routes to this machine.
+
+The control port speaks the operator's real mTLS. The metrics of a whole namespace are one target, so that one
+server can stand in for thousands; the series have the labels that they have when each pod is scraped.
+"""
+
+import asyncio
+import json
+import ssl
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from dormouse_contract import metrics
+from dormouse_operator.identity import BACKDATED, LIFETIME
+
+HELD_BYTES = 4 << 30
+MODEL = "main"
+
+
+@dataclass(slots=True)
+class Replica:
+    """`ordered_at`: Unix time of each order to move it."""
+
+    namespace: str
+    pod: str
+    ip: str
+    uid: str = ""
+    residency: str = "GPU"
+    idle_since: float = field(default_factory=time.time)
+    moved: dict[str, Any] | None = None
+    ordered_at: list[float] = field(default_factory=list)
+
+    def take(self, order: dict[str, Any]) -> None:
+        self.ordered_at.append(time.time())
+        if order["desired"] != self.residency:
+            self.moved = {
+                "from": self.residency,
+                "to": order["desired"],
+                "trigger": order["trigger"],
+                "reason": order["reason"],
+                "time": time.time(),
+                "seconds": 0.5,
+                "releasedBytes": HELD_BYTES,
+                "outcome": "ok",
+            }
+            self.residency = order["desired"]
+
+    def snapshot(self) -> dict[str, Any]:
+        awake = self.residency == "GPU"
+        return {
+            "name": MODEL,
+            "residency": self.residency,
+            "inFlight": 0,
+            "waiting": 0,
+            "idleSeconds": time.time() - self.idle_since,
+            "lastRequestEnd": self.idle_since,
+            "gpuMemoryBytes": HELD_BYTES if awake else 0,
+            "hostMemoryBytes": HELD_BYTES,
+            "gpuMemoryReleasedBytes": 0 if awake else HELD_BYTES,
+            "releasedMethod": "sim",
+            "device": "sim",
+            "dirty": False,
+            "pinned": False,
+            "restoreEstimateSeconds": 1.5,
+            "transition": None,
+            "lastTransition": self.moved,
+        }
+
+    def exposition(self) -> list[str]:
+        awake = self.residency == "GPU"
+        labels = (
+            f'namespace="{self.namespace}",pod="{self.pod}",container="dormouse-sidecar",endpoint="dormouse-metrics",'
+            f'model="{MODEL}"'
+        )
+        values = {
+            metrics.IN_FLIGHT: 0,
+            metrics.IDLE_SINCE: self.idle_since,
+            metrics.LAST_TRANSITION: self.moved["time"] if self.moved else 0,
+            metrics.TRANSITION_START: 0,
+            metrics.RELEASED: 0 if awake else HELD_BYTES,
+            metrics.GPU_MEMORY: HELD_BYTES if awake else 0,
+        }
+        lines = [f"{metric.name}{{{labels}}} {value!r}" for metric, value in values.items()]
+        return lines + [
+            f'{metrics.RESIDENCY.name}{{{labels},residency="{tier}"}} {int(tier == self.residency)}'
+            for tier in ("GPU", "CPU", "Unloaded")
+        ]
+
+
+class Replicas:
+    """`serve` returns with the ports of control and metrics; both are there until the loop ends."""
+
+    def __init__(self, replicas: list[Replica]) -> None:
+        self.all = replicas
+        self._by_ip = {replica.ip: replica for replica in replicas}
+
+    async def serve(self, trusted_pem: bytes) -> tuple[int, int]:
+        control = await asyncio.start_server(self._connection, "0.0.0.0", 0, ssl=_context(trusted_pem), backlog=512)  # noqa: S104 - one server for many addresses of loopback
+        plain = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        return control.sockets[0].getsockname()[1], plain.sockets[0].getsockname()[1]
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            length = next((int(line[15:]) for line in head.lower().split("\r\n") if line[:15] == "content-length:"), 0)
+            body = json.loads(await reader.readexactly(length)) if length else {}
+            method, path, _ = head.split("\r\n", 1)[0].split(" ")
+            kind, content = self._answer(method, path, body, writer.get_extra_info("sockname")[0])
+            writer.write(
+                f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n"
+                "Connection: close\r\n\r\n".encode()
+            )
+            writer.write(content)
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
+            pass
+        finally:
+            writer.close()
+
+    def _answer(self, method: str, path: str, body: dict[str, Any], ip: str) -> tuple[str, bytes]:
+        if path.startswith("/metrics/"):
+            namespace = path.removeprefix("/metrics/")
+            lines = [line for each in self.all if each.namespace == namespace for line in each.exposition()]
+            return "text/plain; version=0.0.4", "\n".join([*lines, ""]).encode()
+        replica = self._by_ip[ip]
+        if method == "GET":
+            return "application/json", json.dumps({"models": [replica.snapshot()]}).encode()
+        if body["podUID"] != replica.uid:
+            raise OSError(f"an order for {body['podUID']} reached {replica.pod}")
+        if path.endswith("/residency"):
+            replica.take(body)
+        return "application/json", json.dumps(replica.snapshot()).encode()
+
+
+def _context(trusted_pem: bytes) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "replicas")])
+    now = x509.load_pem_x509_certificate(trusted_pem).not_valid_before_utc
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + LIFETIME)
+        .sign(key, hashes.SHA256())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=trusted_pem.decode())
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.write(certificate.public_bytes(Encoding.PEM))
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
