@@ -28,15 +28,11 @@ MOST_EVENTS = 20
 async def fleet(caller: Caller, prometheus: Prometheus, namespace: str | None) -> dict[str, Any]:
     """The table: rows in the order of `columns`, and since when each is idle, where that is known."""
     where = PATH if namespace is None else f"{PATH}/namespaces/{namespace_name(namespace)}"
-    listed = await caller.get(f"{where}/managedmodels", **_FROM_CACHE)
     now = time.time()
-    idle: dict[str, float] = {}
-    problem = ""
-    try:
-        # Who may list them may see their figures: the list above was the access check.
-        idle = await _idle(prometheus, Scope(namespace), now)
-    except NoFigures as error:
-        problem = str(error)
+    # Both at once, since a long list takes its time.
+    listed, (idle, problem) = await asyncio.gather(
+        caller.get(f"{where}/managedmodels", **_FROM_CACHE), _idle_if_allowed(caller, prometheus, Scope(namespace), now)
+    )
     return {
         "now": now,
         "columns": COLUMNS,
@@ -150,6 +146,18 @@ async def replicas(caller: Caller, prometheus: Prometheus, namespace: str, name:
         if its(each)
     ]
     return answer
+
+
+async def _idle_if_allowed(
+    caller: Caller, prometheus: Prometheus, scope: Scope, now: float
+) -> tuple[dict[str, float], str]:
+    """Who may not list them is told so by the list itself."""
+    if not await caller.may("list", scope.namespace):
+        return {}, ""
+    try:
+        return await _idle(prometheus, scope, now), ""
+    except NoFigures as error:
+        return {}, str(error)
 
 
 async def _idle(prometheus: Prometheus, scope: Scope, now: float) -> dict[str, float]:

@@ -113,6 +113,7 @@ function signIn(because = "") {
 async function begin() {
   showLanguage();
   if (!hasToken()) return signIn();
+  if (!location.hash.startsWith("#/models/")) fleet.prefetch();
   try {
     signedIn(await get("api/session"));
   } catch (error) {

@@ -26,6 +26,7 @@ const SORTED_BY = {
 
 export class Fleet {
   #rows = [];
+  #early = null;
   #now = 0;
   #receivedAt = 0;
   #sort = { by: "name", up: true };
@@ -50,8 +51,17 @@ export class Fleet {
     return this.#namespace.value.trim() || null;
   }
 
+  /** Ask before it is known who asks: the answer is there when the page is. */
+  prefetch() {
+    this.#early = get("api/fleet", { namespace: this.namespace });
+    // Why it failed is told when it is waited for.
+    this.#early.catch(() => {});
+  }
+
   async load() {
-    const answer = await get("api/fleet", { namespace: this.namespace });
+    const asked = this.#early ?? get("api/fleet", { namespace: this.namespace });
+    this.#early = null;
+    const answer = await asked;
     [this.#now, this.#receivedAt] = [answer.now, performance.now()];
     this.#rows = answer.rows.map((values) => {
       const row = Object.fromEntries(answer.columns.map((column, index) => [column, values[index]]));
@@ -71,6 +81,7 @@ export class Fleet {
   /** Nothing that could be somebody else's stays when the token changes. */
   clear() {
     this.#rows = [];
+    this.#early = null;
     this.#build();
   }
 
@@ -151,7 +162,7 @@ export class Fleet {
   }
 
   #head(column) {
-    const button = el("button", { type: "button", "data-sort": column }, t(`col${column[0].toUpperCase()}${column.slice(1)}`));
+    const button = el("button", { type: "button", "data-sort": column }, heading(column));
     const head = el("div", { role: "columnheader", class: column }, button);
     const mark = () => {
       const mine = this.#sort.by === column;
@@ -192,7 +203,7 @@ export class Fleet {
     const texts = cells(row, now);
     if (element.dataset.key !== row.key || element.children.length === 0) {
       element.dataset.key = row.key;
-      element.replaceChildren(...COLUMNS.map((column) => el("div", { role: "cell", class: column })));
+      element.replaceChildren(...COLUMNS.map((column) => el("div", { role: "cell", class: column, "data-label": heading(column) })));
       const href = `#/models/${encodeURIComponent(row.namespace)}/${encodeURIComponent(row.name)}`;
       element.children[0].append(el("a", { href }, row.name), el("span", { class: "soft" }, row.namespace));
       element.children[1].append(emoji(""), el("span"));
@@ -226,6 +237,10 @@ function cells(row, now) {
     moved,
     idle: row.idleSince === null ? "–" : row.idleSince === 0 ? t("inUse") : since(row.idleSince),
   };
+}
+
+function heading(column) {
+  return t(`col${column[0].toUpperCase()}${column.slice(1)}`);
 }
 
 function field(id, label, input) {

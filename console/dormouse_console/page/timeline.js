@@ -4,7 +4,7 @@ import { el, svg } from "./dom.js";
 import { number } from "./format.js";
 import { currentLanguage, t } from "./i18n.js";
 import { axisTime } from "./ranges.js";
-import { SIGNS, tier } from "./words.js";
+import { tier } from "./words.js";
 
 const STRIP = 22;
 const TIERS = ["GPU", "CPU", "Unloaded"];
@@ -36,8 +36,8 @@ function shares(runs) {
   const spent = Object.fromEntries(TIERS.map((name) => [name, 0]));
   for (const [from, to, residency] of runs) spent[residency] += to - from;
   const total = Object.values(spent).reduce((sum, seconds) => sum + seconds, 0);
-  if (total === 0) return runs.length > 0 ? `${SIGNS[runs.at(-1)[2]]} ${tier(runs.at(-1)[2])}` : t("noFigures");
+  if (total === 0) return runs.length > 0 ? tier(runs.at(-1)[2]) : t("noFigures");
   return TIERS.filter((name) => spent[name] > 0)
-    .map((name) => `${SIGNS[name]} ${tier(name)} ${number(spent[name] / total, { style: "percent", maximumFractionDigits: 0 })}`)
-    .join("  ");
+    .map((name) => `${tier(name)} ${number(spent[name] / total, { style: "percent", maximumFractionDigits: 0 })}`)
+    .join(", ");
 }
