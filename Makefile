@@ -22,6 +22,15 @@ demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECON
 test: env binaries browser ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
+.PHONY: e2e
+e2e: env ## The product on a real node: images, chart, kubelet (root, Debian; E2E_ARGS="-k loop" for some)
+	@scripts/install-node-tools
+	$(PYTHON) -m tests.e2e $(E2E_ARGS)
+
+.PHONY: images
+images: env ## The container images, with docker, podman or buildah (IMAGE_ARGS="operator sidecar" for some)
+	$(PYTHON) -m localcluster.images $(IMAGE_ARGS)
+
 .PHONY: check
 check: env ## Lint, format, types and import contracts
 	.venv/bin/ruff check .
@@ -72,7 +81,7 @@ browser: ## Chromium for the tests of the page, from apt when it is missing
 	@scripts/install-browser
 
 .PHONY: binaries
-binaries: env ## etcd, kube-apiserver, kubectl, Prometheus: found, or built once into the cache
+binaries: env ## etcd, kube-apiserver, kubectl, Prometheus, Helm: found, or built once into the cache
 	@$(PYTHON) -m localcluster build > /dev/null
 
 .PHONY: chart
