@@ -29,7 +29,10 @@ def of_all(dashboard: str) -> str:
     ],
 )
 def test_a_figure_is_the_one_that_the_dashboard_shows(world: World, console: str, dashboard: str) -> None:
-    prometheus, now = world.stage.cluster.prometheus, time.time() - 1
+    prometheus = world.stage.cluster.prometheus
+    # An increase needs two scrapes.
+    prometheus.wait_for(console)
+    now = time.time()
     (ours,), (theirs,) = prometheus.query(console, at=now), prometheus.query(of_all(dashboard), at=now)
     assert ours.value == theirs.value
 
