@@ -120,6 +120,7 @@ async def _measure(
         )
     finally:
         operator.stop()
+        await replicas.close()
 
 
 async def _certificate(cluster: LocalCluster, operator: OperatorProcess) -> bytes:

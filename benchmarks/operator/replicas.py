@@ -95,18 +95,34 @@ class Replica:
 
 
 class Replicas:
-    """`serve` returns with the ports of control and metrics; both are there until the loop ends."""
+    """`serve` returns with the ports of control and metrics; both are there until `close`."""
 
     def __init__(self, replicas: list[Replica]) -> None:
         self.all = replicas
         self._by_ip = {replica.ip: replica for replica in replicas}
+        self._servers: list[asyncio.Server] = []
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(self, trusted_pem: bytes) -> tuple[int, int]:
         control = await asyncio.start_server(self._connection, "0.0.0.0", 0, ssl=_context(trusted_pem), backlog=512)  # noqa: S104 - one server for many addresses of loopback
         plain = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        self._servers += [control, plain]
         return control.sockets[0].getsockname()[1], plain.sockets[0].getsockname()[1]
 
+    async def close(self) -> None:
+        for server in self._servers:
+            server.close()
+        for writer, task in list(self._open.items()):
+            writer.transport.abort()
+            task.cancel()
+        await asyncio.gather(*self._open.values(), return_exceptions=True)
+        # A transport that was aborted closes its socket in a later turn of the loop.
+        await asyncio.sleep(0.1)
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a server's callback runs as one
+        self._open[writer] = task
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             length = next((int(line[15:]) for line in head.lower().split("\r\n") if line[:15] == "content-length:"), 0)
@@ -122,6 +138,7 @@ class Replicas:
         except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
         finally:
+            self._open.pop(writer, None)
             writer.close()
 
     def _answer(self, method: str, path: str, body: dict[str, Any], ip: str) -> tuple[str, bytes]:
