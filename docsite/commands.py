@@ -4,6 +4,8 @@ import argparse
 import textwrap
 from collections.abc import Iterator
 
+from dormouse_console import cli as console_cli
+from dormouse_console.plugin import cli as kubectl_cli
 from dormouse_modelserver import cli as modelserver_cli
 from dormouse_operator import cli as operator_cli
 from dormouse_sidecar import cli as sidecar_cli
@@ -19,7 +21,13 @@ What `--help` says. [Settings](../settings.md) has each option's unit, what 0 an
 
 def commands() -> str:
     # An empty environment: the defaults are those of the code, not of the machine that writes this page.
-    parsers = (modelserver_cli._parser(), sidecar_cli._parser({}), operator_cli._parser({}))
+    parsers = (
+        modelserver_cli._parser(),
+        sidecar_cli._parser({}),
+        operator_cli._parser({}),
+        console_cli._parser({}),
+        kubectl_cli._parser({}),
+    )
     lines = [NOTE, "", _HEAD.strip()]
     for parser in parsers:
         for name, command, told in _commands(parser):
