@@ -30,8 +30,11 @@ def commands() -> str:
     )
     lines = [NOTE, "", _HEAD.strip()]
     for parser in parsers:
+        shown: set[str] = set()
         for name, command, told in _commands(parser):
-            lines += ["", f"## {code(name)}", "", *_command(command, told)]
+            examples = "" if command.epilog in shown else command.epilog or ""
+            shown.add(examples)
+            lines += ["", f"## {code(name)}", "", *_command(command, told, examples)]
     return "\n".join(lines) + "\n"
 
 
@@ -46,15 +49,16 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.A
             yield f"{parser.prog} {name}", command, told.get(name, "")
 
 
-def _command(command: argparse.ArgumentParser, told: str) -> Iterator[str]:
+def _command(command: argparse.ArgumentParser, told: str, examples: str) -> Iterator[str]:
+    """Examples that its siblings have as well are shown with the first of them."""
     yield command.description or f"{told[:1].upper()}{told[1:]}."
-    if command.epilog:
-        yield from ("", "```text", textwrap.dedent(command.epilog).strip(), "```")
+    if examples:
+        yield from ("", "```text", textwrap.dedent(examples).strip(), "```")
     yield ""
     yield from table(
         ("option", "meaning"),
         (
-            (", ".join(code(name) for name in action.option_strings), _meaning(action))
+            (", ".join(code(name) for name in action.option_strings or [action.dest.upper()]), _meaning(action))
             for action in command._actions
             if action.dest != "help"
         ),
