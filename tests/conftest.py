@@ -7,7 +7,7 @@ import pytest
 pytest_plugins = ["localcluster.pytest_fixtures"]
 
 # These share one expensive stage (cluster, operator, model servers), so they stay on one worker.
-_TOGETHER = {"loop", "monitoring"}
+_TOGETHER = {"loop", "monitoring", "console"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

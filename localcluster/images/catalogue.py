@@ -28,7 +28,7 @@ class Image:
 
 
 IMAGES = {image.name: image for image in (
-    Image("sidecar"), Image("operator"), Image("standalone"), Image("example", on="standalone")
+    Image("sidecar"), Image("operator"), Image("console"), Image("standalone"), Image("example", on="standalone")
 )}  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def test_there_is_one_for_each_image_of_the_catalogue() -> None:
     assert set(ALL) == set(IMAGES)
 
 
-@pytest.mark.parametrize("name", ["operator", "sidecar", "standalone"])
+@pytest.mark.parametrize("name", ["console", "operator", "sidecar", "standalone"])
 def test_what_is_copied_is_there_and_is_all_that_the_wheel_needs(name: str) -> None:
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", ALL[name], re.MULTILINE)
     copied = {word for line in lines for word in line.split()}
