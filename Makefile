@@ -59,13 +59,25 @@ dashboards: env ## Write the Grafana dashboards anew, after a change in dashboar
 bench-operator: env binaries ## The operator at 100, 1,000 and 10,000 models: twenty minutes, 3 GB of free RAM
 	$(PYTHON) -m benchmarks.operator $(or $(BENCH_ARGS),--page docs/benchmarks-operator.md)
 
+.PHONY: docs
+docs: env ## The documentation as a site, in build/site; a warning is an error
+	$(PYTHON) -m docsite build
+
+.PHONY: docs-serve
+docs-serve: env ## The same on this machine, with an address to open, until Ctrl-C
+	$(PYTHON) -m docsite serve
+
+.PHONY: reference
+reference: env ## Write the pages anew that come from code: CRD, metrics, control API, commands
+	$(PYTHON) -m docsite reference
+
 .PHONY: cluster
 cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, until Ctrl-C
 	$(PYTHON) -m localcluster up
 
 .PHONY: clean
 clean: ## Remove what was generated; .venv and the cache stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: env
