@@ -45,8 +45,6 @@ def model_server(name: str, *, replicas: int = 1, with_dormouse: bool = True) ->
     del model["resources"]["limits"][NOT_OF_THIS_NODE]
     model["resources"]["requests"] = {"cpu": "50m", "memory": "512Mi"}
     model["readinessProbe"]["periodSeconds"] = 1
-    # Between the end of a pod and the moment when every kube-proxy knows, requests still arrive.
-    model["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
     if not with_dormouse:
         del pod["initContainers"]
         model["env"] = [{"name": "GPU_IDLE_TIMEOUT", "value": "never"}]
