@@ -263,12 +263,9 @@ def _key_keeper(
 async def _work(census: Census, fleet: Fleet, reconciler: Reconciler, keeper: KeyKeeper, resync: Resync) -> None:
     # An empty fleet would count as one that reports: keys change only after all of it is known.
     await wait_for_initial_sync(census, fleet)
-    # What is there now stays for long; the collector need not look at it each time. And an answer of Prometheus
-    # is tens of thousands of dicts that form no cycles: by default half of a tick's time at 10,000 replicas was
-    # the collector's.
+    # What is there now stays for long; the collector need not look at it each time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
     async with asyncio.TaskGroup() as side_by_side:
         side_by_side.create_task(keeper.run())
         side_by_side.create_task(resync.run())

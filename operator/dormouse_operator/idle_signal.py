@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from dormouse_contract import Observation, Residency, metrics
 
+from .collector import without_collector
 from .errors import SignalThrottled, SignalUnauthorized, SignalUnavailable
 from .prometheus_api import PrometheusApi, Vector
 
@@ -169,12 +170,15 @@ async def read_idle_signal(
         first = await prometheus.query(f"{metrics.RESIDENCY.name}{among} == 1")
         if not first.samples:
             return IdleSignal(warning=first.warning)
-        fleet, room = _Fleet(first), asyncio.Semaphore(QUERIES_AT_ONCE)
+        with without_collector():
+            fleet, room = _Fleet(first), asyncio.Semaphore(QUERIES_AT_ONCE)
 
         async def ask(query: str) -> _Answer:
             async with room:
                 vector = await prometheus.query(query % among, at=fleet.evaluated_at)
-            return _Answer(fleet.column(vector), vector.evaluated_at if vector.samples else None, vector.warning)
+            with without_collector():
+                column = fleet.column(vector)
+            return _Answer(column, vector.evaluated_at if vector.samples else None, vector.warning)
 
         warning = first.warning
         del first
@@ -184,8 +188,10 @@ async def read_idle_signal(
     if any(abs((each.evaluated_at or fleet.evaluated_at) - fleet.evaluated_at) > 0.1 for each in answers):
         return IdleSignal(failure="Prometheus did not answer for the instant that was asked for; is a cache before it?")
     columns = {name: answer.column for name, answer in zip(_QUERIES, answers, strict=True)}
+    with without_collector():
+        joined = fleet.join(columns)
     return replace(
-        fleet.join(columns),
+        joined,
         warning=next((each for each in (warning, *(answer.warning for answer in answers)) if each), ""),
         clock_ahead_seconds=_ahead(asked_at, fleet.evaluated_at),
     )

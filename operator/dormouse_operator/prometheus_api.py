@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic_core import from_json
 
+from .collector import without_collector
 from .errors import SignalThrottled, SignalUnauthorized, SignalUnavailable
 from .prometheus_settings import QUERY_TIMEOUT_SECONDS
 
@@ -85,7 +86,8 @@ class PrometheusApi:
                         f"Prometheus' answer has more than {MAX_ANSWER_BYTES >> 20} MiB and was not read to its end; "
                         "give each operator fewer --namespaces"
                     )
-        return _vector(response, bytes(body))
+        with without_collector():
+            return _vector(response, body)
 
 
 def _unreached(error: Exception) -> SignalUnavailable:
@@ -171,7 +173,7 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     return min(max(seconds, 1.0), MAX_THROTTLED_SECONDS)
 
 
-def _vector(response: httpx.Response, body: bytes) -> Vector:
+def _vector(response: httpx.Response, body: bytes | bytearray) -> Vector:
     status = response.status_code
     try:
         answer = from_json(body)
