@@ -20,7 +20,7 @@ demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECON
 
 .PHONY: test
 test: env binaries browser ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: e2e
 e2e: env ## The product on a real node: images, chart, kubelet (root, Debian; E2E_ARGS="-k loop" for some)
