@@ -20,7 +20,7 @@ CONTRACT = {
 
 
 def test_a_small_fleet_is_measured_and_not_written_to_while_nothing_changes() -> None:
-    figures = asyncio.run(measure(100, 1.0, lambda _: None)).as_dict()
+    figures = asyncio.run(measure(100, 2.0, lambda _: None)).as_dict()
     assert figures.keys() >= CONTRACT
     assert figures["models"] == 100
     assert figures["api_writes_idle"] == 0

@@ -16,7 +16,7 @@ FOREIGN = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def foreign_kinds(control_plane: ControlPlane) -> Iterator[None]:
     """Their names are real, their schemas take anything: what those operators make of them isn't tested here."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

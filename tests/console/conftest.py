@@ -69,7 +69,7 @@ class World:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with Stage() as stage:
         for namespace in (NAMESPACE, OTHER, HOME):
@@ -91,23 +91,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             yield world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def permitted(world: World) -> Person:
     return hire(world.stage.cluster, "anna", "dormouse-user", NAMESPACE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def reader(world: World) -> Person:
     return hire(world.stage.cluster, "ravi", "dormouse-viewer", NAMESPACE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stranger(world: World) -> Person:
     """May everything in another namespace."""
     return hire(world.stage.cluster, "sam", "dormouse-user", OTHER)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def everywhere(world: World) -> Person:
     return hire(world.stage.cluster, "eve", "dormouse-viewer", None)
 

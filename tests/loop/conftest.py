@@ -77,7 +77,7 @@ class Loop:
         return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage() -> Iterator[Stage]:
     with Stage() as stage:
         stage.add_namespace(NAMESPACE)

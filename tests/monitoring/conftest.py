@@ -60,7 +60,7 @@ class Watched:
         self.prometheus.wait_for(f'ALERTS{{alertstate="firing", {chosen}}}', deadline_seconds=deadline_seconds)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("monitoring")
     (folder / HANGING).touch()

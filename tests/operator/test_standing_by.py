@@ -7,7 +7,7 @@ import ssl
 
 import httpx
 from dormouse_operator.errands import Errands
-from dormouse_operator.loans import Terms, is_due
+from dormouse_operator.loans import Terms, due_at
 from dormouse_operator.orders import ControlClient, Fence
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.telemetry import Telemetry
@@ -49,7 +49,7 @@ class Calls:
     @property
     def is_due(self) -> bool:
         lent = self.replicas.lent.get((self.replica.pod.uid, "tts", self.owner.uid))
-        return is_due(TERMS, self.owner.uid, lent, NOW, "replica")
+        return due_at(TERMS, self.owner.uid, lent, "replica") <= NOW
 
 
 async def test_an_order_that_waited_is_not_sent_by_who_no_longer_leads_and_is_due_at_once_for_who_does() -> None:

@@ -25,12 +25,12 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written_to(tmp_path_factory.mktemp("project"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(project: Path) -> Iterator[Serving]:
     """`serve` on loopback without a token: who reaches it may press the buttons."""
     arguments = ("--app", "panel_project:create_app", "--device", DEVICE, "--idle-timeout", "never")

@@ -72,7 +72,7 @@ class ApiProxy:
         self.mangle: Callable[[list[bytes]], list[bytes]] = lambda lines: lines
         self._authority = CertificateAuthority(directory / "proxy-pki")
         self._upstream = control_plane.url.removeprefix("https://")
-        self._upstream_tls = ssl.create_default_context(cafile=str(control_plane._authority.certificate))
+        self._upstream_tls = ssl.create_default_context(cafile=str(control_plane.authority.certificate))
         self._streams: set[socket.socket] = set()
         served = self._authority.issue("proxy", common_name="kube-apiserver")
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
