@@ -20,7 +20,16 @@ demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECON
 
 .PHONY: test
 test: env binaries browser ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+.PHONY: e2e
+e2e: env ## The product on a real node: images, chart, kubelet (root, Debian; E2E_ARGS="-k loop" for some)
+	@scripts/install-node-tools
+	$(PYTHON) -m tests.e2e $(E2E_ARGS)
+
+.PHONY: images
+images: env ## The container images, with docker, podman or buildah (IMAGE_ARGS="operator sidecar" for some)
+	$(PYTHON) -m localcluster.images $(IMAGE_ARGS)
 
 .PHONY: check
 check: env ## Lint, format, types and import contracts
@@ -50,13 +59,25 @@ dashboards: env ## Write the Grafana dashboards anew, after a change in dashboar
 bench-operator: env binaries ## The operator at 100, 1,000 and 10,000 models: twenty minutes, 3 GB of free RAM
 	$(PYTHON) -m benchmarks.operator $(or $(BENCH_ARGS),--page docs/benchmarks-operator.md)
 
+.PHONY: docs
+docs: env ## The documentation as a site, in build/site; a warning is an error
+	$(PYTHON) -m docsite build
+
+.PHONY: docs-serve
+docs-serve: env ## The same on this machine, with an address to open, until Ctrl-C
+	$(PYTHON) -m docsite serve
+
+.PHONY: reference
+reference: env ## Write the pages anew that come from code: CRD, metrics, control API, commands
+	$(PYTHON) -m docsite reference
+
 .PHONY: cluster
 cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, until Ctrl-C
 	$(PYTHON) -m localcluster up
 
 .PHONY: clean
 clean: ## Remove what was generated; .venv and the cache stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: env
@@ -72,7 +93,7 @@ browser: ## Chromium for the tests of the page, from apt when it is missing
 	@scripts/install-browser
 
 .PHONY: binaries
-binaries: env ## etcd, kube-apiserver, kubectl, Prometheus: found, or built once into the cache
+binaries: env ## etcd, kube-apiserver, kubectl, Prometheus, Helm: found, or built once into the cache
 	@$(PYTHON) -m localcluster build > /dev/null
 
 .PHONY: chart

@@ -1,6 +1,6 @@
 """A real Kubernetes API: etcd and kube-apiserver, on loopback, with their own directory and ports.
 
-No controller manager, no scheduler, no node. What that means for whoever uses it:
+No controller manager, no scheduler, no node (`node/` adds them). What that means for whoever uses it:
 - Pods are objects that one creates with a node name and sets the status of (`pods.py`); nothing runs in them.
 - Deleting a Namespace never finishes, since the controller that empties it is missing (`api.py` does it by
   hand).
@@ -21,29 +21,43 @@ from localcluster.api import Api
 from localcluster.binaries import ensure_binaries
 from localcluster.errors import KubectlFailed
 from localcluster.kubeconfig import write_kubeconfig
-from localcluster.pki import CertificateAuthority, write_signing_key
+from localcluster.pki import CertificateAuthority, KeyPair, write_signing_key
 from localcluster.ports import reserve_port
 from localcluster.process import Process
 
 # About 3 s on 2 idle cores; a busy machine may need many times that.
 READY_DEADLINE_SECONDS = 90.0
 KUBECTL_DEADLINE_SECONDS = 60.0
+SERVICE_RANGE = "10.96.0.0/16"
+SERVICE_ADDRESS = "10.96.0.1"
+WITHOUT_A_NODE = (
+    "--bind-address=127.0.0.1",
+    "--disable-admission-plugins=ServiceAccount",
+    "--endpoint-reconciler-type=none",  # it refuses loopback addresses
+)
 
 
 class ControlPlane:
     """Starts with `start()` or `with`. `kubeconfig` is the admin's."""
 
-    def __init__(self, directory: Path, *, api_server_flags: Sequence[str] = ()) -> None:
-        """`api_server_flags` are added to ours; a flag given twice counts as given last."""
+    def __init__(
+        self, directory: Path, *, api_server_flags: Sequence[str] = (), node_address: str | None = None
+    ) -> None:
+        """`api_server_flags` are added to ours; a flag given twice counts as given last.
+
+        `node_address` is for a cluster with a real node: the API is then on that address as well, pods reach
+        it as the Service `kubernetes`, and it reaches the kubelet.
+        """
         self.directory = directory
         binaries = ensure_binaries(("etcd", "kube-apiserver", "kubectl"))
         self.kubectl_path = binaries["kubectl"]
         pki = directory / "pki"
-        self._authority = CertificateAuthority(pki)
-        serving = self._authority.issue("server", common_name="kube-apiserver")
-        admin = self._authority.issue("admin", common_name="dormouse-admin", organization="system:masters")
-        signing_key, signing_public = write_signing_key(pki, "service-accounts")
-        ca = self._authority.certificate
+        self.authority = CertificateAuthority(pki)
+        reachable = (node_address, SERVICE_ADDRESS) if node_address else ()
+        serving = self.authority.issue("server", common_name="kube-apiserver", addresses=reachable)
+        admin = self.authority.issue("admin", common_name="dormouse-admin", organization="system:masters")
+        self.signing_key, signing_public = write_signing_key(pki, "service-accounts")
+        ca = self.authority.certificate
 
         etcd_port, peer_port = reserve_port(), reserve_port()
         etcd_url, peer_url = f"https://127.0.0.1:{etcd_port}", f"https://127.0.0.1:{peer_port}"
@@ -76,21 +90,19 @@ class ControlPlane:
                 f"--etcd-cafile={ca}",
                 f"--etcd-certfile={serving.certificate}",
                 f"--etcd-keyfile={serving.key}",
-                "--bind-address=127.0.0.1",
                 f"--secure-port={port}",
                 f"--tls-cert-file={serving.certificate}",
                 f"--tls-private-key-file={serving.key}",
                 f"--client-ca-file={ca}",
                 "--authorization-mode=Node,RBAC",
                 "--allow-privileged=true",
-                "--disable-admission-plugins=ServiceAccount",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={signing_public}",
-                f"--service-account-signing-key-file={signing_key}",
-                "--service-cluster-ip-range=10.96.0.0/16",
-                "--endpoint-reconciler-type=none",  # it refuses loopback addresses
+                f"--service-account-signing-key-file={self.signing_key}",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
                 "--profiling=false",
                 "--v=0",
+                *(_with_a_node(node_address, ca, admin) if node_address else WITHOUT_A_NODE),
                 *api_server_flags,
             ],
             directory=directory,
@@ -168,7 +180,7 @@ class ControlPlane:
         return write_kubeconfig(
             self.directory / f"{namespace}.{name}.kubeconfig",
             server=self.url,
-            ca=self._authority.certificate,
+            ca=self.authority.certificate,
             user=f"system:serviceaccount:{namespace}:{name}",
             credentials=token,
             namespace=namespace,
@@ -182,3 +194,15 @@ class ControlPlane:
             return self.api.is_ready()
         except httpx.TransportError:
             return False
+
+
+def _with_a_node(address: str, ca: Path, admin: KeyPair) -> tuple[str, ...]:
+    return (
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={address}",
+        "--enable-admission-plugins=NodeRestriction",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--kubelet-certificate-authority={ca}",
+        f"--kubelet-client-certificate={admin.certificate}",
+        f"--kubelet-client-key={admin.key}",
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID_FOR = datetime.timedelta(days=30)
+SERVER_NAMES = ("localhost", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +46,22 @@ class CertificateAuthority:
         )
         self.certificate = _write(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, common_name: str, organization: str | None = None) -> KeyPair:
-        """A key pair for both ends of TLS on 127.0.0.1; for Kubernetes the names are user and group."""
+    def issue(
+        self, name: str, *, common_name: str, organization: str | None = None, addresses: Sequence[str] = ()
+    ) -> KeyPair:
+        """A key pair for both ends of TLS on 127.0.0.1 and `addresses`; for Kubernetes the names are user and group."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.DNSName("kubernetes.default.svc")]
-        addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        hosts = [
+            *(x509.DNSName(host) for host in SERVER_NAMES),
+            *(x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", *addresses)),
+        ]
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
             _begin(_name(common_name, organization), self._name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-            .add_extension(x509.SubjectAlternativeName([*names, *addresses]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return KeyPair(

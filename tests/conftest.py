@@ -1,20 +1,53 @@
 """The real control plane for every test that asks for it, and who shares one when tests run side by side."""
 
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["localcluster.pytest_fixtures"]
 
 # These share one expensive stage (cluster, operator, model servers), so they stay on one worker.
-_TOGETHER = {"loop", "monitoring"}
+TOGETHER = {"loop", "monitoring", "console"}
+# Each test of these brings its own processes and waits for them, so they are spread.
+APART = {"operator/test_high_availability.py", "simulation/test_a_day_of_faults.py"}
+# What takes longest begins first, so that nobody waits for it alone at the end.
+FIRST = (
+    "console",
+    "monitoring",
+    "loop",
+    "operator/test_high_availability.py",
+    "simulation",
+    "operator",
+    "chart",
+    "modelserver/panel",
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class Scheduling(LoadScopeScheduling):
+    """A file stays on one worker; a folder that shares a stage does as a whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = _within_tests(nodeid)
+        if path.as_posix() in APART:
+            return nodeid
+        return path.parts[0] if path.parts[0] in TOGETHER else path.as_posix()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    # By its own measure it would begin with what has most tests, which are the short ones.
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)  # type: ignore[arg-type]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file stays on one worker; a folder that shares a stage does as a whole (`--dist loadgroup`)."""
-    root = Path(__file__).parent
-    for item in items:
-        path = item.path.relative_to(root)
-        group = path.parts[0] if path.parts[0] in _TOGETHER else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _turn(_within_tests(item.nodeid)))
+
+
+def _turn(path: PurePosixPath) -> int:
+    return next((turn for turn, folder in enumerate(FIRST) if path.is_relative_to(folder)), len(FIRST))
+
+
+def _within_tests(nodeid: str) -> PurePosixPath:
+    path = PurePosixPath(nodeid.partition("::")[0])
+    return path.relative_to("tests") if path.is_relative_to("tests") else path

@@ -35,6 +35,8 @@ def section(machine: Machine, outcome: Outcome, more: tuple[str, ...] = ()) -> s
         "",
         *(line for layout in LAYOUTS for line in _table(layout, outcome.figures)),
         f"Targets: {len(judged) - len(missed)} of {len(judged)} met.",
+        # Not every reader of Markdown begins a list without an empty line before it.
+        *([""] if missed or outcome.skipped else []),
         *(f"- {sentence(verdict)}" for verdict in missed),
         *(f"- {case}: not measured, it {reason}" for case, reason in outcome.skipped.items()),
         *more,

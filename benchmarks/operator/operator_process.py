@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from localcluster import Process
 from localcluster.ports import reserve_port
 
 OPERATOR_NAMESPACE = "dormouse-system"
@@ -25,7 +24,6 @@ class OperatorProcess:
         self, kubeconfig: Path, prometheus_url: str, log: Path, *, seconds: float, control_port: int, flags: list[str]
     ) -> None:
         """`seconds`: scrape interval and tick."""
-        self._log = log
         self.metrics_port = reserve_port()
         command = [
             sys.executable,
@@ -42,24 +40,21 @@ class OperatorProcess:
             f"--control-port={control_port}",
             *flags,
         ]
+        # Should the benchmark be killed, it goes along.
+        self._process = Process("operator", command, directory=log.parent, log=log, grace_seconds=30)
         self.started_at = time.monotonic()
-        with log.open("wb") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=file)
+        self._process.start()
 
     def log(self) -> str:
-        return self._log.read_text()
+        return self._process.log.read_text()
 
     @property
     def running(self) -> bool:
-        return self._process.poll() is None
+        return self._process.running
 
     def stop(self) -> int:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            return self._process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait(timeout=30)
+        code = self._process.stop()
+        return -1 if code is None else code
 
     def cpu_seconds(self) -> float:
         """User and system, of all threads."""

@@ -38,19 +38,29 @@ def _histogram(name: str, labels: str, text: str) -> Metric:
 
 # In the pod: one model.
 RESIDENCY = _gauge(
-    "dormouse_model_residency", "model residency", "1 for the tier where the weights are, 0 for the others"
+    "dormouse_model_residency",
+    "model residency",
+    "1 for the tier where the weights are, 0 for the others; `residency` is `GPU`, `CPU` or `Unloaded`",
 )
-IN_FLIGHT = _gauge("dormouse_model_in_flight_requests", "model", "Uses of the model that are running now")
-HELD_REQUESTS = _gauge("dormouse_held_requests", "model", "Requests that wait for the model to wake")
+IN_FLIGHT = _gauge(
+    "dormouse_model_in_flight_requests",
+    "model",
+    "Uses of the model that are running now",
+)
+HELD_REQUESTS = _gauge(
+    "dormouse_held_requests",
+    "model",
+    "Requests that wait for the model to wake",
+)
 LAST_REQUEST_END = _gauge(
     "dormouse_model_last_request_end_timestamp_seconds",
     "model",
-    "When the last request ended (load or start-up time before the first)",
+    "When the last request ended; the load's or start-up's time before the first",
 )
 IDLE_SINCE = _gauge(
     "dormouse_model_idle_since_timestamp_seconds",
     "model",
-    "The latest of last request's end, last wake and load; 0 while a request is in flight",
+    "The latest of the last request's end, the last wake and the load; 0 while a request is in flight",
 )
 TRANSITION_START = _gauge(
     "dormouse_model_transition_start_timestamp_seconds",
@@ -60,15 +70,25 @@ TRANSITION_START = _gauge(
 LAST_TRANSITION = _gauge(
     "dormouse_model_last_transition_timestamp_seconds",
     "model",
-    "When the last transition ended; 0 before the first",
+    "When the last transition ended, failed ones included, refused ones not; 0 before the first",
 )
 REQUESTS = _counter(
     "dormouse_model_requests_total",
     "model outcome",
-    "Uses of the model by outcome (ok, error, timeout, rejected)",
+    "Uses by how they ended: `ok`; `error` (the app raised); `timeout` (not awake within the budget); "
+    "`rejected` (not let in: the wake failed)",
 )
-GPU_MEMORY = _gauge("dormouse_model_gpu_memory_bytes", "model", "Bytes that the model's weights hold on the device now")
-HOST_MEMORY = _gauge("dormouse_model_host_memory_bytes", "model", "Bytes that the model's weights hold in host RAM now")
+GPU_MEMORY = _gauge(
+    "dormouse_model_gpu_memory_bytes",
+    "model",
+    "Bytes that the weights hold on the device now",
+)
+HOST_MEMORY = _gauge(
+    "dormouse_model_host_memory_bytes",
+    "model",
+    "Bytes that the weights hold in host RAM now: the copy there stays while the model is on the GPU, and goes "
+    "at an unload",
+)
 RELEASED = _gauge(
     "dormouse_model_gpu_memory_released_bytes",
     "model",
@@ -77,7 +97,7 @@ RELEASED = _gauge(
 RELEASED_BYTE_SECONDS = _counter(
     "dormouse_gpu_memory_released_byte_seconds_total",
     "model",
-    "Measured released device bytes, integrated over time",
+    "The savings: released bytes integrated over time, in the process itself, so exact between scrapes",
 )
 RESIDUAL = _gauge(
     "dormouse_model_gpu_memory_residual_bytes",
@@ -87,82 +107,123 @@ RESIDUAL = _gauge(
 RESTORE_ESTIMATE = _gauge(
     "dormouse_model_restore_estimate_seconds",
     "model",
-    "Expected seconds to the GPU from where the weights are; NaN until measured",
+    "Expected seconds to the GPU from where the weights are, from the last measured load and restore; NaN until "
+    "measured",
 )
 TRANSITIONS = _counter(
     "dormouse_transitions_total",
     "model from to trigger outcome",
-    "Transitions by outcome (ok, failed, refused)",
+    "Transitions: `ok`; `failed` (rolled back); `refused` (in use, used a moment ago, or changed weights; "
+    "nothing moved). `trigger` is `Demand`, `Idle`, `AfterTask`, `Manual`, `Schedule`, `Pressure`, `Startup` or "
+    "`Shutdown`",
 )
 TRANSITION_DURATION = _histogram(
-    "dormouse_transition_duration_seconds", "model from to", "Seconds that a transition took"
+    "dormouse_transition_duration_seconds",
+    "model from to",
+    "Seconds that a transition took; those with outcome `ok` only",
 )
-WAKE_WAIT = _histogram("dormouse_wake_wait_seconds", "model", "Seconds that a request waited for the model to wake")
+WAKE_WAIT = _histogram(
+    "dormouse_wake_wait_seconds",
+    "model",
+    "Seconds that a request waited for a wake; those that were let in only",
+)
 GPU_INFO = _gauge(
     "dormouse_model_gpu_info",
     "model gpu_uuid device",
-    "1; which device the model uses (sim is a simulated one)",
+    "1; which device the model uses. A simulated one has its name (`sim`, `sim:4GiB`) in both; join to "
+    "`DCGM_FI_DEV_FB_USED` on the UUID",
 )
 
 # In the pod: the process and its sidecar.
 PROCESS_GPU_MEMORY = _gauge(
-    "dormouse_process_gpu_memory_bytes", "gpu_uuid", "Device bytes of this process as the driver counts them"
+    "dormouse_process_gpu_memory_bytes",
+    "gpu_uuid",
+    "Device bytes of this process as the driver counts them (NVML); no series where it can't see the process",
 )
 HOST_MEMORY_BUDGET = _gauge(
     "dormouse_host_memory_budget_bytes",
     "",
-    "Host RAM that this process may use (cgroup limit, or the machine's)",
+    "Host RAM that this process may use: the cgroup's limit, or the machine's memory if that is less",
 )
-BUILD_INFO = _gauge("dormouse_build_info", "version", "1; the version of Dormouse")
+BUILD_INFO = _gauge(
+    "dormouse_build_info",
+    "version",
+    "1; the version. The model process', or the sidecar's while that does not answer",
+)
 PROCESS_UP = _gauge(
-    "dormouse_model_process_up", "", "1 when the model process answers on its socket (from the sidecar)"
+    "dormouse_model_process_up",
+    "",
+    "From the sidecar: 1 when the model process answered this scrape on its socket",
 )
 TRUST_EXPIRY = _gauge(
     "dormouse_sidecar_trust_expiry_timestamp_seconds",
     "",
-    "When the latest trusted operator certificate expires; 0 without one",
+    "From the sidecar: when the latest trusted certificate expires, also when that is past; 0 without one",
 )
 
 # In the operator.
-MANAGED_MODELS = _gauge("dormouse_operator_managed_models", "residency", "ManagedModels by residency")
+MANAGED_MODELS = _gauge(
+    "dormouse_operator_managed_models",
+    "residency",
+    "ManagedModels by `status.residency`: `GPU`, `CPU`, `Unloaded`, `Mixed`, `Unknown`",
+)
 RECONCILE_DURATION = _histogram(
-    "dormouse_operator_reconcile_duration_seconds", "", "Seconds that one pass over the fleet took"
+    "dormouse_operator_reconcile_duration_seconds",
+    "",
+    "Seconds that one pass over the fleet took, the question to Prometheus included",
 )
 LAST_RECONCILE = _gauge(
     "dormouse_operator_last_reconcile_timestamp_seconds",
     "",
-    "When the last pass over the fleet was completed",
+    "When the last pass was completed. The one to alert on: everything else may look well while nothing is done",
 )
-ORDERS = _counter("dormouse_operator_orders_total", "desired outcome", "Orders sent to replicas by outcome")
+ORDERS = _counter(
+    "dormouse_operator_orders_total",
+    "desired outcome",
+    "Orders sent to replicas, by what became of them",
+)
 PROMETHEUS_QUERIES = _counter(
-    "dormouse_operator_prometheus_queries_total", "outcome", "Queries to Prometheus by outcome"
+    "dormouse_operator_prometheus_queries_total",
+    "outcome",
+    "Looks at the fleet through Prometheus (each is one query, and seven more when there are replicas): `ok`, `failed`",
 )
 API_REQUESTS = _counter(
     "dormouse_operator_api_requests_total",
     "verb outcome",
-    "Requests to the API server by HTTP verb and outcome (ok, conflict, not_found, refused, unavailable); no watches",
+    "Requests to the API server, watches and the Lease apart: `ok`, `conflict` (409), `not_found` (404), "
+    "`refused` (another 4xx), `unavailable` (no answer, 429 or 5xx)",
 )
 IDLE_SIGNAL_MISSING = _gauge(
     "dormouse_operator_idle_signal_missing",
     "namespace name",
-    "1 when no fresh idle signal is known for a replica of the ManagedModel",
+    "1 when a replica of the ManagedModel has no fresh, valid idle signal; nothing demotes that replica",
 )
 OBSERVED_RELEASABLE = _gauge(
     "dormouse_operator_observed_releasable_bytes",
     "namespace name",
-    "Device bytes that Observe mode would have given back",
+    "With `mode: Observe`: device bytes of the replicas that it would take off the GPU now",
 )
 REPLICA_INFO = _gauge(
     "dormouse_operator_replica_info",
     "namespace name pod model",
-    "1; which ManagedModel a model of a pod belongs to",
+    "1; which ManagedModel a model of a pod belongs to. One series per replica; joins what pods export to "
+    "ManagedModels, also for the past",
 )
 CERTIFICATE_EXPIRY = _gauge(
-    "dormouse_operator_certificate_expiry_timestamp_seconds", "", "When the operator's certificate expires"
+    "dormouse_operator_certificate_expiry_timestamp_seconds",
+    "",
+    "When the certificate in use expires; 0 while there is none",
 )
 KEY_SOURCE_USABLE = _gauge(
-    "dormouse_operator_key_source_usable", "", "1 while the operator could use what the source of its key has, else 0"
+    "dormouse_operator_key_source_usable",
+    "",
+    "0 while the source of the key has nothing that can be used; orders go on with the key as it was",
 )
-LEADER = _gauge("dormouse_operator_leader", "", "1 while this operator acts, 0 while it stands by")
+LEADER = _gauge(
+    "dormouse_operator_leader",
+    "",
+    "1 while this operator acts, 0 while it stands by. Without `--lease on` always 1. Those that stand by "
+    "export the other metrics too: multiply by this one before you sum",
+)
 
 ALL = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -54,9 +54,10 @@ def main() -> int:
         stage.start_operator()
         console.print(stage.cluster.kubectl("apply", "-f", str(MANIFESTS)).strip())
         stage.wait_until_ready()
+        console_url = stage.start_console()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stop.set())
-        _say_where_to_look(console, stage, replicas)
+        _say_where_to_look(console, stage, replicas, console_url)
         summary = _play(console, stage, replicas, seconds, stop)
     SUMMARY.parent.mkdir(parents=True, exist_ok=True)
     SUMMARY.write_text(json.dumps(summary, indent=2) + "\n")
@@ -112,10 +113,11 @@ def _saved(http: httpx.Client, replicas: list[Replica]) -> float:
     return sum(replica.counter(http, SAVED) for replica in replicas)
 
 
-def _say_where_to_look(console: Console, stage: Stage, replicas: list[Replica]) -> None:
+def _say_where_to_look(console: Console, stage: Stage, replicas: list[Replica], console_url: str) -> None:
     kubectl = Path(stage.cluster.control_plane.kubectl_path)
     console.print("\nThe loop runs. Look at it from another terminal:")
     console.print(f"  {kubectl} --kubeconfig {stage.cluster.kubeconfig} get dmm -A -w", soft_wrap=True)
+    console.print(f"  console      {console_url}", soft_wrap=True)
     prometheus = stage.cluster.prometheus.url
     console.print(f"  Prometheus   {prometheus}/query?g0.expr=dormouse_model_residency", soft_wrap=True)
     console.print(f"  alerts       {prometheus}/alerts", soft_wrap=True)

@@ -169,6 +169,25 @@ class Stage:
         self.cluster.prometheus.set_targets("operator", [Target(f"127.0.0.1:{port}")], honor_labels=True)
         return operator
 
+    def start_console(self) -> str:
+        """On this machine, with the admin's kubeconfig. The address to open, with the key that lets nobody else in."""
+        port, key = reserve_port(), secrets.token_urlsafe(24)
+        plane = self.cluster.control_plane
+        console = Process(
+            "console",
+            [
+                *(sys.executable, "-m", "dormouse_console.cli", "--local", f"--port={port}"),
+                *(f"--kubeconfig={self.cluster.kubeconfig}", f"--kubectl={plane.kubectl_path}"),
+                f"--prometheus-url={self.cluster.prometheus.url}",
+            ],
+            directory=self.folder,
+            environment={"DORMOUSE_CONSOLE_KEY": key},
+        )
+        self._stack.enter_context(console)
+        url = f"http://127.0.0.1:{port}"
+        console.wait_until(partial(_answers, f"{url}/healthz"), deadline_seconds=60, what="answering")
+        return f"{url}/#key={key}"
+
     def wait_until_ready(self) -> None:
         """Until each server takes requests, as its sidecar tells. The control port opens when the trust arrives."""
         for replica in self.replicas:

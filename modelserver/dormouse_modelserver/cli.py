@@ -22,7 +22,7 @@ option, environment, file. The file may give a model times of its own:
   idle-timeout = 60"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dormouse-modelserver", description="Serve torch models that sleep when nobody asks for them."
     )
@@ -35,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_serve_arguments(serve)
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request to the metrics or health route would drown the transitions.
     logging.getLogger("httpx").setLevel(logging.WARNING)

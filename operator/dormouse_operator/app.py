@@ -279,6 +279,8 @@ async def _watch(scope: Scope, registry: kopf.OperatorRegistry, stop: asyncio.Ev
         registry=registry,
         settings=handlers.settings(scope),
         standalone=True,
+        # Left out, kopf asks for the user's name, and in a container the user is a number without one.
+        identity=_instance(),  # type: ignore[arg-type]  # a NewType of str that kopf does not export
         clusterwide=not scope.namespaces,
         namespaces=scope.namespaces,
         stop_flag=unwatch,

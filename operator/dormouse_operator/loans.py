@@ -47,8 +47,10 @@ def terms_for(policy: Policy, scrape_interval_seconds: float, now: float) -> Ter
     offload = policy.offload_after_seconds
     manual = policy.residency is not None and not _over(policy, now)
     local = offload is not None and offload < 2 * scrape_interval_seconds
+    # In a window that holds it on the GPU, the replica's own timer would send it away as often as we wake it.
+    held = any(each.residency is Residency.GPU and each.open_until(now) is not None for each in policy.schedule)
     return Terms(
-        keep_alive_seconds=offload if local else None,
+        keep_alive_seconds=offload if local and not held else None,
         min_resident_seconds=policy.min_resident_seconds,
         wake_budget_seconds=policy.wake_budget_seconds,
         pinned=manual and policy.residency is Residency.GPU,

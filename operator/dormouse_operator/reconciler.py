@@ -157,9 +157,9 @@ class Reconciler:
     def _tidy(self) -> None:
         """Forgets what is gone. Until then it takes room and does nothing: UIDs are never used again."""
         alive = {pod.uid for pod in self._fleet.pods.values() if pod.alive}
-        self._replicas.forget_all_but(alive)
         self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
         owners = {owner.uid for owner in self._fleet.managed_models.values()}
+        self._replicas.forget_all_but(alive, owners)
         self._recorder.forget_all_but(owners)
         self._inherited.forget_all_but(alive, owners)
         self._shown = {key for key in self._shown if key[0] in alive}

@@ -53,7 +53,7 @@ class Recorder:
         owner = view.owner
         now = self._clock()
         status = summarize(view, now)
-        if status != owner.status and self._may_write(owner, status):
+        if status != owner.status and not _too_early(view) and self._may_write(owner, status):
             if owner.status.conditions:
                 self.errands.start(("status", owner.uid), status, partial(self._write, owner, status))
             else:
@@ -98,3 +98,9 @@ class Recorder:
         if owner.key in self._fleet.managed_models:
             self._fleet.observe_managed_model(answer)
         return 0.0
+
+
+def _too_early(view: View) -> bool:
+    """Before a pod was asked, an operator that has just started knows less than the status that it found."""
+    known = view.owner.status.observed_generation == view.owner.generation
+    return known and any(contact.outcome is None for _, contact in view.contacts)

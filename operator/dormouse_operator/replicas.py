@@ -60,13 +60,17 @@ class Replicas:
     def memory(self, pod: Pod, model: str) -> ReplicaMemory:
         return self._memories.get((pod.uid, model), ReplicaMemory())
 
-    def forget_all_but(self, pod_uids: Container[str]) -> None:
+    def forget_all_but(self, pod_uids: Container[str], owner_uids: Container[str]) -> None:
+        """An owner that is gone is remembered until what it lent is taken back."""
         for uid in [uid for uid in self._contacts if uid not in pod_uids]:
             del self._contacts[uid]
         for key in [key for key in self._memories if key[0] not in pod_uids]:
             del self._memories[key]
         for loan_key in [key for key in self.lent if key[0] not in pod_uids]:
             del self.lent[loan_key]
+        lenders = {key[2] for key in self.lent}
+        for owner in [uid for uid in self._generations if uid not in owner_uids and uid not in lenders]:
+            del self._generations[owner]
 
     def forget(self, pod: Pod, model: str) -> None:
         """What was told and lent of one model: its process began anew."""

@@ -40,25 +40,29 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 async def run(given: argparse.Namespace) -> str:
     """What is printed. Raises SettingsError and SignalUnavailable with what to do."""
+    timeout = max(QUERY_SECONDS, _positive("--prometheus-timeout", given.prometheus_timeout))
+    settings = prometheus_settings(given, timeout)
+    connection = PrometheusConnection(settings)
+    try:
+        return await told(given, PrometheusApi(await connection.client(), settings.url, settings.timeout_seconds))
+    finally:
+        await connection.close()
+
+
+async def told(given: argparse.Namespace, prometheus: PrometheusApi) -> str:
+    """The same from a Prometheus that is reached in whatever way."""
     seconds = _duration(given.since)
     price = _price(given.price_per_gpu_hour, given.gpu_memory)
     if given.namespace is not None and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", given.namespace):
         raise SettingsError(f"--namespace is {given.namespace!r}; write the name of a namespace, for example speech")
-    settings = prometheus_settings(
-        given, max(QUERY_SECONDS, _positive("--prometheus-timeout", given.prometheus_timeout))
-    )
-    connection = PrometheusConnection(settings)
     now = time.time()
-    try:
-        book = await read_ledger(
-            PrometheusApi(await connection.client(), settings.url, settings.timeout_seconds),
-            since=now - seconds,
-            until=now,
-            scrape_interval_seconds=_positive("--scrape-interval", given.scrape_interval),
-            namespace=given.namespace,
-        )
-    finally:
-        await connection.close()
+    book = await read_ledger(
+        prometheus,
+        since=now - seconds,
+        until=now,
+        scrape_interval_seconds=_positive("--scrape-interval", given.scrape_interval),
+        namespace=given.namespace,
+    )
     if given.output == "json":
         return json.dumps(book.as_json(price), indent=2)
     if not book.models:

@@ -104,7 +104,7 @@ class Status:
                     "status": condition.status,
                     "observedGeneration": condition.observed_generation,
                     "lastTransitionTime": condition.last_transition_time,
-                    "reason": condition.reason,
+                    "reason": str(condition.reason),
                     "message": condition.message,
                 }
                 for condition in self.conditions

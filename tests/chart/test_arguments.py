@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from dormouse_console import cli as console_cli
 from dormouse_operator import cli
 from dormouse_operator.webhook_cli import webhook_settings
 
@@ -17,7 +18,11 @@ def test_each_argument_is_understood(scenario: Path, tmp_path: Path) -> None:
     assert deployments
     for deployment in deployments:
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        program, command = container["command"]
+        program, *commands = container["command"]
+        if program == "dormouse-console":
+            understood_by_the_console([_here(argument, tmp_path) for argument in container["args"]])
+            continue
+        (command,) = commands
         assert program == "dormouse-operator"
         # Mounted files are not here to be read: an empty one stands for each.
         arguments = [_here(argument, tmp_path) for argument in container["args"]]
@@ -26,6 +31,13 @@ def test_each_argument_is_understood(scenario: Path, tmp_path: Path) -> None:
             assert cli._settings(given, {}).lease.enabled == ("--lease=on" in arguments)
         else:
             webhook_settings(cli._parser({}).parse_args([command, *arguments]))
+
+
+def understood_by_the_console(arguments: list[str]) -> None:
+    in_the_cluster = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+    settings = console_cli._settings(console_cli._parser({}).parse_args(arguments), in_the_cluster)
+    assert settings.api_server == "https://10.96.0.1:443"
+    assert not settings.local_key
 
 
 def _here(argument: str, folder: Path) -> str:

@@ -30,6 +30,11 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
+def without_code(text: str) -> str:
+    """A pattern in backticks may look like a link."""
+    return re.sub(r"`[^`\n]+`", "``", text)
+
+
 def anchors(text: str) -> set[str]:
     """The anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)

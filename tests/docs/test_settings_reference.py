@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from dormouse_console import cli as console_cli
 from dormouse_modelserver.serve_settings import add_serve_arguments
 from dormouse_operator import cli as operator_cli
 from dormouse_sidecar import cli as sidecar_cli
@@ -35,6 +36,7 @@ COMMANDS = [
     pytest.param("dormouse-operator run", operator("run"), id="operator"),
     pytest.param("dormouse-operator savings", operator("savings"), id="savings"),
     pytest.param("dormouse-operator webhook", operator("webhook"), id="webhook"),
+    pytest.param("dormouse-console", console_cli._parser({}), id="console"),
 ]
 
 

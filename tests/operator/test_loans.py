@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from dormouse_contract import Mode, Policy, Residency
+from dormouse_contract import Mode, Policy, Residency, Window
 from dormouse_operator.loans import Lent, Terms, due_at, terms_for, valid_for
 
 from .objects import NOW
@@ -44,3 +44,15 @@ def test_a_loan_is_due_when_new_changed_or_at_half_its_time() -> None:
     assert due_at(terms, "me", None, "r") <= NOW
     assert due_at(Terms(0, 60, 30, pinned=False), "me", lent, "r") <= NOW
     assert NOW + 1400 < due_at(terms, "me", lent, "r") <= NOW + 1800
+
+
+def test_a_short_timer_rests_while_a_window_holds_the_model_on_the_gpu() -> None:
+    eight = 1_772_438_400.0  # 2026-03-02 08:00 UTC
+    window = Window("0 8 * * *", "UTC", 3600, Residency.GPU)
+    policy = Policy(offload_after_seconds=0, schedule=(window,))
+    keep_alive = [
+        terms.keep_alive_seconds
+        for now in (eight - 60, eight + 60, eight + 3660)
+        if (terms := terms_for(policy, 15, now)) is not None
+    ]
+    assert keep_alive == [0, None, 0]

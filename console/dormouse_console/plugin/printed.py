@@ -1,0 +1,118 @@
+"""Tables and sentences for a terminal. Pure: the same text in a pipe, with colours only where someone looks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..changes import unix_seconds
+from ..managed import COLUMNS as ROW
+from ..managed import condition, row
+from .moments import age
+
+SIGNS = {"GPU": "🟢", "CPU": "🟡", "Unloaded": "⚪"}
+_COLOURS = {"GPU": "32", "CPU": "33", "False": "31"}
+Object = Mapping[str, Any]
+
+
+def table(rows: Sequence[Sequence[str]], colours: bool = False) -> str:
+    """Aligned columns; a cell that is a residency or False is coloured whole."""
+    widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(_painted(cell, width, colours) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in rows
+    )
+
+
+def top(models: Sequence[Object], now: float, with_namespace: bool, colours: bool) -> str:
+    heads = ("NAME", "RESIDENCY", "DESIRED", "READY", "REASON", "MODE", "ON GPU", "RELEASED", "LAST MOVE")
+    lines = [heads if not with_namespace else ("NAMESPACE", *heads)]
+    for body in models:
+        seen = dict(zip(ROW, row(body), strict=True))
+        moved = "-"
+        if seen["movedAt"] is not None:
+            moved = f"{seen['movedTo']} {age(now - seen['movedAt'])} ago ({seen['trigger']})"
+        cells = (
+            seen["name"],
+            seen["residency"],
+            _desired(seen, now),
+            seen["ready"],
+            seen["reason"] or "NotSeenYet",
+            seen["mode"],
+            f"{seen['gpu']}/{seen['total']}",
+            seen["released"] or "-",
+            moved,
+        )
+        lines.append(cells if not with_namespace else (seen["namespace"], *cells))
+    return table(lines, colours)
+
+
+def _desired(seen: Mapping[str, Any], now: float) -> str:
+    desired = seen["desired"] or "-"
+    if seen["override"] == "Auto" or (seen["overrideUntil"] is not None and seen["overrideUntil"] <= now):
+        return desired
+    return f"{desired} (by hand)"
+
+
+def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: float) -> str:
+    """Why it is where it is. `replicas` as `replicas.as_json` gives them, or why there are none to show."""
+    seen = dict(zip(ROW, row(body), strict=True))
+    spec, status = body["spec"], body.get("status") or {}
+    said = [f"{seen['namespace']}/{seen['name']}: {SIGNS.get(seen['residency'], '?')} {seen['residency']}"]
+    if "observedGeneration" not in status:
+        return "\n".join([*said, "The operator has not seen this ManagedModel yet. Is it running?"])
+    said.append(f"  should be   {_desired(seen, now)}; {seen['gpu']} of {seen['total']} replicas on the GPU")
+    if status["observedGeneration"] != body["metadata"].get("generation"):
+        said.append("  note        the operator has not seen the last change of the spec yet")
+    moved = status.get("lastTransition")
+    if moved:
+        when = age(now - (unix_seconds(moved.get("time")) or now))
+        said.append(f"  last move   {moved['from']} → {moved['to']} {when} ago ({moved['trigger']})")
+        said.append(f"              {moved.get('message', '')}".rstrip())
+    said += [f"  {'policy' if not at else '':<10}  {line}" for at, line in enumerate(policy(spec, now))]
+    said.append("  conditions")
+    for kind in ("Ready", "IdleSignalAvailable", "ReplicasReachable"):
+        found = condition(body, kind)
+        if found:
+            said.append(f"    {kind}={found['status']} ({found['reason']}): {found['message']}")
+    said.append("  now")
+    if isinstance(replicas, str):
+        return "\n".join([*said, f"    {replicas}"])
+    for replica in replicas:
+        said.append(
+            f"    {replica['pod']} {replica['model']}: {replica['residency'] or 'unknown'}; {replica['decision']}"
+        )
+        if replica["nextLookAt"] is not None and replica["nextLookAt"] > now:
+            said.append(f"      the next step may come in {age(replica['nextLookAt'] - now)}")
+    return "\n".join(said)
+
+
+def policy(spec: Object, now: float) -> list[str]:
+    """What it asks for, a sentence each; what overrides it first."""
+    asked = spec.get("policy") or {}
+    said = []
+    mode = spec.get("mode", "Active")
+    if mode != "Active":
+        said.append({"Paused": "Paused: nothing is ordered", "Observe": "Observe: explains and orders nothing"}[mode])
+    held, until = spec.get("residency", "Auto"), unix_seconds(spec.get("residencyUntil"))
+    if held != "Auto" and (until is None or until > now):
+        said.append(f"by hand {held}, " + ("until somebody clears it" if until is None else f"{age(until - now)} more"))
+    offload, unload = asked.get("offloadAfterSeconds"), asked.get("unloadAfterSeconds")
+    if offload is None and unload is None:
+        said.append("idleness never moves it")
+    if offload == 0:
+        said.append("off the GPU as soon as a request ends")
+    elif offload is not None:
+        said.append(f"off the GPU, into host RAM, after {age(offload)} without a request")
+    if unload is not None:
+        said.append(f"out of host RAM as well after {age(unload)}")
+    said += [
+        f"at least {window['residency']} for {age(window['durationSeconds'])} from each "
+        f"“{window['cron']}” ({window['timeZone']})"
+        for window in asked.get("schedule") or ()
+    ]
+    return said
+
+
+def _painted(cell: str, width: int, colours: bool) -> str:
+    padded = cell.ljust(width)
+    code = _COLOURS.get(cell) if colours else None
+    return padded if code is None else f"\x1b[{code}m{padded}\x1b[0m"

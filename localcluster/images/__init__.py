@@ -1,0 +1,10 @@
+"""The product's container images: which there are, and how they are built with whatever builder there is.
+
+`make images` is for people; `on_this_machine` makes the same images for the end-to-end tests, from a base image
+that needs no registry.
+"""
+
+from localcluster.images.builder import Builder, find_builder
+from localcluster.images.catalogue import IMAGES, Image, product_version
+
+__all__ = ["IMAGES", "Builder", "Image", "find_builder", "product_version"]

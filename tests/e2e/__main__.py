@@ -1,0 +1,5 @@
+"""`python -m tests.e2e`."""
+
+from tests.e2e.cli import main
+
+raise SystemExit(main())
