@@ -34,7 +34,7 @@ class Calls:
             Telemetry(CollectorRegistry()),
             clock=lambda: NOW,
             settle_seconds=30,
-            on_news=lambda: None,
+            on_news=lambda pod: None,
         )
         view = view_of(fleet(managed_model(model="tts", policy={"offloadAfterSeconds": 60}), pod()), signal())
         self.owner, self.replica = view.owner, view.replicas[0]
