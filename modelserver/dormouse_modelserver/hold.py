@@ -8,9 +8,11 @@ waiters are futures of their loop, a cancelled waiter hands its place back, and 
 
 import asyncio
 from contextvars import ContextVar
+from functools import partial
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from .finalizing import outside_collection
 from .slot import Slot
 from .waiting import Place, ThreadSignal, Waiter
 
@@ -44,7 +46,7 @@ class Hold(Generic[T]):
             try:
                 signal.wait(waiter.budget_seconds)
             except BaseException:
-                self._slot.abandon(waiter)
+                outside_collection(partial(self._slot.abandon, waiter))
                 raise
             self._admit(waiter)
         self._count(+1)
@@ -58,7 +60,7 @@ class Hold(Generic[T]):
             try:
                 await asyncio.wait([settled], timeout=waiter.budget_seconds)
             except BaseException:
-                self._slot.abandon(waiter)
+                outside_collection(partial(self._slot.abandon, waiter))
                 raise
             self._admit(waiter)
         self._count(+1)
@@ -68,7 +70,7 @@ class Hold(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._count(-1)
-        self._slot.leave(failed=isinstance(error, Exception))
+        outside_collection(partial(self._slot.leave, failed=isinstance(error, Exception)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

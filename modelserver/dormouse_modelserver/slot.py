@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 from dormouse_contract import Observation, Policy, RequestOutcome, Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderStamp, PolicyLoan
 
+from . import finalizing
 from .advice import Observed
 from .clock import Clock, steady_unix_time
 from .engine.device import Fence
@@ -68,6 +69,7 @@ class Slot(Generic[T]):
         self._weights, self._telemetry, self._clock, self._changed = weights, telemetry, clock, changed
         self._lending = Lending(settings)
         self._fence = OrderFence()
+        finalizing.start()
         self._lock = threading.Lock()
         self._residency = Residency.UNLOADED
         self._transition: Transition | None = None
