@@ -106,4 +106,4 @@ def speech(stage: Stage, release: str) -> str:
 @pytest.fixture(scope="session")
 def url(stage: Stage, speech: str) -> str:
     """The example's Service, by its cluster address: kube-proxy chooses the pod."""
-    return f"http://{stage.get('services', 'embeddings', speech)['spec']['clusterIP']}"
+    return stage.address("embeddings", speech)

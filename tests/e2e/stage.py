@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -92,6 +93,12 @@ class Stage:
             assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}; last: {found!r}"
             time.sleep(0.25)
 
+    def address(self, service: str, namespace: str) -> str:
+        """The Service's URL, once kube-proxy lets connections through: a moment after its pods are ready."""
+        ip = self.get("services", service, namespace)["spec"]["clusterIP"]
+        self.until(f"{service} of {namespace} takes connections", lambda: _connects(ip))
+        return f"http://{ip}"
+
     def rolled_out(self, deployment: str, namespace: str, seconds: int = 180) -> None:
         """Wait for a rollout; fails with kubectl's words and what the pods say."""
         process = subprocess.run(
@@ -128,3 +135,11 @@ class Stage:
         status = self.get("pods", pod, namespace)["status"]
         states = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
         return int(next(state["restartCount"] for state in states if state["name"] == container))
+
+
+def _connects(ip: str) -> bool:
+    try:
+        socket.create_connection((ip, 80), timeout=2).close()
+    except OSError:
+        return False
+    return True

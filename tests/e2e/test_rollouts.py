@@ -10,7 +10,7 @@ from .traffic import Answer, Traffic, ask
 
 def restart_under_load(stage: Stage, namespace: str, name: str) -> tuple[list[Answer], int]:
     """The failures, and how many requests there were."""
-    url = f"http://{stage.get('services', name, namespace)['spec']['clusterIP']}"
+    url = stage.address(name, namespace)
     assert ask(url).failure == ""
     with Traffic(url) as traffic:
         stage.until("traffic flows", lambda: len(traffic.answers) >= 5)

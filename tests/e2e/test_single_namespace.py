@@ -34,8 +34,7 @@ def teams(stage: Stage) -> None:
         stage.apply(policy, namespace=namespace)
     for namespace in (OURS, THEIRS):
         stage.rolled_out("deployment/embeddings", namespace)
-        service = stage.get("services", "embeddings", namespace)
-        assert ask(f"http://{service['spec']['clusterIP']}").failure == ""
+        assert ask(stage.address("embeddings", namespace)).failure == ""
 
 
 @pytest.mark.usefixtures("teams")
