@@ -13,7 +13,6 @@ from dashboards.queries import (
     events,
     per_replica,
     pods,
-    processes,
     wait_quantile,
 )
 from dashboards.style import (
@@ -211,7 +210,7 @@ def _cost(board: Dashboard) -> Dashboard:
 
 
 def _gpus(board: Dashboard) -> Dashboard:
-    held = f"sum by (gpu_uuid) ({processes(metrics.PROCESS_GPU_MEMORY)})"
+    held = f"sum by (gpu_uuid) ({pods(metrics.PROCESS_GPU_MEMORY)})"
     used = 'max by (gpu_uuid) (label_replace(DCGM_FI_DEV_FB_USED, "gpu_uuid", "$1", "UUID", "(.+)")) * 2^20'
     return board.with_row(Row("GPUs")).with_panel(
         lines(

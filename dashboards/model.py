@@ -11,7 +11,6 @@ from dashboards.queries import (
     events,
     per_replica,
     pods,
-    processes,
     wait_quantile,
 )
 from dashboards.style import (
@@ -69,7 +68,7 @@ def _timeline(board: Dashboard) -> Dashboard:
                 "Process up",
                 "Model processes that answer their sidecar, in these namespaces.",
                 COUNT,
-                f"sum({processes(metrics.PROCESS_UP)})",
+                f"sum({pods(metrics.PROCESS_UP)})",
             )
         )
     )

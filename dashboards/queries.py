@@ -12,18 +12,12 @@ SIMULATED = 'device=~"sim.*"'
 
 
 def pods(metric: Metric | str, more: str = "") -> str:
-    """The series of a metric in the pods that the variables choose."""
+    """The series of a metric in the pods that the variables choose; a whole process has no model's name on it."""
     name = metric if isinstance(metric, str) else metric.name
     chosen = 'cluster=~"$cluster", namespace=~"$namespace"'
     if isinstance(metric, str) or "model" in metric.labels:
         chosen += ', model=~"$model"'
     return f"{name}{{{chosen}{f', {more}' if more else ''}}}"
-
-
-def processes(metric: Metric, more: str = "") -> str:
-    """The same for what a whole process has, which no model's name is on."""
-    chosen = 'cluster=~"$cluster", namespace=~"$namespace"'
-    return f"{metric.name}{{{chosen}{f', {more}' if more else ''}}}"
 
 
 def operators(metric: Metric, more: str = "") -> str:
