@@ -29,14 +29,14 @@ def last(model: Model[nn.Linear]) -> tuple[Residency, Residency, str]:
 
 
 def test_an_idle_model_goes_down_the_ladder_one_rung_after_the_other(manage: Manage) -> None:
-    tts = manage(idle_timeout=0.2, unload_timeout=0.7).register("tts", load=load_doubler)
+    tts = manage(idle_timeout=0.2, unload_timeout=1.5).register("tts", load=load_doubler)
+    began = time.monotonic()  # before the use ends: idleness counts from there, and is never shorter
     use(tts)
-    used_at = time.monotonic()
     until(lambda: tts.snapshot().residency is CPU)
-    assert 0.2 <= time.monotonic() - used_at < 0.7
+    assert time.monotonic() - began >= 0.2
     assert last(tts) == (GPU, CPU, "Idle")
     until(lambda: tts.snapshot().residency is UNLOADED)
-    assert time.monotonic() - used_at >= 0.7
+    assert time.monotonic() - began >= 1.5
     assert last(tts) == (CPU, UNLOADED, "Idle")
     assert use(tts, 4) == 9
 
@@ -98,10 +98,10 @@ def test_each_model_may_have_timeouts_of_its_own(manage: Manage) -> None:
 
 def test_a_model_stays_for_its_minimum_residence_after_a_wake(manage: Manage) -> None:
     tts = manage(idle_timeout=0.1, min_resident=0.6).register("tts", load=load_doubler)
+    began = time.monotonic()
     use(tts)
-    woken = time.monotonic()
     until(lambda: tts.snapshot().residency is CPU)
-    assert time.monotonic() - woken >= 0.5
+    assert time.monotonic() - began >= 0.6
 
 
 def test_changed_weights_stay_in_host_ram_and_are_not_asked_about_again_and_again(manage: Manage) -> None:
