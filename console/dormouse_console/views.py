@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from dormouse_contract import metrics
-from dormouse_operator.resources import managed_model
+from dormouse_operator.cluster.resources import managed_model
 
 from .errors import Refused
 from .kube import Caller

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from . import savings_command
 from .errors import OperatorError, SettingsError
-from .prometheus_flags import NEVER, add_prometheus_flags, prometheus_settings
-from .settings import KeyOrigin, KeySettings, LeaseSettings, Settings
-from .webhook_cli import add_webhook, webhook_settings
+from .keys.settings import KeyOrigin, KeySettings
+from .leadership.settings import LeaseSettings
+from .prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
+from .savings import command as savings_command
+from .settings import Settings
+from .webhook.command import add_webhook, webhook_settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -147,7 +149,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def _webhook(given: argparse.Namespace) -> None:
     # As above: aiohttp is for this command only.
-    from .admission import run
+    from .webhook.admission import run
 
     asyncio.run(run(webhook_settings(given)))
 

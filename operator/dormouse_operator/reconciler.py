@@ -14,16 +14,16 @@ from functools import partial
 from dormouse_contract import Action
 
 from .agenda import Agenda
+from .cluster.fleet import Fleet
+from .cluster.resources import ManagedModel, Name, Pod
 from .errands import Errands
-from .fleet import Fleet
-from .idle_signal import IdleSignal, SignalState
-from .loans import Inherited, LoanKey, due_at, terms_for, valid_for
-from .recorder import Recorder
+from .idle_signal.changes import changed_pods
+from .idle_signal.signal import IdleSignal, SignalState
+from .keys.trust import TrustPublisher
+from .lending import Lending
 from .replicas import Replicas
-from .resources import ManagedModel, Name, Pod
-from .signal_changes import changed_pods
+from .reporting.recorder import Recorder
 from .telemetry import Telemetry
-from .trust import TrustPublisher
 from .view import ReplicaView, View, look
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
@@ -64,7 +64,6 @@ class Reconciler:
         self._clock = clock
         self._monotonic = monotonic
         self._tick_seconds = tick_seconds
-        self._scrape_interval_seconds = scrape_interval_seconds
         self._leads = leads
         # A sample may be one scrape old when it is read, and one scrape may be missed.
         self._fresh_for_seconds = 2 * scrape_interval_seconds + tick_seconds
@@ -74,9 +73,14 @@ class Reconciler:
         self._trust_checked_at = float("-inf")
         self._agenda = Agenda()
         self._views: dict[Name, View] = {}
-        self._loans_wanted: dict[str, frozenset[LoanKey]] = {}
         self._shown: set[tuple[str, str]] = set()
-        self._inherited = Inherited()
+        self._lending = Lending(
+            replicas,
+            self._errands,
+            fleet.pods.values,
+            clock=clock,
+            scrape_interval_seconds=scrape_interval_seconds,
+        )
         self.last_finished = monotonic()
 
     async def run(self) -> None:
@@ -109,7 +113,7 @@ class Reconciler:
         if self._leads():
             await self._publish_trust()
         if self._leads() and self._replicas.lead_anew():
-            self._inherited = Inherited()
+            self._lending.lead_anew()
             # As a standby nothing was changed, so nothing counts as settled.
             self._agenda.everything()
         names = await self._whom()
@@ -122,7 +126,7 @@ class Reconciler:
             else:
                 self._visit(owner)
         if self._leads():
-            self._withdraw()
+            self._lending.withdraw()
         self._telemetry.fleet(self._views.values())
         self.last_finished = self._monotonic()
         self._telemetry.reconciled(self.last_finished - started, self._clock())
@@ -161,7 +165,7 @@ class Reconciler:
         owners = {owner.uid for owner in self._fleet.managed_models.values()}
         self._replicas.forget_all_but(alive, owners)
         self._recorder.forget_all_but(owners)
-        self._inherited.forget_all_but(alive, owners)
+        self._lending.forget_all_but(alive, owners)
         self._shown = {key for key in self._shown if key[0] in alive}
 
     def _visit(self, owner: ManagedModel) -> None:
@@ -174,19 +178,19 @@ class Reconciler:
         self._introduce(view)
         written = True
         if self._leads():
-            self._want_loans(view)
+            self._lending.want(view)
             self._act(view)
             written = self._recorder.record(view)
         now = self._clock()
-        loans = self._loans_due_at(view, now)
+        loans = self._lending.due_at(view, now) if self._leads() else []
         settled = written and self._is_settled(view) and not any(at <= now for at in loans)
         self._agenda.looked_at(owner.key, settled=settled, again_at=self._again_at(view, now, loans))
 
     def _drop(self, name: Name) -> None:
-        """It was deleted; what it lent is taken back by `_withdraw`."""
+        """It was deleted; what it lent is taken back by `Lending.withdraw`."""
         view = self._views.pop(name, None)
         if view is not None:
-            self._loans_wanted.pop(view.owner.uid, None)
+            self._lending.want_nothing(view.owner.uid)
         self._agenda.forget((name,))
 
     def _look(self, owner: ManagedModel) -> View:
@@ -209,7 +213,7 @@ class Reconciler:
             outcome = replica.contact.outcome
             if outcome is None or not outcome.reached or not replica.exists:
                 continue
-            self._lend(view.owner, replica)
+            self._lending.lend(view.owner, replica)
             if replica.decision.action is Action.ORDER:
                 self._order(key, view.owner, replica)
             else:
@@ -225,13 +229,6 @@ class Reconciler:
         ) and not any(
             replica.decision.action is Action.ORDER or _untold_transition(replica) for replica in view.replicas
         )
-
-    def _loans_due_at(self, view: View, now: float) -> list[float]:
-        terms = terms_for(view.owner.policy, self._scrape_interval_seconds, now)
-        if terms is None or not self._leads():
-            return []
-        owner, lent = view.owner.uid, self._replicas.lent
-        return [due_at(terms, owner, lent.get(key), f"{key[0]}/{key[1]}") for key in self._loans_wanted.get(owner, ())]
 
     def _again_at(self, view: View, now: float, loans: Iterable[float]) -> float | None:
         """The first moment to come at which time alone may call for something (Unix seconds)."""
@@ -280,39 +277,6 @@ class Reconciler:
     def _order(self, key: tuple[str, str, str], owner: ManagedModel, replica: ReplicaView) -> None:
         subject = (owner.uid, owner.generation, replica.decision.desired)
         self._errands.start(key, subject, lambda: self._replicas.order(owner, replica))
-
-    def _lend(self, owner: ManagedModel, replica: ReplicaView) -> None:
-        now, pod, model = self._clock(), replica.pod, replica.model
-        terms = terms_for(owner.policy, self._scrape_interval_seconds, now)
-        lent = self._replicas.lent.get((pod.uid, model, owner.uid))
-        if terms is None or now < due_at(terms, owner.uid, lent, f"{pod.uid}/{model}"):
-            return
-        seconds = valid_for(owner.policy, now)
-        self._errands.start(
-            ("loan", pod.uid, model, owner.uid),
-            terms,
-            lambda: self._replicas.lend(owner, pod, model, terms, seconds),
-        )
-
-    def _want_loans(self, view: View) -> None:
-        may_lend = terms_for(view.owner.policy, self._scrape_interval_seconds, self._clock()) is not None
-        self._loans_wanted[view.owner.uid] = frozenset(
-            (replica.pod.uid, replica.model, view.owner.uid) for replica in view.replicas if may_lend
-        )
-        self._replicas.lent.update(self._inherited.suspects(view, self._loans_wanted[view.owner.uid]))
-
-    def _withdraw(self) -> None:
-        """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
-        nobody: frozenset[LoanKey] = frozenset()
-        unwanted = [key for key in self._replicas.lent if key not in self._loans_wanted.get(key[2], nobody)]
-        if unwanted:
-            alive = {pod.uid: pod for pod in self._fleet.pods.values() if pod.alive and pod.ip is not None}
-            for key in unwanted:
-                if key[0] in alive:
-                    self._start_withdrawal(key, alive[key[0]])
-
-    def _start_withdrawal(self, key: tuple[str, str, str], pod: Pod) -> None:
-        self._errands.start(("loan", *key), "withdraw", lambda: self._replicas.withdraw(key, pod))
 
 
 def _untold_transition(replica: ReplicaView) -> float | None:

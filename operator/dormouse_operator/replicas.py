@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
 
+from .cluster.resources import ManagedModel, Pod
 from .loans import Lent, LoanKey, Terms, loan, withdrawal
 from .orders import Answer, ControlClient, Fence, Outcome
-from .resources import ManagedModel, Pod
 from .telemetry import Telemetry
 from .view import Contact, ReplicaMemory, ReplicaView
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from .cluster.resources import Name
 from .orders import Outcome
-from .resources import Name
 from .view import View
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from dormouse_contract import Action, Decision, Policy, Residency, Trigger, plan
 from dormouse_contract.wire import LastTransitionSnapshot
 
-from .fleet import Claim, Lost
-from .idle_signal import IdleSignal, Seen
+from .cluster.fleet import Claim, Lost
+from .cluster.resources import ManagedModel, Pod
+from .idle_signal.signal import IdleSignal, Seen
 from .orders import Outcome
-from .resources import ManagedModel, Pod
 
 
 @dataclass(frozen=True, slots=True)

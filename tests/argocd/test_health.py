@@ -8,9 +8,9 @@ from typing import Any
 import lupa
 import pytest
 import yaml
-from dormouse_operator.idle_signal import IdleSignal
+from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.orders import Outcome
-from dormouse_operator.summary import summarize
+from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import Contact, ReplicaMemory, View
 
 from tests.operator.objects import NOW, fleet, managed_model, pod, signal, view_of

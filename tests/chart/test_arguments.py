@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dormouse_console import cli as console_cli
 from dormouse_operator import cli
-from dormouse_operator.webhook_cli import webhook_settings
+from dormouse_operator.webhook.command import webhook_settings
 
 from .helm import SCENARIOS, kinds, template
 

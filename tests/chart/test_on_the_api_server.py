@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dormouse_operator.injection import inject
-from dormouse_operator.resources import has_sidecar
-from dormouse_operator.webhook_settings import SidecarSettings
+from dormouse_operator.cluster.resources import has_sidecar
+from dormouse_operator.webhook.injection import inject
+from dormouse_operator.webhook.settings import SidecarSettings
 
 from localcluster import ControlPlane
 from localcluster.errors import KubectlFailed

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from dormouse_operator.injection import inject
-from dormouse_operator.resources import has_sidecar
-from dormouse_operator.webhook_settings import SidecarSettings
+from dormouse_operator.cluster.resources import has_sidecar
+from dormouse_operator.webhook.injection import inject
+from dormouse_operator.webhook.settings import SidecarSettings
 from dormouse_sidecar import cli as sidecar_cli
 
 from localcluster import ControlPlane

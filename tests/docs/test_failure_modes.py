@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from dormouse_operator import conditions
-from dormouse_operator.idle_signal import SignalState
+from dormouse_operator.idle_signal.signal import SignalState
+from dormouse_operator.reporting import conditions
 
 from .pages import DOCS, anchors, code, read, rows, without_code
 

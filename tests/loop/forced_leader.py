@@ -10,7 +10,7 @@ import sys
 
 from dormouse_operator import cli
 from dormouse_operator.app import run
-from dormouse_operator.leadership import Alone
+from dormouse_operator.leadership.election import Alone
 from dormouse_operator.orders import Fence
 
 

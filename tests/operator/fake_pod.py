@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from dormouse_contract import metrics
-from dormouse_operator.identity import BACKDATED, LIFETIME
+from dormouse_operator.keys.identity import BACKDATED, LIFETIME
 
 MIB = 1024 * 1024
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dormouse_operator.errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable
-from dormouse_operator.leadership import Leadership
-from dormouse_operator.settings import LeaseSettings
+from dormouse_operator.leadership.election import Leadership
+from dormouse_operator.leadership.settings import LeaseSettings
 
 SETTINGS = LeaseSettings(enabled=True)
 

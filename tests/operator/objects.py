@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dormouse_operator.fleet import Fleet
-from dormouse_operator.idle_signal import IdleSignal, build
+from dormouse_operator.cluster.fleet import Fleet
+from dormouse_operator.cluster.resources import Pod
+from dormouse_operator.idle_signal.join import build
+from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.orders import Outcome
-from dormouse_operator.prometheus_api import Vector
-from dormouse_operator.resources import Pod
+from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.view import Contact, ReplicaMemory, View, look
 
 NOW = 1_800_000_000.0

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from dormouse_operator.conditions import IDLE_SIGNAL_AVAILABLE, conditions
-from dormouse_operator.direct_reading import MAX_ANSWER_BYTES, DirectReader
-from dormouse_operator.idle_signal import IdleSignal, SignalState
-from dormouse_operator.resources import Pod, pod
-from dormouse_operator.signal_source import SAME_WORDS_SECONDS, SignalSource
+from dormouse_operator.cluster.resources import Pod, pod
+from dormouse_operator.idle_signal.direct import MAX_ANSWER_BYTES, DirectReader
+from dormouse_operator.idle_signal.signal import IdleSignal, SignalState
+from dormouse_operator.idle_signal.source import SAME_WORDS_SECONDS, SignalSource
+from dormouse_operator.reporting.conditions import IDLE_SIGNAL_AVAILABLE, conditions
 
 from .fake_pod import FakeModel, FakePod
 from .objects import NOW, fleet, managed_model, signal, view_of

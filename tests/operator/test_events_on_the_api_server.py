@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dormouse_contract.wire import LastTransitionSnapshot
-from dormouse_operator.events import post, tell_more, transition_event
-from dormouse_operator.kube import Kube, load_configuration
-from dormouse_operator.resources import managed_model as typed
-from dormouse_operator.resources import pod as typed_pod
+from dormouse_operator.cluster.kube import Kube, load_configuration
+from dormouse_operator.cluster.resources import managed_model as typed
+from dormouse_operator.cluster.resources import pod as typed_pod
+from dormouse_operator.reporting.events import post, tell_more, transition_event
 from kubernetes.aio.client import ApiClient
 
 from localcluster.controlplane import ControlPlane

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 from dormouse_contract import Residency
-from dormouse_operator.resources import has_sidecar
-from dormouse_operator.resources import managed_model as typed
+from dormouse_operator.cluster.resources import has_sidecar
+from dormouse_operator.cluster.resources import managed_model as typed
 
 from .objects import fleet, managed_model, pod
 

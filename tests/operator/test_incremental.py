@@ -15,18 +15,19 @@ from typing import Any
 import pytest
 from dormouse_contract.wire import ModelSnapshot, PolicyLoan, ResidencyOrder
 from dormouse_operator.agenda import Agenda
+from dormouse_operator.cluster.fleet import Fleet
+from dormouse_operator.cluster.kube import Kube
+from dormouse_operator.cluster.resources import ManagedModel
 from dormouse_operator.errands import Errands
-from dormouse_operator.fleet import Fleet
-from dormouse_operator.idle_signal import IdleSignal, build
-from dormouse_operator.kube import Kube
+from dormouse_operator.idle_signal.join import build
+from dormouse_operator.idle_signal.signal import IdleSignal
+from dormouse_operator.keys.trust import TrustPublisher
 from dormouse_operator.orders import Answer, ControlClient, Fence, Outcome
-from dormouse_operator.prometheus_api import Vector
+from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.reconciler import Reconciler
-from dormouse_operator.recorder import Recorder
 from dormouse_operator.replicas import Replicas
-from dormouse_operator.resources import ManagedModel
+from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
-from dormouse_operator.trust import TrustPublisher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -279,7 +280,7 @@ BEGINNING = (
 @pytest.fixture(autouse=True)
 def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Errands, "_back_off", lambda _, failures: min(60.0, 2.0 ** (failures - 1)))
-    monkeypatch.setattr("dormouse_operator.recorder.FIRST_VISITS_PER_SECOND", 1e6)
+    monkeypatch.setattr("dormouse_operator.reporting.recorder.FIRST_VISITS_PER_SECOND", 1e6)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

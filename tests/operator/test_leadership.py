@@ -6,11 +6,11 @@ import asyncio
 import random
 
 import pytest
+from dormouse_operator.cluster.kube import Kube
 from dormouse_operator.errors import KubeError, KubeNotFound, KubeUnavailable, NotLeading, SettingsError
-from dormouse_operator.kube import Kube
-from dormouse_operator.leadership import Alone, Leadership
+from dormouse_operator.leadership.election import Alone, Leadership
+from dormouse_operator.leadership.settings import LeaseSettings
 from dormouse_operator.orders import Fence
-from dormouse_operator.settings import LeaseSettings
 
 from .lease_world import SETTINGS, Operators
 

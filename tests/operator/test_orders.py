@@ -10,7 +10,7 @@ import httpx
 import pytest
 from dormouse_contract import Residency
 from dormouse_contract.wire import ResidencyOrder
-from dormouse_operator.identity import anonymous_context, make_identity
+from dormouse_operator.keys.identity import anonymous_context, make_identity
 from dormouse_operator.orders import ControlClient, Outcome
 
 from .fake_pod import FakeModel

@@ -12,10 +12,11 @@ import httpx
 import pytest
 import yaml
 from dormouse_operator.errors import SignalUnavailable
-from dormouse_operator.idle_signal import IdleSignal, SignalState, failed, read_idle_signal
-from dormouse_operator.prometheus_api import PrometheusApi
-from dormouse_operator.prometheus_connection import PrometheusConnection
-from dormouse_operator.prometheus_settings import PrometheusSettings
+from dormouse_operator.idle_signal.query import read_idle_signal
+from dormouse_operator.idle_signal.signal import IdleSignal, SignalState, failed
+from dormouse_operator.prometheus.api import PrometheusApi
+from dormouse_operator.prometheus.connection import PrometheusConnection
+from dormouse_operator.prometheus.settings import PrometheusSettings
 
 from localcluster.binaries import ensure_binaries
 from localcluster.pki import CertificateAuthority

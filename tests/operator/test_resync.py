@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from dormouse_operator.census import Census
-from dormouse_operator.resync import Resync
+from dormouse_operator.cluster.census import Census
+from dormouse_operator.cluster.resync import Resync
 
 from localcluster.controlplane import ControlPlane
 from localcluster.crd import apply_crd

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot
-from dormouse_operator.prometheus_api import PrometheusApi
-from dormouse_operator.savings import Ledger
-from dormouse_operator.savings_query import read_ledger
+from dormouse_operator.prometheus.api import PrometheusApi
+from dormouse_operator.savings.ledger import Ledger
+from dormouse_operator.savings.query import read_ledger
 from dormouse_operator.telemetry import Telemetry
 from prometheus_client import CollectorRegistry, start_http_server
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dormouse_operator.key_store import SECRET_NAME
-from dormouse_operator.trust import CONFIG_MAP_NAME
+from dormouse_operator.keys.store import SECRET_NAME
+from dormouse_operator.keys.trust import CONFIG_MAP_NAME
 
 from localcluster.controlplane import ControlPlane
 from localcluster.errors import ApiRefused

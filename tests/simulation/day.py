@@ -18,8 +18,8 @@ import httpx
 from dormouse_contract import Observation, Residency, plan
 from dormouse_contract.wire import OrderStamp
 from dormouse_modelserver.transition import Transition
+from dormouse_operator.cluster.resources import ManagedModel, managed_model
 from dormouse_operator.loans import terms_for
-from dormouse_operator.resources import ManagedModel, managed_model
 
 from .api_server import MODELS, Body, SimApi
 from .judge import Judge

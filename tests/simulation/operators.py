@@ -13,15 +13,16 @@ from random import Random
 from typing import Any
 
 import httpx
-from dormouse_operator.fleet import Fleet
-from dormouse_operator.idle_signal import IdleSignal, read_idle_signal
+from dormouse_operator.cluster.fleet import Fleet
+from dormouse_operator.idle_signal.query import read_idle_signal
+from dormouse_operator.idle_signal.signal import IdleSignal
+from dormouse_operator.keys.trust import TrustPublisher
 from dormouse_operator.orders import ControlClient, Fence
-from dormouse_operator.prometheus_api import PrometheusApi
+from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.reconciler import Reconciler
-from dormouse_operator.recorder import Recorder
 from dormouse_operator.replicas import Replicas
+from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
-from dormouse_operator.trust import TrustPublisher
 from prometheus_client import CollectorRegistry
 
 from .api_server import Body, SimApi, SimKube

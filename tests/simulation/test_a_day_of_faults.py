@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from dormouse_contract import Mode, Observation, Policy, plan
 from dormouse_operator import view
-from dormouse_operator.idle_signal import IdleSignal, ReplicaKey, Seen
-from dormouse_operator.reconciler import Reconciler
+from dormouse_operator.idle_signal.signal import IdleSignal, ReplicaKey, Seen
+from dormouse_operator.lending import Lending
 
 from .day import Day
 from .judge import Judge
@@ -64,8 +64,8 @@ def _use_is_not_asked_for(patch: pytest.MonkeyPatch) -> None:
 
 
 def _loans_stay(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reconciler, "_withdraw", lambda *_: None)
-    patch.setattr(Reconciler, "_lend", lambda *_: None)
+    patch.setattr(Lending, "withdraw", lambda *_: None)
+    patch.setattr(Lending, "lend", lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-from dormouse_operator.admission import Certificate, answer
 from dormouse_operator.errors import SettingsError
-from dormouse_operator.webhook_settings import SidecarSettings
+from dormouse_operator.webhook.admission import Certificate, answer
+from dormouse_operator.webhook.settings import SidecarSettings
 
 from localcluster import ControlPlane
 from localcluster.pki import CertificateAuthority, KeyPair

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from dormouse_operator.injection import TRUST_CONFIG_MAP, Injection, inject, sidecar
-from dormouse_operator.trust import CONFIG_MAP_NAME
-from dormouse_operator.webhook_settings import SidecarSettings
+from dormouse_operator.keys.trust import CONFIG_MAP_NAME
+from dormouse_operator.webhook.injection import TRUST_CONFIG_MAP, Injection, inject, sidecar
+from dormouse_operator.webhook.settings import SidecarSettings
 from hypothesis import given
 from hypothesis import strategies as st
 

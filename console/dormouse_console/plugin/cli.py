@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+from dormouse_operator.cluster.resources import managed_model
 from dormouse_operator.errors import OperatorError
-from dormouse_operator.prometheus_api import PrometheusApi
-from dormouse_operator.resources import managed_model
-from dormouse_operator.savings_command import told
+from dormouse_operator.prometheus.api import PrometheusApi
+from dormouse_operator.savings.command import told
 
 from ..changes import Change, has_no_effect_because, patch_for
 from ..errors import ConsoleError, SettingsError

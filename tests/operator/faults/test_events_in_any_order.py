@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from dormouse_operator.fleet import Fleet
+from dormouse_operator.cluster.fleet import Fleet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

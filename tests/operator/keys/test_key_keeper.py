@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from dormouse_operator.cluster.kube import Kube
 from dormouse_operator.errors import KubeConflict, KubeNotFound, KubeUnavailable
-from dormouse_operator.identity import Identity, make_identity
-from dormouse_operator.key_keeper import KeyKeeper
-from dormouse_operator.key_source import Offer, OwnKeys
-from dormouse_operator.key_store import ROTATE_ANNOTATION, KeyStore
-from dormouse_operator.keyring import Keyring
-from dormouse_operator.kube import Kube
-from dormouse_operator.rotation import Rules, Step
+from dormouse_operator.keys.identity import Identity, make_identity
+from dormouse_operator.keys.keeper import KeyKeeper
+from dormouse_operator.keys.keyring import Keyring
+from dormouse_operator.keys.rotation import Rules, Step
+from dormouse_operator.keys.source import Offer, OwnKeys
+from dormouse_operator.keys.store import ROTATE_ANNOTATION, KeyStore
 
 from ..objects import NOW
 

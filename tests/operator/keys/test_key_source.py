@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from dormouse_operator.key_source import KeyFolder
+from dormouse_operator.keys.source import KeyFolder
 
 from ..objects import NOW
 

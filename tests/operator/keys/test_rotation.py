@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-from dormouse_operator.rotation import RETIRE_AFTER_SECONDS, Leaf, RotationState, Rules, Step, plan_rotation
+from dormouse_operator.keys.rotation import RETIRE_AFTER_SECONDS, Leaf, RotationState, Rules, Step, plan_rotation
 from hypothesis import given
 from hypothesis import strategies as st
 

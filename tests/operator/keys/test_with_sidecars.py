@@ -15,19 +15,19 @@ import httpx
 import pytest
 from dormouse_contract import Residency
 from dormouse_contract.wire import OrderStamp, ResidencyOrder
-from dormouse_operator.identity import anonymous_context
-from dormouse_operator.key_keeper import KeyKeeper
-from dormouse_operator.key_source import OwnKeys
-from dormouse_operator.key_store import ROTATE_ANNOTATION, SECRET_NAME, KeyStore
-from dormouse_operator.kube import Kube, load_configuration
+from dormouse_operator.cluster.kube import Kube, load_configuration
+from dormouse_operator.cluster.resources import Pod
+from dormouse_operator.keys.identity import anonymous_context
+from dormouse_operator.keys.keeper import KeyKeeper
+from dormouse_operator.keys.news import RotationNews
+from dormouse_operator.keys.reports import all_report
+from dormouse_operator.keys.rotation import Rules
+from dormouse_operator.keys.source import OwnKeys
+from dormouse_operator.keys.store import ROTATE_ANNOTATION, SECRET_NAME, KeyStore
+from dormouse_operator.keys.trust import CONFIG_MAP_NAME, TrustPublisher
 from dormouse_operator.orders import Answer, ControlClient, Outcome
-from dormouse_operator.prometheus_api import PrometheusApi
-from dormouse_operator.resources import Pod
-from dormouse_operator.rotation import Rules
-from dormouse_operator.rotation_news import RotationNews
+from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.telemetry import Telemetry
-from dormouse_operator.trust import CONFIG_MAP_NAME, TrustPublisher
-from dormouse_operator.trust_reports import all_report
 from dormouse_sidecar import Settings, Sidecar
 from kubernetes.aio.client import ApiClient
 from prometheus_client import CollectorRegistry

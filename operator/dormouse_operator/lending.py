@@ -1,0 +1,81 @@
+"""Which replica should have which loan now, and the calls that make it so: to lend, to refresh, to take back."""
+
+from collections.abc import Callable, Container, Iterable
+
+from .cluster.resources import ManagedModel, Pod
+from .errands import Errands
+from .loans import Inherited, LoanKey, due_at, terms_for, valid_for
+from .replicas import Replicas
+from .view import ReplicaView, View
+
+
+class Lending:
+    """Remembers per ManagedModel (by its UID) which replicas it lends to; what else was lent is taken back.
+
+    `clock` is Unix seconds; `pods` are those of the fleet at the moment of the call.
+    """
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        errands: Errands,
+        pods: Callable[[], Iterable[Pod]],
+        *,
+        clock: Callable[[], float],
+        scrape_interval_seconds: float,
+    ) -> None:
+        self._replicas = replicas
+        self._errands = errands
+        self._pods = pods
+        self._clock = clock
+        self._scrape_interval_seconds = scrape_interval_seconds
+        self._wanted: dict[str, frozenset[LoanKey]] = {}
+        self._inherited = Inherited()
+
+    def lead_anew(self) -> None:
+        """Another led meanwhile, and may have lent."""
+        self._inherited = Inherited()
+
+    def want(self, view: View) -> None:
+        may_lend = terms_for(view.owner.policy, self._scrape_interval_seconds, self._clock()) is not None
+        wanted = self._wanted[view.owner.uid] = frozenset(
+            (replica.pod.uid, replica.model, view.owner.uid) for replica in view.replicas if may_lend
+        )
+        self._replicas.lent.update(self._inherited.suspects(view, wanted))
+
+    def want_nothing(self, owner_uid: str) -> None:
+        self._wanted.pop(owner_uid, None)
+
+    def lend(self, owner: ManagedModel, replica: ReplicaView) -> None:
+        """Starts the call when the replica has no loan, another one, or an old one."""
+        now, pod, model = self._clock(), replica.pod, replica.model
+        terms = terms_for(owner.policy, self._scrape_interval_seconds, now)
+        key = (pod.uid, model, owner.uid)
+        if terms is None or now < due_at(terms, owner.uid, self._replicas.lent.get(key), f"{pod.uid}/{model}"):
+            return
+        seconds = valid_for(owner.policy, now)
+        self._errands.start(("loan", *key), terms, lambda: self._replicas.lend(owner, pod, model, terms, seconds))
+
+    def due_at(self, view: View, now: float) -> list[float]:
+        """When each of its loans is to be lent again (Unix seconds)."""
+        terms = terms_for(view.owner.policy, self._scrape_interval_seconds, now)
+        if terms is None:
+            return []
+        owner, lent = view.owner.uid, self._replicas.lent
+        return [due_at(terms, owner, lent.get(key), f"{key[0]}/{key[1]}") for key in self._wanted.get(owner, ())]
+
+    def withdraw(self) -> None:
+        """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
+        nobody: frozenset[LoanKey] = frozenset()
+        unwanted = [key for key in self._replicas.lent if key not in self._wanted.get(key[2], nobody)]
+        if unwanted:
+            alive = {pod.uid: pod for pod in self._pods() if pod.alive and pod.ip is not None}
+            for key in unwanted:
+                if key[0] in alive:
+                    self._start_withdrawal(key, alive[key[0]])
+
+    def _start_withdrawal(self, key: LoanKey, pod: Pod) -> None:
+        self._errands.start(("loan", *key), "withdraw", lambda: self._replicas.withdraw(key, pod))
+
+    def forget_all_but(self, pod_uids: Container[str], owner_uids: Container[str]) -> None:
+        self._inherited.forget_all_but(pod_uids, owner_uids)

@@ -1,0 +1,124 @@
+"""The HTTP client for Prometheus, with the credentials of this moment.
+
+The files are read anew before each look at the fleet: projected tokens are replaced every hour, certificates
+by whoever renews them. Reading a few small files each tick is cheaper than to find out reliably whether they
+changed. Only when the TLS files differ is a new client made, since a context keeps what it once loaded.
+"""
+
+import base64
+import ssl
+from pathlib import Path
+
+import httpx
+
+from ..errors import SignalUnauthorized
+from .settings import PrometheusSettings
+
+# A projected token has 1 KB, a bundle of all the usual authorities 200 KB.
+MAX_FILE_BYTES = 1 << 20
+
+
+class PrometheusConnection:
+    """`transport` replaces the network in tests."""
+
+    def __init__(self, settings: PrometheusSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None
+        self._made_of: tuple[bytes, ...] = ()
+
+    async def client(self) -> httpx.AsyncClient:
+        """Raises SignalUnauthorized when a file can't be used. What it gave before must not be in use any more."""
+        settings = self._settings
+        headers = self._headers()
+        made_of = tuple(
+            _read(path) for path in (settings.ca_file, settings.certificate_file, settings.key_file) if path
+        )
+        if self._client is None or made_of != self._made_of:
+            fresh = self._new_client()
+            await self.close()
+            self._client, self._made_of = fresh, made_of
+        self._client.headers.update(headers)
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    def _headers(self) -> dict[str, str]:
+        settings = self._settings
+        headers = dict(settings.headers)
+        headers |= {name: _secret(path) for name, path in settings.header_files}
+        if settings.bearer_token_file:
+            headers["Authorization"] = f"Bearer {_secret(settings.bearer_token_file)}"
+        if settings.password_file:
+            pair = f"{settings.username}:{_text(settings.password_file)}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return headers
+
+    def _new_client(self) -> httpx.AsyncClient:
+        server_name = self._settings.server_name
+
+        async def name_the_server(request: httpx.Request) -> None:
+            if server_name:
+                request.extensions["sni_hostname"] = server_name
+
+        return httpx.AsyncClient(
+            verify=self._tls() if self._settings.encrypted else True,
+            transport=self._transport,
+            timeout=self._settings.timeout_seconds,
+            # Prometheus is near, and to unpack would cost more than to receive.
+            headers={"User-Agent": "dormouse-operator", "Accept-Encoding": "identity", "Cache-Control": "no-store"},
+            event_hooks={"request": [name_the_server]},
+            trust_env=False,
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        settings = self._settings
+        try:
+            # With a CA file of its own nobody else is trusted.
+            context = (
+                ssl.create_default_context(cafile=str(settings.ca_file))
+                if settings.ca_file
+                else httpx.create_ssl_context(trust_env=False)
+            )
+            if settings.certificate_file and settings.key_file:
+                # A password is never asked for: nobody is there to type it.
+                context.load_cert_chain(settings.certificate_file, settings.key_file, password="")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            raise SignalUnauthorized(
+                f"the CA, certificate or key for Prometheus can't be used ({reason}); write PEM into "
+                "the files, without a passphrase, a key that belongs to its certificate"
+            ) from error
+        return context
+
+
+def _secret(path: Path) -> str:
+    """What goes into a header. The value is never part of a message."""
+    text = _text(path)
+    if not (text.isascii() and text.isprintable()):
+        raise SignalUnauthorized(f"{path} has more than one line or odd characters; write the bare secret into it")
+    return text
+
+
+def _text(path: Path) -> str:
+    try:
+        text = _read(path).decode().strip()
+    except UnicodeDecodeError as error:
+        raise SignalUnauthorized(f"{path} is no text; write the bare secret into it") from error
+    if not text:
+        raise SignalUnauthorized(f"{path} is empty; write the secret into it")
+    return text
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise SignalUnauthorized(f"{path} can't be read ({error.strerror}); mount the file") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise SignalUnauthorized(f"{path} has more than {MAX_FILE_BYTES} bytes; it can't be the right file")
+    return content

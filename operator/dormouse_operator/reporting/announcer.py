@@ -1,0 +1,168 @@
+"""Decides which Events are worth telling, so that they stay readable.
+
+A model with keep-alive 0 moves twice for each request: the same kind of move of the same replica is one Event with
+a count (a series), written on once a minute at most. Trouble is told when it has lasted, since everything is in
+trouble for a moment while it starts. What is lost with a restart is a count.
+"""
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dormouse_contract import Action, Residency
+
+from ..cluster.kube import Kube
+from ..cluster.resources import ManagedModel
+from ..cluster.status import Status
+from ..errands import Errands
+from ..timestamps import from_rfc3339_or_none
+from ..view import ReplicaView, View
+from .events import condition_event, post, tell_more, transition_event, troubles, wish_event
+
+# A move of the same kind within this time continues the series; Kubernetes' own recorders take six minutes.
+SERIES_SECONDS = 600.0
+SERIES_WRITTEN_EVERY_SECONDS = 60.0
+_Key = tuple[str, str, str]
+"""UID of the owner, UID of the pod, model."""
+
+
+@dataclass(slots=True)
+class _Series:
+    """One Event. `last` on the clock, `written_at` on the monotonic one."""
+
+    name: str
+    last: float
+    written_at: float
+    count: int = 1
+    written: int = 1
+
+
+@dataclass(slots=True)
+class _Trouble:
+    since: float
+    told: bool = False
+
+
+class Announcer:
+    """`announce` starts what there is to tell; an unchanged world starts nothing."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        errands: Errands,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        instance: str,
+        settle_seconds: float,
+    ) -> None:
+        self._kube = kube
+        self._errands = errands
+        self._clock = clock
+        self._monotonic = monotonic
+        self._instance = instance
+        self._settle_seconds = settle_seconds
+        self._announced: dict[_Key, float] = {}
+        self._wished: dict[_Key, Residency] = {}
+        self._series: dict[str, dict[tuple[str, ...], _Series]] = {}
+        self._troubles: dict[str, dict[str, _Trouble]] = {}
+
+    def announce(self, view: View, status: Status) -> None:
+        owner = view.owner
+        for replica in view.replicas:
+            self._moved(owner, replica)
+            self._wish(owner, replica)
+        for what, series in self._series.get(owner.uid, {}).items():
+            self._write_on(owner, what, series)
+        self._trouble(owner, status)
+
+    def owes(self, owner_uid: str) -> bool:
+        """Whether there may be something to tell though nothing happens: trouble that lasts, a count."""
+        troubles, series = self._troubles.get(owner_uid, {}), self._series.get(owner_uid, {})
+        return not all(each.told for each in troubles.values()) or any(
+            each.count > each.written for each in series.values()
+        )
+
+    def forget_all_but(self, owner_uids: Container[str]) -> None:
+        for known in (self._series, self._troubles):
+            for uid in [uid for uid in known if uid not in owner_uids]:
+                known.pop(uid)
+        for remembered in (self._announced, self._wished):
+            for key in [key for key in remembered if key[0] not in owner_uids]:
+                remembered.pop(key)
+
+    def _moved(self, owner: ManagedModel, replica: ReplicaView) -> None:
+        pod, model, moved = replica.pod, replica.model, replica.memory.last_transition
+        if moved is None:
+            return
+        key = (owner.uid, pod.uid, model)
+        told = self._announced.get(key)
+        if told is None:
+            # What was before the object was is not its story; what the status has, was told by whoever wrote it.
+            last = owner.status.last_transition
+            told = max(owner.created, 0.0 if last is None else last.unix_seconds)
+        if moved.time <= told + 1e-3:
+            self._announced[key] = told
+            return
+        event = transition_event(owner, pod, model, moved, self._clock(), self._instance)
+        if self._tell(owner, (pod.uid, model, event["reason"], moved.from_, moved.trigger), event):
+            self._announced[key] = moved.time
+
+    def _wish(self, owner: ManagedModel, replica: ReplicaView) -> None:
+        key = (owner.uid, replica.pod.uid, replica.model)
+        desired = replica.decision.desired if replica.decision.action is Action.WOULD_ORDER else None
+        if desired is None:
+            self._wished.pop(key, None)
+        elif self._wished.get(key) is not desired:
+            event = wish_event(owner, replica, self._clock(), self._instance)
+            if self._tell(owner, (replica.pod.uid, replica.model, event["reason"], desired), event):
+                self._wished[key] = desired
+
+    def _tell(self, owner: ManagedModel, what: tuple[str, ...], event: dict[str, Any]) -> bool:
+        """False when the last one of its kind is still being told: then it is for the next pass."""
+        known, now = self._series.setdefault(owner.uid, {}), self._clock()
+        series = known.get(what)
+        if series is not None and now - series.last < SERIES_SECONDS:
+            series.count += 1
+            series.last = now
+            return True
+        if not self._errands.start(("event", owner.uid, *what), event["metadata"]["name"], partial(self._post, event)):
+            return False
+        known[what] = _Series(event["metadata"]["name"], now, self._monotonic())
+        return True
+
+    def _write_on(self, owner: ManagedModel, what: tuple[str, ...], series: _Series) -> None:
+        due = self._monotonic() - series.written_at >= SERIES_WRITTEN_EVERY_SECONDS
+        if due and series.count > series.written:
+            subject = (series.name, series.count)
+            self._errands.start(("event", owner.uid, *what), subject, partial(self._continue, owner, what, series))
+
+    def _trouble(self, owner: ManagedModel, status: Status) -> None:
+        bad, now = troubles(status), self._monotonic()
+        first_sight = owner.uid not in self._troubles
+        known = self._troubles.setdefault(owner.uid, {})
+        for reason in known.keys() - bad.keys():
+            del known[reason]
+        for reason, condition in bad.items():
+            trouble = known.setdefault(reason, _Trouble(now))
+            if first_sight and reason in troubles(owner.status):
+                # Of before our time: whoever was here then has told it, if it had lasted.
+                since = from_rfc3339_or_none(condition.last_transition_time) or 0.0
+                trouble.told = self._clock() - since > self._settle_seconds
+            if not trouble.told and now - trouble.since >= self._settle_seconds:
+                event = condition_event(owner, condition, self._clock(), self._instance)
+                name = event["metadata"]["name"]
+                trouble.told = self._errands.start(("event", owner.uid, reason), name, partial(self._post, event))
+
+    async def _post(self, event: dict[str, Any]) -> float:
+        await post(self._kube, event)
+        return 0.0
+
+    async def _continue(self, owner: ManagedModel, what: tuple[str, ...], series: _Series) -> float:
+        count, series.written_at = series.count, self._monotonic()
+        if await tell_more(self._kube, owner.namespace, series.name, count, series.last):
+            series.written = count
+        else:
+            self._series.get(owner.uid, {}).pop(what, None)
+        return 0.0

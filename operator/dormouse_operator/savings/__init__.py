@@ -1,0 +1,1 @@
+"""`dormouse-operator savings`: what sleeping saved, from figures that replicas measured."""

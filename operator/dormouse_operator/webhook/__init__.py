@@ -1,0 +1,1 @@
+"""`dormouse-operator webhook`: puts the sidecar into pods. A program of its own, without rights in the cluster."""

@@ -1,0 +1,152 @@
+"""The parts of the operator, made from its settings. What runs when is said in `app.py`."""
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+
+from .cluster.fleet import Fleet
+from .cluster.kube import Kube
+from .errors import SignalUnavailable
+from .idle_signal.direct import DirectReader
+from .idle_signal.query import read_idle_signal
+from .idle_signal.signal import IdleSignal, failed
+from .idle_signal.source import SignalSource
+from .keys.keeper import KeyKeeper
+from .keys.news import RotationNews
+from .keys.reports import all_report, ordered_pods
+from .keys.settings import KeyOrigin
+from .keys.source import KeyFolder, OwnKeys
+from .keys.store import KeyStore
+from .keys.trust import TrustPublisher
+from .leadership.election import Alone, Leadership, Leads
+from .orders import ControlClient
+from .prometheus.api import PrometheusApi
+from .prometheus.connection import PrometheusConnection
+from .reconciler import Reconciler
+from .replicas import Replicas
+from .reporting.recorder import Recorder
+from .settings import Settings
+from .telemetry import Telemetry
+
+# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
+TROUBLE_SETTLES_TICKS = 4
+log = logging.getLogger(__name__)
+
+
+def who_leads(settings: Settings, kube: Kube, fleet: Fleet) -> Leads:
+    if not settings.lease.enabled:
+        return Alone()
+    # A pod that is restarted keeps its name, and must not take itself for its predecessor.
+    identity = f"{instance()}_{uuid.uuid4()}"
+    return Leadership(kube, settings.lease, settings.operator_namespace, identity, on_change=fleet.changed.set)
+
+
+def instance() -> str:
+    return os.environ.get("POD_NAME") or socket.gethostname()
+
+
+async def _prometheus(settings: Settings, connection: PrometheusConnection) -> PrometheusApi:
+    """With the credentials as they are now. Raises SignalUnavailable for those that can't be read."""
+    return PrometheusApi(await connection.client(), settings.prometheus.url, settings.prometheus.timeout_seconds)
+
+
+def wire_signal_source(
+    settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
+) -> SignalSource:
+    if settings.prometheus.risk:
+        log.warning("%s", settings.prometheus.risk)
+
+    async def ask() -> IdleSignal:
+        try:
+            api = await _prometheus(settings, connection)
+            signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
+        except SignalUnavailable as error:
+            signal = failed(error)
+        telemetry.queried(ok=not signal.failure)
+        return signal
+
+    return SignalSource(
+        ask, direct.read, direct_after_seconds=settings.direct_reading_after_seconds, monotonic=time.monotonic
+    )
+
+
+def wire_reconciler(
+    settings: Settings,
+    kube: Kube,
+    fleet: Fleet,
+    client: ControlClient,
+    source: SignalSource,
+    trust: TrustPublisher,
+    telemetry: Telemetry,
+    leadership: Leads,
+) -> Reconciler:
+    replicas = Replicas(
+        client,
+        lambda: leadership.fence,
+        telemetry,
+        clock=time.time,
+        settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
+        on_news=fleet.touch,
+    )
+    return Reconciler(
+        fleet,
+        replicas,
+        Recorder(
+            kube,
+            fleet,
+            clock=time.time,
+            monotonic=time.monotonic,
+            instance=instance(),
+            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+        ),
+        trust,
+        telemetry,
+        source.read,
+        clock=time.time,
+        monotonic=time.monotonic,
+        tick_seconds=settings.tick_seconds,
+        scrape_interval_seconds=settings.scrape_interval_seconds,
+        leads=lambda: leadership.leads,
+    )
+
+
+def wire_key_keeper(
+    settings: Settings,
+    kube: Kube,
+    fleet: Fleet,
+    client: ControlClient,
+    connection: PrometheusConnection,
+    trust: TrustPublisher,
+    telemetry: Telemetry,
+    leads: Callable[[], bool],
+) -> KeyKeeper:
+    key = settings.key
+
+    def publish(certificates: str) -> None:
+        if trust.want(certificates):
+            fleet.changed.set()
+
+    async def reported(expires_at: float) -> bool:
+        try:
+            api = await _prometheus(settings, connection)
+        except SignalUnavailable:
+            return False
+        return await all_report(api, ordered_pods(fleet).values(), expires_at)
+
+    return KeyKeeper(
+        KeyStore(kube, settings.operator_namespace),
+        OwnKeys(key.lifetime_seconds) if key.source is KeyOrigin.OPERATOR else KeyFolder(key.folder),
+        key.rules,
+        RotationNews(kube, settings.operator_namespace, clock=time.time, instance=instance()),
+        telemetry,
+        use=client.use,
+        publish=publish,
+        is_everywhere=lambda: trust.is_everywhere({namespace for namespace, _ in fleet.managed_models}),
+        reported=reported,
+        leads=leads,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
