@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +21,6 @@ from .running import console, with_tokens
 NAMESPACE, OTHER = "speech", "vision"
 MODEL = "tts"
 LADDER = {"offloadAfterSeconds": 3600, "unloadAfterSeconds": 7200, "minResidentSeconds": 0}
-
-
-def eventually(what: str, check: Callable[[], Any], deadline_seconds: float = 60.0) -> Any:
-    """The first truthy answer of `check`. Fails with `what` and the last answer."""
-    deadline = time.monotonic() + deadline_seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"{what}: not within {deadline_seconds:g} s; last: {found!r}"
-        time.sleep(0.1)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

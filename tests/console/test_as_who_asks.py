@@ -11,7 +11,9 @@ import httpx
 import pytest
 from dormouse_contract import Residency
 
-from .conftest import MODEL, NAMESPACE, OTHER, World, eventually
+from tests.waiting import eventually
+
+from .conftest import MODEL, NAMESPACE, OTHER, World
 from .conversation import Conversation
 from .people import Person
 

@@ -19,8 +19,9 @@ from dormouse_contract import Residency
 
 from examples.demo.stage import REPOSITORY
 from localcluster.kubeconfig import write_kubeconfig
+from tests.waiting import eventually
 
-from .conftest import MODEL, NAMESPACE, World, eventually
+from .conftest import MODEL, NAMESPACE, World
 from .people import Person
 
 

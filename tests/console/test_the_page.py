@@ -10,7 +10,9 @@ import pytest
 from dormouse_contract import Residency
 from playwright.sync_api import Browser, Page, expect
 
-from .conftest import MODEL, NAMESPACE, OTHER, World, eventually
+from tests.waiting import eventually
+
+from .conftest import MODEL, NAMESPACE, OTHER, World
 from .people import Person
 
 Visit = Callable[..., Page]

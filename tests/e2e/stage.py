@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 from localcluster.binaries import binary
 from localcluster.errors import ApiRefused, KubectlFailed
 from localcluster.node import Node
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 CHART = Path(os.environ.get("E2E_CHART") or ROOT / "charts" / "dormouse")
@@ -84,14 +84,8 @@ class Stage:
         return count
 
     def until(self, what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-        """Wait for `condition` to be truthy and return it; fail with `what` and its last value."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = condition()
-            if found:
-                return found
-            assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}; last: {found!r}"
-            time.sleep(0.25)
+        """`eventually`, with what users of a cluster wait for at most."""
+        return eventually(what, condition, seconds)
 
     def address(self, service: str, namespace: str) -> str:
         """The Service's URL, once kube-proxy lets connections through: a moment after its pods are ready."""

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.modelserver.server.serving_process import Serving
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 MODELS = ("text-encoder", "acoustic-decoder", "vocoder")
 SENTENCE = "a dormouse sleeps until somebody asks"

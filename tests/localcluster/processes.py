@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-
-def wait_for(condition: Callable[[], bool], deadline_seconds: float, what: str) -> None:
-    """Poll until true; fails the test with `what` at the deadline."""
-    deadline = time.monotonic() + deadline_seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {deadline_seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 def alive(pid: int) -> bool:

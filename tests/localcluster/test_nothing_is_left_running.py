@@ -15,7 +15,8 @@ import pytest
 
 from localcluster import Process
 from localcluster.errors import NotReadyInTime
-from tests.localcluster.processes import alive, running_in, wait_for
+from tests.localcluster.processes import alive, running_in
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ def test_of_a_cluster_whose_owner_is_ended(tmp_path: Path, number: signal.Signal
         assert len(parts) == 6, "etcd, kube-apiserver and prometheus, each with its warden"
         owner.send_signal(number)
         owner.wait(30)
-        wait_for(lambda: not running_in(tmp_path), 30, f"everything gone after {number.name}")
+        eventually(f"everything gone after {number.name}", lambda: not running_in(tmp_path), 30)
     assert owner.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 0)
 
 
@@ -92,7 +93,7 @@ def test_of_grandchildren_that_left_the_process_group(tmp_path: Path) -> None:
     parent = Process("parent", ["sh", "-c", script], directory=tmp_path)
     with parent:
         parent.wait_until(lambda: "detached" in parent.log_tail())
-        wait_for(lambda: len(running_in(tmp_path)) == 3, 5, "warden, parent and the detached one")
+        eventually("warden, parent and the detached one", lambda: len(running_in(tmp_path)) == 3, 5)
     assert not running_in(tmp_path)
 
 
@@ -107,7 +108,7 @@ def test_of_a_child_whose_warden_is_killed(tmp_path: Path) -> None:
     with Process("sleeper", ["sleep", "600"], directory=tmp_path) as sleeper:
         (warden,) = running_in(tmp_path) - {sleeper.pid}
         os.kill(warden, signal.SIGKILL)
-        wait_for(lambda: not alive(sleeper.pid), 5, "the command dies with its warden")
+        eventually("the command dies with its warden", lambda: not alive(sleeper.pid), 5)
 
 
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -16,22 +15,12 @@ from dormouse_contract import Residency
 from dormouse_contract.wire import ModelSnapshot
 
 from examples.demo.stage import Replica, Stage
+from tests.waiting import eventually
 
 from .tiny_app import FEATURES, load
 
 NAMESPACE = "loop"
 APP = "tests.loop.tiny_app:create_app"
-
-
-def eventually(what: str, check: Callable[[], Any], deadline_seconds: float = 90.0) -> Any:
-    """The first truthy answer of `check`. Fails with `what` and the last answer."""
-    deadline = time.monotonic() + deadline_seconds
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{what}: not within {deadline_seconds:g} s; last: {found!r}"
-        time.sleep(0.1)
 
 
 class Loop:

@@ -5,7 +5,9 @@ import time
 
 from dormouse_contract import Residency, Trigger
 
-from .conftest import Loop, Users, eventually
+from tests.waiting import eventually
+
+from .conftest import Loop, Users
 
 LADDER = {"offloadAfterSeconds": 4, "unloadAfterSeconds": 600, "minResidentSeconds": 1}
 

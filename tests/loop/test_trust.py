@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from dormouse_contract import Residency
 
-from .conftest import Loop, eventually
+from tests.waiting import eventually
+
+from .conftest import Loop
 
 SECRET = "dormouse-operator-key"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from dormouse_contract import Residency
 
 from examples.demo.stage import Replica, Stage
+from tests.waiting import eventually
 
 from .hurried import hurried
 from .troubled_app import HANGING
@@ -49,10 +49,11 @@ class Watched:
         return self.http.get(f"{self.replica.url}/ask/{model}").status_code
 
     def until_on(self, model: str, residency: Residency, deadline_seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + deadline_seconds
-        while (seen := self.replica.snapshot(self.http, model)).residency is not residency or seen.transition:
-            assert time.monotonic() < deadline, f"{model} is not on {residency}: {seen}"
-            time.sleep(0.05)
+        def there() -> bool:
+            seen = self.replica.snapshot(self.http, model)
+            return seen.residency is residency and not seen.transition
+
+        eventually(f"{model} is on {residency}", there, deadline_seconds)
 
     def firing(self, alert: str, deadline_seconds: float = 60.0, **labels: str) -> None:
         """Waits until Prometheus shows the alert firing with these labels."""

@@ -14,10 +14,11 @@ import pytest
 
 from localcluster.controlplane import ControlPlane
 from localcluster.prometheus import Prometheus
+from tests.waiting import eventually
 
 from .api_proxy import ApiProxy, Mode
 from .fake_pod import FakeModel, FakePod
-from .world import OPERATOR_NAMESPACE, OperatorProcess, World, always, eventually
+from .world import OPERATOR_NAMESPACE, OperatorProcess, World, always
 
 SLEEPY = {"offloadAfterSeconds": 4, "minResidentSeconds": 0}
 LEASE = "dormouse-operator"

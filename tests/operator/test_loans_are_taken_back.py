@@ -9,8 +9,10 @@ import httpx
 import pytest
 from dormouse_operator.timestamps import to_rfc3339_micro
 
+from tests.waiting import eventually
+
 from .fake_pod import FakeModel, FakePod
-from .world import World, always, eventually
+from .world import World, always
 
 QUICK = {"offloadAfterSeconds": 0}
 

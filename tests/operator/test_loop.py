@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+from tests.waiting import eventually
+
 from .fake_pod import FakeModel
-from .world import World, always, eventually
+from .world import World, always
 
 
 def test_an_idle_model_is_ordered_off_the_gpu_and_the_status_tells_of_it(world: World) -> None:

@@ -18,9 +18,10 @@ from localcluster.controlplane import ControlPlane
 from localcluster.crd import apply_crd
 from localcluster.pods import register_pod
 from localcluster.workspace import Workspace
+from tests.waiting import eventually
 
 from .objects import fleet, managed_model, pod
-from .world import OperatorProcess, eventually, operator_kubeconfig
+from .world import OperatorProcess, operator_kubeconfig
 
 PATH = "/apis/dormouse.dev/v1alpha1/managedmodels"
 

@@ -23,9 +23,9 @@ from localcluster.ports import reserve_port
 from localcluster.process import Process
 from localcluster.prometheus import Prometheus, Target
 from localcluster.workspace import Workspace
+from tests.waiting import eventually
 
 from .objects import fleet, managed_model, pod, signal, view_of
-from .world import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 SCRAPE_SECONDS = 0.1

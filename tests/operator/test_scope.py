@@ -10,9 +10,10 @@ from pathlib import Path
 from localcluster.controlplane import ControlPlane
 from localcluster.pods import register_pod
 from localcluster.prometheus import Prometheus
+from tests.waiting import eventually
 
 from .fake_pod import FakeModel
-from .world import RBAC, SIDECAR, OperatorProcess, World, always, eventually
+from .world import RBAC, SIDECAR, OperatorProcess, World, always
 
 POLICY = {"offloadAfterSeconds": 30, "minResidentSeconds": 0}
 NAMESPACED = RBAC.parent / "rbac-namespaced.yaml"

@@ -12,6 +12,7 @@ import pytest
 from localcluster.controlplane import ControlPlane
 from localcluster.prometheus import Prometheus
 from localcluster.workspace import Workspace
+from tests.waiting import eventually
 
 from .fake_pod import FakeModel
 from .world import (
@@ -20,7 +21,6 @@ from .world import (
     OperatorProcess,
     World,
     always,
-    eventually,
 )
 
 SLEEPY = {"offloadAfterSeconds": 4, "minResidentSeconds": 0}

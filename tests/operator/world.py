@@ -19,6 +19,7 @@ from localcluster.errors import ApiRefused
 from localcluster.pods import register_pod, remove_pod
 from localcluster.ports import reserve_port
 from localcluster.prometheus import Prometheus, Target
+from tests.waiting import eventually
 
 from .fake_pod import FakeModel, FakePod
 
@@ -27,18 +28,6 @@ OPERATOR_NAMESPACE = "dormouse-system"
 SIDECAR: dict[str, Any] = {
     "initContainers": [{"name": "dormouse-sidecar", "image": "localhost/sidecar", "restartPolicy": "Always"}]
 }
-
-
-def eventually(what: str, check: Callable[[], Any], deadline_seconds: float = 60.0) -> Any:
-    """The first truthy answer of `check`. Fails with `what` and the last answer."""
-    deadline = time.monotonic() + deadline_seconds
-    while True:
-        found = check()
-        if found:
-            return found
-        if time.monotonic() >= deadline:
-            raise AssertionError(f"{what}: not within {deadline_seconds:g} s; last: {found!r}")
-        time.sleep(0.1)
 
 
 def always(what: str, check: Callable[[], Any], for_seconds: float) -> None:

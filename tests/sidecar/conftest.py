@@ -7,11 +7,12 @@ import pytest
 from dormouse_sidecar import Settings, Sidecar
 from dormouse_sidecar.limits import Limits
 
+from tests.waiting import auntil
+
 from .certificates import Credential, make_credential
 from .clients import POD_UID
 from .model_process import ModelProcess
 from .mounted_trust import MountedTrust
-from .waiting import until
 
 LIMITS = Limits(request_seconds=1.0, goodbye_seconds=0.5, max_connections=8, max_connections_per_peer=4)
 
@@ -59,5 +60,5 @@ async def closed_sidecar(settings: Settings) -> AsyncIterator[Sidecar]:
 async def sidecar(closed_sidecar: Sidecar, trust: MountedTrust, operator: Credential) -> Sidecar:
     """One that trusts the operator."""
     trust.publish(operator)
-    await until(lambda: closed_sidecar.control.is_open)
+    await auntil(lambda: closed_sidecar.control.is_open)
     return closed_sidecar

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .waiting import until
+from tests.waiting import auntil
 
 JSON = "application/json"
 
@@ -105,7 +105,7 @@ class ModelProcess:
             uvicorn.Config(self.app(), uds=str(self.socket), lifespan="off", log_config=None, ws="none")
         )
         serving = asyncio.create_task(server.serve())
-        await until(lambda: server.started)
+        await auntil(lambda: server.started)
         try:
             yield
         finally:

@@ -11,12 +11,13 @@ from datetime import timedelta
 
 import httpx
 
+from tests.waiting import auntil
+
 from .certificates import Credential, anonymous_context, make_credential
 from .clients import MODELS, POD_UID, RESIDENCY, ask, connected, look, order
 from .model_process import ModelProcess
 from .mounted_trust import MountedTrust
 from .test_the_command import Command, command  # noqa: F401 - a fixture
-from .waiting import until
 
 CONNECTIONS = 1500
 MEBIBYTE = 1 << 20
@@ -46,7 +47,7 @@ async def test_bad_connections_by_the_thousand_change_nothing_and_leave_nothing(
     operator: Credential,
 ) -> None:
     trust.publish(operator)
-    await until(lambda: " is open" in command.log)
+    await auntil(lambda: " is open" in command.log)
     control, plain = command.port("the control port"), command.port("metrics and health on")
     body = json.dumps(order()).encode()
     whole = b"PUT %b HTTP/1.1\r\nHost: pod\r\nContent-Length: %d\r\n\r\n%b" % (RESIDENCY.encode(), len(body), body)
@@ -91,7 +92,7 @@ async def test_a_body_of_100_mb_is_never_held(
     operator: Credential,
 ) -> None:
     trust.publish(operator)
-    await until(lambda: " is open" in command.log)
+    await auntil(lambda: " is open" in command.log)
     control = command.port("the control port")
 
     async def pieces() -> AsyncIterator[bytes]:

@@ -11,6 +11,8 @@ from dormouse_sidecar import Settings, Sidecar
 from dormouse_sidecar.throttled_log import ThrottledWarning
 from starlette.responses import Response
 
+from tests.waiting import auntil
+
 from .certificates import Credential
 from .clients import (
     MODELS,
@@ -24,7 +26,6 @@ from .clients import (
 from .conftest import LIMITS
 from .model_process import ModelProcess
 from .mounted_trust import MountedTrust
-from .waiting import until
 
 # A record that announces a ClientHello of 512 bytes and then stops.
 HALF_A_CLIENT_HELLO = bytes.fromhex("16030102000100 01fc0303".replace(" ", "")) + b"\0" * 40
@@ -47,7 +48,7 @@ async def test_a_stalled_request_on_the_plain_port_is_cut_off(sidecar: Sidecar, 
     async with connected(sidecar.plain.port) as (reader, writer):
         writer.write(sent)
         await assert_cut_off(reader)
-    await until(lambda: sidecar.plain.connections == 0)
+    await auntil(lambda: sidecar.plain.connections == 0)
 
 
 @pytest.mark.parametrize("sent", STALLS)
@@ -57,7 +58,7 @@ async def test_a_stalled_request_of_the_operator_is_cut_off(
     async with connected(sidecar.control.port, operator) as (reader, writer):
         writer.write(sent)
         await assert_cut_off(reader)
-    await until(lambda: sidecar.control.connections == 0)
+    await auntil(lambda: sidecar.control.connections == 0)
 
 
 @pytest.mark.parametrize("sent", [b"", HALF_A_CLIENT_HELLO, b"GET / HT"], ids=["none", "half", "not TLS"])
@@ -65,7 +66,7 @@ async def test_a_handshake_that_is_never_finished_is_cut_off(sidecar: Sidecar, s
     async with connected(sidecar.control.port) as (reader, writer):
         writer.write(sent)
         await assert_cut_off(reader)
-    await until(lambda: sidecar.control.connections == 0)
+    await auntil(lambda: sidecar.control.connections == 0)
 
 
 async def test_one_byte_now_and_then_buys_no_time(sidecar: Sidecar) -> None:
@@ -97,8 +98,8 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(
     ):
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: pod\r\n\r\n")
-        await until(lambda: sidecar.plain.connections == 1)
-        await until(lambda: sidecar.plain.connections == 0)
+        await auntil(lambda: sidecar.plain.connections == 1)
+        await auntil(lambda: sidecar.plain.connections == 0)
 
 
 async def test_a_connection_carries_one_request(
@@ -138,7 +139,7 @@ async def test_a_full_port_cuts_off_the_oldest_unfinished_request_for_a_new_one(
         for number in range(LIMITS.max_connections):
             reader, _ = await held.enter_async_context(connected(listener.port, local=f"127.0.1.{1 + number % 4}"))
             readers.append(reader)
-        await until(lambda: listener.connections == LIMITS.max_connections)
+        await auntil(lambda: listener.connections == LIMITS.max_connections)
         if which == "control":
             assert (await ask(listener.port, operator)).status_code == 200
         else:
@@ -155,10 +156,10 @@ async def test_a_port_that_is_full_of_answers_refuses_and_harms_none_of_them(
     trust.publish(operator)
     limits = replace(LIMITS, max_connections=2)
     async with Sidecar(replace(settings, limits=limits)) as sidecar:
-        await until(lambda: sidecar.control.is_open)
+        await auntil(lambda: sidecar.control.is_open)
         port = sidecar.control.port
         asked = [asyncio.create_task(ask(port, operator, "PUT", RESIDENCY, json=order())) for _ in range(2)]
-        await until(lambda: len(model_process.orders) == 2)
+        await auntil(lambda: len(model_process.orders) == 2)
         with pytest.raises(httpx.TransportError):
             await ask(port, operator)
         assert (await look(sidecar.plain.port, "/healthz")).status_code == 200
@@ -174,7 +175,7 @@ async def test_a_flood_of_connections_leaves_nothing_behind(sidecar: Sidecar, op
 
     for start in range(0, 400, 50):
         await asyncio.gather(*(come_and_go(number) for number in range(start, start + 50)))
-    await until(lambda: sidecar.control.connections == 0)
+    await auntil(lambda: sidecar.control.connections == 0)
     assert not sidecar.control._peers
 
 
@@ -185,10 +186,10 @@ async def test_an_answer_under_way_is_finished_when_the_sidecar_stops(
     settings.trust_dir.mkdir()
     (settings.trust_dir / "operator.crt").write_bytes(operator.pem)
     async with Sidecar(settings) as sidecar:
-        await until(lambda: sidecar.control.is_open)
+        await auntil(lambda: sidecar.control.is_open)
         async with connected(sidecar.control.port) as (reader, _):
             asked = asyncio.create_task(ask(sidecar.control.port, operator, "PUT", RESIDENCY, json=order()))
-            await until(lambda: len(model_process.orders) == 1)
+            await auntil(lambda: len(model_process.orders) == 1)
             stopping = asyncio.create_task(sidecar.__aexit__(None, None, None))
             # What has not asked anything yet ends at once, what is being answered does not.
             assert await seconds_until_cut_off(reader) < LIMITS.request_seconds

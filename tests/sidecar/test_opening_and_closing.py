@@ -13,12 +13,13 @@ from dormouse_sidecar.telemetry import Telemetry
 from dormouse_sidecar.tls import Door
 from dormouse_sidecar.trust import read_folder
 
+from tests.waiting import auntil
+
 from .certificates import Credential, make_credential
 from .clients import POD_UID, ask, look, metric
 from .conftest import LIMITS
 from .model_process import ModelProcess
 from .mounted_trust import MountedTrust
-from .waiting import until
 
 TRUST_EXPIRY = "dormouse_sidecar_trust_expiry_timestamp_seconds"
 
@@ -50,11 +51,11 @@ async def test_opens_when_trust_arrives_closes_when_it_goes_and_opens_again(
     port = control.port
     for _ in range(2):
         trust.publish(operator)
-        await until(lambda: control.is_open)
+        await auntil(lambda: control.is_open)
         assert (await ask(port, operator)).status_code == 200
         assert await expiry_shown(closed_sidecar) == operator.expires_at
         trust.withdraw()
-        await until(lambda: not control.is_open)
+        await auntil(lambda: not control.is_open)
         assert await nobody_listens(port)
         assert (await look(closed_sidecar.plain.port, "/healthz")).status_code == 200
         assert await expiry_shown(closed_sidecar) == 0
@@ -65,7 +66,7 @@ async def test_a_folder_of_ordinary_files_works_too(
 ) -> None:
     settings.trust_dir.mkdir()
     (settings.trust_dir / "operator.pem").write_bytes(operator.pem)
-    await until(lambda: closed_sidecar.control.is_open)
+    await auntil(lambda: closed_sidecar.control.is_open)
     assert (await ask(closed_sidecar.control.port, operator)).status_code == 200
 
 
@@ -78,7 +79,7 @@ async def test_broken_certificates_are_told_and_skipped(
 ) -> None:
     broken = b"-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"
     trust.publish(operator_crt=broken + operator.pem, empty_crt=b"", notes_txt=b"not looked at")
-    await until(lambda: closed_sidecar.control.is_open)
+    await auntil(lambda: closed_sidecar.control.is_open)
     assert (await ask(closed_sidecar.control.port, operator)).status_code == 200
     assert "operator.crt: certificate 1 can't be read" in caplog.text
     assert "empty.crt: holds no PEM certificate" in caplog.text
@@ -90,7 +91,7 @@ async def test_a_change_that_leaves_nothing_valid_closes_it(
     sidecar: Sidecar, trust: MountedTrust, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     trust.publish(operator_crt=content)
-    await until(lambda: not sidecar.control.is_open)
+    await auntil(lambda: not sidecar.control.is_open)
     assert await nobody_listens(sidecar.control.port)
     assert "is closed: no usable certificate" in caplog.text
 
@@ -100,7 +101,7 @@ async def test_only_expired_certificates_are_no_trust_but_their_expiry_is_shown(
 ) -> None:
     expired = make_credential(valid_for=-timedelta(hours=1))
     trust.publish(expired)
-    await until(lambda: _shows(closed_sidecar, expired.expires_at))
+    await auntil(lambda: _shows(closed_sidecar, expired.expires_at))
     assert await nobody_listens(closed_sidecar.control.port)
 
 
@@ -127,9 +128,9 @@ async def test_a_defect_in_judging_the_trust_closes_it(
 
     with monkeypatch.context() as patched:
         patched.setattr("dormouse_sidecar.gate.read_folder", fails)
-        await until(lambda: not sidecar.control.is_open)
+        await auntil(lambda: not sidecar.control.is_open)
         assert await nobody_listens(sidecar.control.port)
-    await until(lambda: sidecar.control.is_open)
+    await auntil(lambda: sidecar.control.is_open)
     assert (await ask(sidecar.control.port, operator)).status_code == 200
 
 

@@ -10,11 +10,12 @@ from dormouse_sidecar import Settings, Sidecar
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import Response
 
+from tests.waiting import auntil
+
 from .certificates import Credential
 from .clients import MODELS, RESIDENCY, ask, look, metric, order
 from .model_process import ModelProcess
 from .mounted_trust import MountedTrust
-from .waiting import until
 
 PROBLEM = "application/problem+json"
 UP = "dormouse_model_process_up"
@@ -103,7 +104,7 @@ async def test_a_model_process_that_hangs_is_given_up(
     model_process.hold = asyncio.Event()
     trust.publish(operator)
     async with Sidecar(settings) as sidecar:
-        await until(lambda: sidecar.control.is_open)
+        await auntil(lambda: sidecar.control.is_open)
         answer = await ask(sidecar.control.port, operator, "PUT", RESIDENCY, json=order())
         assert (answer.status_code, answer.json()["reason"]) == (503, "ModelProcessDown")
         assert "may or may not have been carried out" in answer.json()["detail"]

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import auntil
+
 from .certificates import Credential
 from .clients import MODELS, POD_UID, RESIDENCY, ask, look, metric, order
 from .model_process import ModelProcess
 from .mounted_trust import MountedTrust
-from .waiting import until
 
 COMMAND = Path(sys.executable).with_name("dormouse-sidecar")
 
@@ -73,25 +74,25 @@ def command(tmp_path: Path, trust: MountedTrust) -> Iterator[Command]:
 async def test_it_serves_from_the_environment_and_stops_on_sigterm(
     command: Command, model_process: ModelProcess, trust: MountedTrust, operator: Credential
 ) -> None:
-    await until(lambda: command.port("metrics and health on") > 0)
+    await auntil(lambda: command.port("metrics and health on") > 0)
     plain = command.port("metrics and health on")
     assert (await look(plain, "/readyz")).status_code == 200
     trust.publish(operator)
-    await until(lambda: " is open" in command.log)
+    await auntil(lambda: " is open" in command.log)
     control = command.port("the control port")
     answer = await ask(control, operator, "PUT", RESIDENCY, json=order())
     assert answer.status_code == 202
     assert len(model_process.orders) == 1
     assert "tts residency CPU ordered by '5f0c' generation 3: 202" in command.log
     command.process.send_signal(signal.SIGTERM)
-    await until(lambda: command.process.poll() is not None)
+    await auntil(lambda: command.process.poll() is not None)
     assert command.process.returncode == 0
     assert "Traceback" not in command.log
 
 
 async def test_it_starts_quickly_and_is_small(command: Command, model_process: ModelProcess) -> None:
     start = time.monotonic()
-    await until(lambda: command.port("metrics and health on") > 0)
+    await auntil(lambda: command.port("metrics and health on") > 0)
     assert metric((await look(command.port("metrics and health on"), "/metrics")).text, "dormouse_model_process_up")
     # About 1 s and 60 MB alone on two cores; torch by itself would be 532 MB.
     assert time.monotonic() - start < 8
@@ -102,7 +103,7 @@ async def test_half_requests_from_many_addresses_leave_its_memory_flat(
     command: Command, model_process: ModelProcess, trust: MountedTrust, operator: Credential
 ) -> None:
     trust.publish(operator)
-    await until(lambda: " is open" in command.log)
+    await auntil(lambda: " is open" in command.log)
     control, plain = command.port("the control port"), command.port("metrics and health on")
 
     async def attack() -> None:

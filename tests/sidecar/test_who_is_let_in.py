@@ -9,11 +9,12 @@ import httpx
 import pytest
 from dormouse_sidecar import Sidecar
 
+from tests.waiting import auntil
+
 from .certificates import Credential, anonymous_context, make_credential
 from .clients import MODELS, RESIDENCY, ask, connected, look, metric, order
 from .model_process import ModelProcess
 from .mounted_trust import MountedTrust
-from .waiting import until
 
 
 async def assert_refused(sidecar: Sidecar, model_process: ModelProcess, client: Credential | ssl.SSLContext) -> None:
@@ -54,7 +55,7 @@ async def test_what_a_trusted_certificate_has_signed_is_refused(
 ) -> None:
     parent = make_credential("operator", is_ca=is_ca)
     trust.publish(parent)
-    await until(lambda: closed_sidecar.control.is_open)
+    await auntil(lambda: closed_sidecar.control.is_open)
     await assert_refused(closed_sidecar, model_process, make_credential("child", issuer=parent))
     assert (await ask(closed_sidecar.control.port, parent)).status_code == 200
 
@@ -65,7 +66,7 @@ async def test_a_trusted_leaf_that_is_not_self_signed_is_let_in_and_its_issuer_i
     authority = make_credential("authority", is_ca=True)
     leaf = make_credential("operator", issuer=authority)
     trust.publish(leaf)
-    await until(lambda: closed_sidecar.control.is_open)
+    await auntil(lambda: closed_sidecar.control.is_open)
     assert (await ask(closed_sidecar.control.port, leaf)).status_code == 200
     await assert_refused(closed_sidecar, model_process, authority)
     await assert_refused(closed_sidecar, model_process, make_credential("other", issuer=authority))
@@ -76,7 +77,7 @@ async def test_an_expired_certificate_is_refused_though_it_is_in_the_folder(
 ) -> None:
     expired = make_credential("operator", valid_for=-timedelta(hours=1))
     trust.publish(operator, expired)
-    await until(lambda: closed_sidecar.control.is_open)
+    await auntil(lambda: closed_sidecar.control.is_open)
     await assert_refused(closed_sidecar, model_process, expired)
 
 
@@ -111,7 +112,7 @@ async def test_a_replaced_certificate_is_refused_at_once_and_the_new_one_is_let_
         except httpx.TransportError:
             return False
 
-    await until(successor_is_let_in)
+    await auntil(successor_is_let_in)
     await assert_refused(sidecar, model_process, operator)
 
 
@@ -128,7 +129,7 @@ async def test_during_a_rotation_both_are_let_in(
             return False
         return [answer.status_code for answer in answers] == [200, 200]
 
-    await until(both_are_let_in)
+    await auntil(both_are_let_in)
 
 
 @pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "withdrawn"])
@@ -142,14 +143,14 @@ async def test_a_connection_from_before_the_change_gets_nothing_done(
     async with connected(sidecar.control.port, operator) as (reader, writer):
         writer.write(b"GET " + MODELS.encode() + b" HTTP/1.1\r\nHost: pod\r\n")
         await writer.drain()
-        await until(lambda: sidecar.control.connections == 1)
+        await auntil(lambda: sidecar.control.connections == 1)
         if replaced:
             successor = make_credential("operator")
             trust.publish(successor)
-            await until(lambda: _admits(sidecar, successor))
+            await auntil(lambda: _admits(sidecar, successor))
         else:
             trust.withdraw()
-            await until(lambda: not sidecar.control.is_open)
+            await auntil(lambda: not sidecar.control.is_open)
         writer.write(b"\r\n")
         async with asyncio.timeout(5):
             assert await _rest(reader) == b""

@@ -13,7 +13,7 @@ from dormouse_modelserver import ConfigurationError, DeviceFull
 from dormouse_modelserver.engine.account import FileAccount
 from dormouse_modelserver.engine.open_device import open_device
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 # Takes what it is told to and says so; gives it back when told to; ends with its input.
 _HOLDER = """

@@ -14,7 +14,7 @@ import httpx
 from playwright.sync_api import Browser, expect
 
 from tests.modelserver.server.serving_process import Serving
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .browser import Panel, launched
 

@@ -14,7 +14,7 @@ from dormouse_modelserver.server.panel.watch import MAX_STREAMS
 from playwright.sync_api import expect
 
 from tests.modelserver.server.serving_process import Serving, environment, free_port
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .conftest import DEVICE, Visit, put
 

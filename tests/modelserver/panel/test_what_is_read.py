@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.modelserver.slot.conftest import load_doubler
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 Manage = Callable[..., ResidencyManager]
 NOW = 1_800_000_000.0

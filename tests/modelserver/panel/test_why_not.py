@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.modelserver.server.serving_process import Serving
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .conftest import Visit, put
 

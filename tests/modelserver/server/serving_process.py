@@ -11,7 +11,7 @@ from types import TracebackType
 
 import httpx
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 PROJECT = '''
 """A user's project: two models, some apps, and things that are none."""

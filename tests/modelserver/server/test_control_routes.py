@@ -11,7 +11,7 @@ from dormouse_modelserver import Residency, ResidencyManager
 from dormouse_modelserver.engine.sim import SimDevice
 
 from tests.modelserver.slot.conftest import Loads
-from tests.modelserver.waiting import auntil
+from tests.waiting import auntil
 
 from .conftest import STAMP
 

@@ -10,7 +10,7 @@ from dormouse_modelserver.engine.sim import SimDevice
 from fastapi import FastAPI
 
 from tests.modelserver.slot.conftest import Loads, ask
-from tests.modelserver.waiting import auntil
+from tests.waiting import auntil
 
 ClientOf = Callable[..., httpx.AsyncClient]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .serving_process import Serving
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from dormouse_modelserver import ConfigurationError, ResidencyManager
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 _OTHER_PROCESS = """
 import sys

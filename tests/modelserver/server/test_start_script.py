@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .serving_process import PROJECT, Serving, environment
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from dormouse_modelserver import ConfigurationError, ResidencyManager
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .serving_process import Serving
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dormouse_modelserver import Model
 from torch import nn
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .conftest import ask
 

@@ -9,7 +9,7 @@ from dormouse_modelserver import Model, ModelBusy, Residency
 from dormouse_modelserver.engine.sim import SimDevice
 from torch import nn
 
-from tests.modelserver.waiting import auntil
+from tests.waiting import auntil
 
 from .conftest import Loads, Stop, ask
 

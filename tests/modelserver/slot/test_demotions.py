@@ -8,7 +8,7 @@ from dormouse_modelserver import CopyFailed, Model, ModelBusy, ModelChanged, Res
 from dormouse_modelserver.engine.sim import SimDevice, SimFaults
 from torch import nn
 
-from tests.modelserver.waiting import auntil, until
+from tests.waiting import auntil, until
 
 from .conftest import Loads, Stop, ask
 

@@ -9,7 +9,7 @@ from dormouse_modelserver import ConfigurationError, Model, Residency, Residency
 from dormouse_modelserver.engine.sim import SimDevice, SimFaults
 from torch import nn
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .conftest import Stop, ask, load_doubler
 

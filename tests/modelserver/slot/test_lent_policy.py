@@ -13,7 +13,7 @@ from dormouse_modelserver.telemetry import Telemetry
 from torch import nn
 
 from tests.modelserver.engine.using import weights_on
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .conftest import ask, load_doubler
 

@@ -19,7 +19,7 @@ from dormouse_modelserver import (
 from dormouse_modelserver.engine.host_memory import HostMemory
 from torch import nn
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .conftest import ask, load_doubler
 

@@ -11,7 +11,7 @@ import pytest
 from dormouse_modelserver import Model, ModelBusy, Residency, WakeTimeout
 from torch import nn
 
-from tests.modelserver.waiting import auntil
+from tests.waiting import auntil
 
 from .conftest import Loads, ask
 

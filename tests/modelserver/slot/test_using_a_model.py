@@ -9,7 +9,7 @@ from dormouse_modelserver import LoadFailed, Model, ModelNotHeld, Residency, Wak
 from dormouse_modelserver.engine.sim import SimDevice, SimFaults
 from torch import nn
 
-from tests.modelserver.waiting import auntil, until
+from tests.waiting import auntil, until
 
 from .conftest import Loads, Stop, ask
 

@@ -8,7 +8,7 @@ from dormouse_contract import Residency, Trigger
 from dormouse_modelserver import DeviceFull, Model, NoRoom, QueueFull, ResidencyManager, WakeTimeout
 from torch import nn
 
-from tests.modelserver.waiting import until
+from tests.waiting import until
 
 from .conftest import Loads, Manage, ask, load_doubler
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.waiting import eventually
+
 from ..fake_pod import FakeModel, FakePod
-from ..world import World, eventually
+from ..world import World
 from .api_proxy import Broken, Seen
 from .conftest import Faulty
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+from tests.waiting import eventually
+
 from ..fake_pod import FakeModel
-from ..world import World, eventually
+from ..world import World
 from .api_proxy import ApiProxy
 from .conftest import Faulty
 

@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from localcluster.crd import CRD_FILE
+from tests.waiting import eventually
 
 from ..fake_pod import FakeModel, FakePod
-from ..world import World, eventually
+from ..world import World
 from .conftest import Faulty
 
 BASE: dict[str, Any] = {"policy": {"offloadAfterSeconds": 20, "unloadAfterSeconds": 7200, "minResidentSeconds": 0}}

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import eventually
+
 from ..fake_pod import FakeModel, FakePod
-from ..world import OPERATOR_NAMESPACE, SECRET_NAME, World, eventually
+from ..world import OPERATOR_NAMESPACE, SECRET_NAME, World
 from .api_proxy import Seen
 from .conftest import Faulty
 

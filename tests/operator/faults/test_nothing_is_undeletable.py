@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from localcluster.crd import CRD_NAME, apply_crd
+from tests.waiting import eventually
 
 from ..fake_pod import FakeModel
-from ..world import OPERATOR_NAMESPACE, World, eventually
+from ..world import OPERATOR_NAMESPACE, World
 from .conftest import Faulty
 
 SLEEPY = {"offloadAfterSeconds": 4, "minResidentSeconds": 0}

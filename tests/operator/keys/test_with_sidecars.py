@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from localcluster.controlplane import ControlPlane
 from localcluster.prometheus import Prometheus, Target
 from tests.sidecar.clients import POD_UID
 from tests.sidecar.model_process import ModelProcess
+from tests.waiting import auntil
 
 from ..world import OPERATOR_NAMESPACE
 
@@ -132,13 +133,6 @@ async def fleet(
         control_plane.kubectl("delete", "secret", SECRET_NAME, namespace=OPERATOR_NAMESPACE)
 
 
-async def until(what: str, check: Callable[[], Awaitable[bool]], deadline_seconds: float = 20) -> None:
-    deadline = time.monotonic() + deadline_seconds
-    while not await check():
-        assert time.monotonic() < deadline, f"{what}: not within {deadline_seconds:g} s"
-        await asyncio.sleep(0.1)
-
-
 async def until_all_say(fleet: Fleet, client: ControlClient, outcome: Outcome) -> None:
     last: list[Answer] = []
 
@@ -147,7 +141,7 @@ async def until_all_say(fleet: Fleet, client: ControlClient, outcome: Outcome) -
         return {answer.outcome for answer in last} == {outcome}
 
     try:
-        await until(f"all say {outcome}", all_say)
+        await auntil(all_say, 20)
     except AssertionError as error:
         raise AssertionError(f"{error}; last: {last}") from error
 
@@ -170,7 +164,7 @@ async def test_no_order_is_refused_during_a_rotation_and_the_old_key_is_refused_
         await fleet.look()
         return (await store.read()).keyring.is_at_rest
 
-    await until("the rotation ends", at_rest, deadline_seconds=120)
+    await auntil(at_rest, 120)
     # Beyond the moment at which the sidecars drop the old leaf.
     await until_all_say(fleet, old, Outcome.UNTRUSTED)
     sent = fleet.outcomes.total()
@@ -178,7 +172,7 @@ async def test_no_order_is_refused_during_a_rotation_and_the_old_key_is_refused_
     async def more() -> bool:
         return fleet.outcomes.total() >= sent + 30
 
-    await until("orders go on", more)
+    await auntil(more, 20)
     for stream in streams:
         stream.cancel()
     await asyncio.gather(*streams, return_exceptions=True)
