@@ -8,9 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dormouse_operator.errors import OperatorError
+from dormouse_operator.prometheus.flags import add_prometheus_flags, prometheus_settings
+
 from .errors import ConsoleError, SettingsError
 from .serving import Settings, run
 
+# A month of a large fleet is more work for Prometheus than a look at the present.
+PROMETHEUS_SECONDS = 30.0
 IN_CLUSTER_CA = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 EXAMPLES = """\
 examples:
@@ -30,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         run(_settings(given, os.environ))
-    except ConsoleError as error:
+    except (ConsoleError, OperatorError) as error:
         print(f"dormouse-console: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -53,13 +58,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
     flag("--host", "DORMOUSE_CONSOLE_HOST", "127.0.0.1", "address to listen on; kubectl port-forward reaches this one")
     flag("--port", "DORMOUSE_CONSOLE_PORT", "7861", "port to listen on")
-    flag(
-        "--prometheus-url",
-        "DORMOUSE_PROMETHEUS_URL",
-        None,
-        "what comes before /api/v1; without it, no charts",
-    )
-    flag("--prometheus-token-file", "DORMOUSE_PROMETHEUS_TOKEN_FILE", None, "file with a bearer token for Prometheus")
+    # Without the URL there are no charts.
+    add_prometheus_flags((parser,), flag, environment, url=None, timeout_seconds=PROMETHEUS_SECONDS)
     flag("--api-server", "DORMOUSE_API_SERVER", None, "its https:// address; in a cluster that of the cluster")
     flag("--api-server-ca", "DORMOUSE_API_SERVER_CA", None, "PEM file that its certificate is checked with")
     parser.add_argument(
@@ -82,8 +82,7 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
         port=int(given.port),
         api_server=address,
         api_server_ca=ca,
-        prometheus_url=given.prometheus_url or "",
-        prometheus_token_file=_file("--prometheus-token-file", given.prometheus_token_file),
+        prometheus=prometheus_settings(given) if given.prometheus_url else None,
         local_key=(environment.get("DORMOUSE_CONSOLE_KEY") or secrets.token_urlsafe(32)) if given.local else "",
         kubectl=given.kubectl,
         kubectl_flags=tuple(f"{flag}={value}" for flag, value in chosen if value),

@@ -1,11 +1,12 @@
 """Prometheus, for the figures that no object of the API server has. Without it the page goes on and says so."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from dormouse_operator.errors import SignalUnavailable
 
 from .errors import ConsoleError
 
@@ -25,28 +26,34 @@ class Series:
 
 
 class Prometheus:
-    """`http` brings address and credentials; None when none is configured."""
+    """`client` gives one with the credentials of this moment; None when no Prometheus is configured.
 
-    def __init__(self, http: httpx.AsyncClient | None) -> None:
-        self._http = http
+    url: what comes before `/api/v1`; empty where the client knows it.
+    """
+
+    def __init__(self, client: Callable[[], Awaitable[httpx.AsyncClient]] | None, url: str = "") -> None:
+        self._client = client
+        self._url = f"{url.rstrip('/')}/" if url else ""
 
     @property
     def configured(self) -> bool:
-        return self._http is not None
+        return self._client is not None
 
     async def instant(self, promql: str, at: float) -> list[Series]:
-        return await self._ask("/api/v1/query", {"query": promql, "time": f"{at:.3f}"})
+        return await self._ask("api/v1/query", {"query": promql, "time": f"{at:.3f}"})
 
     async def over_time(self, promql: str, start: float, end: float, step: int) -> list[Series]:
         asked = {"query": promql, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": str(step)}
-        return await self._ask("/api/v1/query_range", asked)
+        return await self._ask("api/v1/query_range", asked)
 
     async def _ask(self, path: str, asked: Mapping[str, str]) -> list[Series]:
-        if self._http is None:
+        if self._client is None:
             raise NoFigures("The console was started without --prometheus-url, so there are no figures over time")
         try:
             # As a form: a query over many pods is longer than an address may be.
-            response = await self._http.post(path.removeprefix("/"), data=dict(asked))
+            response = await (await self._client()).post(self._url + path, data=dict(asked))
+        except SignalUnavailable as error:
+            raise NoFigures(str(error)) from error
         except httpx.HTTPError as error:
             raise NoFigures(f"Prometheus does not answer ({type(error).__name__})") from error
         try:
@@ -57,6 +64,15 @@ class Prometheus:
             why = answer.get("error") if isinstance(answer, dict) else None
             raise NoFigures(f"Prometheus answered HTTP {response.status_code}: {str(why or 'no reason given')[:300]}")
         return [_series(entry) for entry in answer["data"]["result"]]
+
+
+def through(http: httpx.AsyncClient) -> Prometheus:
+    """By a client that has the address and the way."""
+
+    async def same() -> httpx.AsyncClient:
+        return http
+
+    return Prometheus(same)
 
 
 def _series(entry: Mapping[str, Any]) -> Series:

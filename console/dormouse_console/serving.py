@@ -2,24 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Generator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import uvicorn
+from dormouse_operator.prometheus.connection import PrometheusConnection
+from dormouse_operator.prometheus.settings import PrometheusSettings
 
 from .app import create_app
 from .callers import Callers, LocalCallers, TokenCallers, loopback_only
-from .errors import SettingsError
 from .kube import connect
 from .local import kubectl_proxy, through
 from .prometheus import Prometheus
 
 _log = logging.getLogger("dormouse.console")
-# A month of a large fleet is more work for Prometheus than a look at the present.
-PROMETHEUS_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,7 @@ class Settings:
     port: int
     api_server: str
     api_server_ca: Path | None
-    prometheus_url: str = ""
-    prometheus_token_file: Path | None = None
+    prometheus: PrometheusSettings | None = None
     local_key: str = field(default="", repr=False)
     kubectl: str = "kubectl"
     kubectl_flags: tuple[str, ...] = ()
@@ -61,7 +59,7 @@ async def _serve(settings: Settings, socket: Path | None) -> None:
         else:
             connected = connect(settings.api_server, settings.api_server_ca)
             callers = TokenCallers(await stack.enter_async_context(connected))
-        prometheus = Prometheus(await _prometheus(stack, settings))
+        prometheus = await stack.enter_async_context(_prometheus(settings.prometheus))
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(callers, prometheus),
@@ -80,24 +78,22 @@ async def _serve(settings: Settings, socket: Path | None) -> None:
         await server.serve()
 
 
-async def _prometheus(stack: AsyncExitStack, settings: Settings) -> httpx.AsyncClient | None:
-    url = settings.prometheus_url
-    if not url:
+@asynccontextmanager
+async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[Prometheus]:
+    if settings is None:
         _log.warning("No --prometheus-url: the page has no figures over time")
-        return None
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError(f"--prometheus-url is {url!r}; write its address, for example http://prometheus:9090")
-    auth = None if settings.prometheus_token_file is None else _TokenFile(settings.prometheus_token_file)
-    client = httpx.AsyncClient(base_url=f"{url.rstrip('/')}/", auth=auth, timeout=PROMETHEUS_SECONDS, trust_env=False)
-    return await stack.enter_async_context(client)
+        yield Prometheus(None)
+        return
+    if settings.risk:
+        _log.warning("%s", settings.risk)
+    connection, one_at_a_time = PrometheusConnection(settings, user_agent="dormouse-console"), asyncio.Lock()
 
+    async def client() -> httpx.AsyncClient:
+        # Files that were renewed make a new client of it, once.
+        async with one_at_a_time:
+            return await connection.client()
 
-class _TokenFile(httpx.Auth):
-    """Read for each query: a token that was renewed counts at once."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._path.read_text().strip()}"
-        yield request
+    try:
+        yield Prometheus(client, settings.url)
+    finally:
+        await connection.close()

@@ -158,7 +158,7 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
     """Raises SettingsError for what makes no sense."""
     return Settings(
         kubeconfig=_kubeconfig(given.kubeconfig, environment),
-        prometheus=prometheus_settings(given, _number("--prometheus-timeout", given.prometheus_timeout)),
+        prometheus=prometheus_settings(given),
         operator_namespace=given.operator_namespace or _own_namespace(),
         scrape_interval_seconds=_number("--scrape-interval", given.scrape_interval),
         tick_seconds=_number("--tick", given.tick),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from dormouse_contract import Residency
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.waiting import eventually
 
@@ -56,6 +56,26 @@ def model_page(page: Page, name: str = MODEL) -> Page:
     page.get_by_role("link", name=name, exact=True).click()
     expect(page.locator("[data-action=wake]")).to_be_visible()
     return page
+
+
+def where_the_buttons_are(page: Page) -> dict[str, float]:
+    box = page.locator("[data-action=offload]").bounding_box()
+    assert box is not None
+    return dict(box)
+
+
+def test_the_buttons_do_not_move_when_the_figures_come(reader: Person, visit: Visit) -> None:
+    page = visit(reader, NAMESPACE)
+    held: list[Route] = []
+    page.route("**/replicas?*", held.append)
+    model_page(page)
+    expect(page.get_by_text("You may look at this model and not change it")).to_be_visible()
+    eventually("the figures were asked for", lambda: page.evaluate("1") and held)
+    before = where_the_buttons_are(page)
+    for each in held:
+        each.continue_()
+    expect(page.locator("[data-part=next]")).to_contain_text("Next look")
+    assert where_the_buttons_are(page) == before
 
 
 def note(page: Page, text: str) -> None:

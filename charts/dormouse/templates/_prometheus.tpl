@@ -3,11 +3,6 @@
 {{- $at := "/etc/dormouse/prometheus" -}}
 {{- with .Values.prometheus -}}
 - --prometheus-url={{ .url }}
-- --scrape-interval={{ .scrapeIntervalSeconds }}
-- --prometheus-timeout={{ .timeoutSeconds }}
-{{- if not (kindIs "invalid" .directReadingAfterSeconds) }}
-- --direct-reading-after={{ .directReadingAfterSeconds }}
-{{- end }}
 {{- if .bearerToken.secretName }}
 - --prometheus-bearer-token-file={{ $at }}/bearer/token
 {{- end }}

@@ -22,8 +22,10 @@ from .packing import pack
 
 T = TypeVar("T")
 
-# Between the attempts to load when `load` gave a module that has just been let go.
-_PATIENCE_SECONDS = (0.02, 0.2)
+# Who used a model that was unloaded a moment ago may still be about to return, and knows it until then.
+_PATIENCE_SECONDS = 1.0
+# Each of them met another module that had just gone; more in a row is no accident.
+_ATTEMPTS = 20
 
 
 class Loader(Generic[T]):
@@ -39,13 +41,15 @@ class Loader(Generic[T]):
 
         Raises `LoadFailed`, `HostFull`, and `DeviceFull` in the second case; nothing is kept then.
         """
-        for patience_seconds in _PATIENCE_SECONDS:
-            with suppress(LetGo):
+        for _ in range(_ATTEMPTS):
+            try:
                 return self._load_once(may_skip_mirror)
+            except LetGo as error:
+                is_gone = error.is_gone
             # Another model was unloaded as `load` took up a module of its from a cache. As soon as nobody knows that
-            # module any more, `load` makes it anew; who used it a moment ago may still be about to return.
-            gc.collect()
-            time.sleep(patience_seconds)
+            # module any more, `load` makes it anew; one that stays is kept by somebody, and `load` will say so again.
+            if not _within_patience(is_gone):
+                break
         return self._load_once(may_skip_mirror)
 
     def remember(self, loaded: Loaded[T]) -> None:
@@ -81,7 +85,8 @@ class Loader(Generic[T]):
         known = shared.enter(None if options.stable_addresses else own, tensors)
         joined = shared.join(loaded, known, also=foreign.values())
         if joined is None:
-            raise LetGo(self._name)
+            gone = (each for each in known if shared.of(each) is None)
+            raise LetGo(self._name, next(gone, (*fresh.inventory.modules, *known)[0]))
         loaded.bundles = (own, *joined)
         if joined and options.stable_addresses:
             raise LoadFailed(
@@ -147,3 +152,13 @@ class Loader(Generic[T]):
                 f"load of model {self._name!r} gave other weights than the first time, so answers would change; "
                 "make `load` deterministic, or register it with unload_changes='discard'"
             )
+
+
+def _within_patience(is_gone: Callable[[], bool]) -> bool:
+    gc.collect()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not is_gone():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True

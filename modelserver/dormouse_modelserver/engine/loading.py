@@ -1,5 +1,6 @@
 """Calls the user's `load` and looks at what came of it, before any of it is moved."""
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -17,14 +18,21 @@ T = TypeVar("T")
 
 
 class LetGo(LoadFailed):
-    """`load` gave a module whose weights Dormouse has moved and let go."""
+    """`load` gave a module whose weights Dormouse has moved and let go. is_gone: whether nobody knows it any more."""
 
-    def __init__(self, name: str, what: str = "something") -> None:
+    def __init__(self, name: str, held: object) -> None:
+        self._held, what = weakref.ref(held), type(held).__name__
         super().__init__(
             f"load of model {name!r} returned a module of before ({what}), whose weights Dormouse moved and let go; "
             "build it anew in each call. What several models share must be kept by them alone (a weak reference in "
             "your cache), so that it goes with the last of them; a tensor that can't be packed can't be shared"
         )
+
+    @property
+    def is_gone(self) -> Callable[[], bool]:
+        """To ask when the error itself, which knows the frames that know the module, has been let go."""
+        held = self._held
+        return lambda: held() is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ def refuse_what_can_not_be_moved(name: str, inventory: Inventory, own: list[Foun
     mine = {id(found.tensor) for found in own}
     for module in _guarded(inventory):
         if any(id(tensor) in mine for tensor in _tensors_of(module)):
-            raise LetGo(name, type(module).__name__)
+            raise LetGo(name, module)
 
 
 def tensors_of_guarded(inventory: Inventory) -> list[torch.Tensor]:

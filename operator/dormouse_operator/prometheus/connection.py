@@ -19,10 +19,17 @@ MAX_FILE_BYTES = 1 << 20
 
 
 class PrometheusConnection:
-    """`transport` replaces the network in tests."""
+    """`user_agent` is who asks; `transport` replaces the network in tests."""
 
-    def __init__(self, settings: PrometheusSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        settings: PrometheusSettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        user_agent: str = "dormouse-operator",
+    ) -> None:
         self._settings = settings
+        self._user_agent = user_agent
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._made_of: tuple[bytes, ...] = ()
@@ -69,7 +76,7 @@ class PrometheusConnection:
             transport=self._transport,
             timeout=self._settings.timeout_seconds,
             # Prometheus is near, and to unpack would cost more than to receive.
-            headers={"User-Agent": "dormouse-operator", "Accept-Encoding": "identity", "Cache-Control": "no-store"},
+            headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity", "Cache-Control": "no-store"},
             event_hooks={"request": [name_the_server]},
             trust_env=False,
         )

@@ -13,9 +13,14 @@ AddFlag = Callable[[str, str, str | None, str], None]
 
 
 def add_prometheus_flags(
-    commands: Iterable[argparse.ArgumentParser], flag: AddFlag, environment: Mapping[str, str]
+    commands: Iterable[argparse.ArgumentParser],
+    flag: AddFlag,
+    environment: Mapping[str, str],
+    *,
+    url: str | None = "http://127.0.0.1:9090",
+    timeout_seconds: float = QUERY_TIMEOUT_SECONDS,
 ) -> None:
-    """To each of the commands; `flag` adds what is given once."""
+    """To each of the commands; `flag` adds what is given once. `url` and `timeout_seconds` are the defaults."""
 
     def repeatable(name: str, variable: str, text: str) -> None:
         """Given flags replace the variable's lines, as a flag beats its variable everywhere."""
@@ -30,7 +35,7 @@ def add_prometheus_flags(
             )
 
     prefix = "DORMOUSE_PROMETHEUS"
-    flag("--prometheus-url", f"{prefix}_URL", "http://127.0.0.1:9090", "what comes before /api/v1")
+    flag("--prometheus-url", f"{prefix}_URL", url, "what comes before /api/v1")
     flag("--prometheus-bearer-token-file", f"{prefix}_BEARER_TOKEN_FILE", None, "file with a token, read at each look")
     flag("--prometheus-username", f"{prefix}_USERNAME", None, "for basic authentication")
     flag("--prometheus-password-file", f"{prefix}_PASSWORD_FILE", None, "file with its password, read at each look")
@@ -42,11 +47,14 @@ def add_prometheus_flags(
     repeatable(
         "--prometheus-header-file", f"{prefix}_HEADER_FILES", "a header as NAME=FILE, for secret values; repeatable"
     )
-    flag("--prometheus-timeout", f"{prefix}_TIMEOUT", f"{QUERY_TIMEOUT_SECONDS:g}", "seconds for one answer")
+    flag("--prometheus-timeout", f"{prefix}_TIMEOUT", f"{timeout_seconds:g}", "seconds for one answer")
 
 
-def prometheus_settings(given: argparse.Namespace, timeout_seconds: float) -> PrometheusSettings:
-    """Raises SettingsError for what makes no sense, and for a file that can't be read now."""
+def prometheus_settings(given: argparse.Namespace, *, patience_seconds: float = 0.0) -> PrometheusSettings:
+    """Raises SettingsError for what makes no sense, and for a file that can't be read now.
+
+    patience_seconds: an answer may take so long, though less was given.
+    """
     settings = PrometheusSettings(
         url=given.prometheus_url,
         bearer_token_file=_path(given.prometheus_bearer_token_file),
@@ -60,14 +68,14 @@ def prometheus_settings(given: argparse.Namespace, timeout_seconds: float) -> Pr
         header_files=tuple(
             (name, Path(path)) for name, path in _pairs("--prometheus-header-file", given.prometheus_header_file)
         ),
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=_seconds(given.prometheus_timeout, patience_seconds),
     )
     for flag, path in settings.files:
         try:
             path.read_bytes()
         except OSError as error:
             raise SettingsError(
-                f"{flag} is {path}, which can't be read ({error.strerror}); give a file that the operator may read"
+                f"{flag} is {path}, which can't be read ({error.strerror}); give a file that this process may read"
             ) from error
     return settings
 
@@ -92,6 +100,15 @@ def _pairs(flag: str, entries: Iterable[str]) -> Iterable[tuple[str, str]]:
         if not (name and equals and value):
             raise SettingsError(f"{flag} lacks a name or what comes after the =; write it like X-Scope-OrgID=team-a")
         yield name, value
+
+
+def _seconds(given: str, at_least: float) -> float:
+    try:
+        seconds = float(given)
+    except ValueError as error:
+        raise SettingsError(f"--prometheus-timeout is {given!r}; write a number") from error
+    # What is out of bounds stays so, and is refused.
+    return max(seconds, at_least) if seconds > 0 else seconds
 
 
 def _path(given: str | None) -> Path | None:

@@ -112,7 +112,7 @@ class PrometheusSettings:
             if not _HEADER_NAME.fullmatch(name):
                 yield f"{flag} has a name that HTTP does not allow; write NAME=VALUE, for example X-Scope-OrgID=team-a"
             if lower in _OURS:
-                yield f"{flag} names {name}, which the operator sets itself; leave it out"
+                yield f"{flag} names {name}, which is set already; leave it out"
             if lower == "authorization" and (authorized or flag == "--prometheus-header"):
                 yield (
                     f"{flag} names Authorization; give it by --prometheus-bearer-token-file, by --prometheus-username "

@@ -40,8 +40,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 async def run(given: argparse.Namespace) -> str:
     """What is printed. Raises SettingsError and SignalUnavailable with what to do."""
-    timeout = max(QUERY_SECONDS, _positive("--prometheus-timeout", given.prometheus_timeout))
-    settings = prometheus_settings(given, timeout)
+    settings = prometheus_settings(given, patience_seconds=QUERY_SECONDS)
     connection = PrometheusConnection(settings)
     try:
         return await told(given, PrometheusApi(await connection.client(), settings.url, settings.timeout_seconds))

@@ -84,9 +84,29 @@ def test_a_load_waits_for_the_load_of_what_it_shares(family: Family) -> None:
 
 
 def test_a_load_whose_shared_module_went_away_meanwhile_is_made_again(family: Family) -> None:
+    loading, times = _b_loads_as_a_is_unloaded(family)
+    loading.ends()
+    assert len(times) == 2
+    assert family.right(family.b, "b")
+
+
+def test_a_load_waits_for_who_used_the_module_of_before_and_is_about_to_return(family: Family) -> None:
+    family.a.wake()
+    frame = [family.a.model.encoder]
+    loading, times = _b_loads_as_a_is_unloaded(family)
+    returns = threading.Timer(0.5, frame.clear)
+    returns.start()
+    loading.ends()
+    returns.join()
+    assert len(times) == 2, "it was asked again before there was anything new"
+    assert family.right(family.b, "b")
+
+
+def _b_loads_as_a_is_unloaded(family: Family) -> tuple[InThread, list[int]]:
+    """`b` has taken up the encoder that it shares with `a`, when `a` goes. With an entry for each call of its load."""
     family.a.wake()
     taken, go = threading.Event(), threading.Event()
-    load, times = family.loads["b"], []
+    load, times = family.loads["b"], list[int]()
 
     def slow_load() -> Part:
         part = load()
@@ -100,9 +120,7 @@ def test_a_load_whose_shared_module_went_away_meanwhile_is_made_again(family: Fa
     assert taken.wait(10)
     family.a.unload()
     go.set()
-    loading.ends()
-    assert len(times) == 2
-    assert family.right(family.b, "b")
+    return loading, times
 
 
 def test_a_load_that_fails_does_not_hold_up_who_shares_it(family: Family) -> None:
