@@ -58,16 +58,17 @@ def model_page(page: Page, name: str = MODEL) -> Page:
     return page
 
 
-def where_the_buttons_are(page: Page) -> dict[str, float]:
+def where_the_buttons_are(page: Page) -> tuple[int, int]:
+    """In whole pixels."""
     box = page.locator("[data-action=offload]").bounding_box()
     assert box is not None
-    return dict(box)
+    return round(box["x"]), round(box["y"])
 
 
 def test_the_buttons_do_not_move_when_the_figures_come(reader: Person, visit: Visit) -> None:
     page = visit(reader, NAMESPACE)
     held: list[Route] = []
-    page.route("**/replicas?*", held.append)
+    page.route("**/replicas?*", lambda route: held.append(route))
     model_page(page)
     expect(page.get_by_text("You may look at this model and not change it")).to_be_visible()
     eventually("the figures were asked for", lambda: page.evaluate("1") and held)

@@ -23,7 +23,7 @@ from .stage import CHART, SCRAPE_SECONDS, Stage
 
 DIRECTORY = os.environ.get("E2E_DIRECTORY", "")
 OUTPUT = Path(os.environ.get("E2E_OUTPUT", "build/e2e"))
-ORDER = ("the_loop", "rights", "disturbances", "rollouts", "upgrade", "uninstall", "single_namespace")
+ORDER = ("the_loop", "rights", "disturbances", "rollouts", "upgrade", "extras", "uninstall", "single_namespace")
 SYSTEM = "dormouse-system"
 MONITORING = "monitoring"
 INSTALL = (

@@ -48,7 +48,7 @@ BASIC = ("--prometheus-username=me", "--prometheus-password-file=FILE")
         pytest.param(("--prometheus-header=X-A",), "like X-Scope-OrgID=team-a", id="header without a value"),
         pytest.param((f"--prometheus-header=X A={SECRET}",), "does not allow", id="no header name"),
         pytest.param((f"--prometheus-header=X-A={SECRET}\n1",), "control", id="a second line"),
-        pytest.param((f"--prometheus-header=Host={SECRET}",), "sets itself", id="our header"),
+        pytest.param((f"--prometheus-header=Host={SECRET}",), "is set already", id="our header"),
         pytest.param((f"--prometheus-header=Authorization={SECRET}",), "bearer-token-file", id="Authorization"),
         pytest.param((BEARER, "--prometheus-header-file=authorization=FILE"), "alone", id="two Authorizations"),
         pytest.param(("--prometheus-header=X-A=1", "--prometheus-header=x-a=2"), "second time", id="twice"),
