@@ -23,7 +23,7 @@ def extras(stage: Stage, release: str) -> str:
     """The release, with both switched on. Its namespace."""
     stage.helm(
         "upgrade", "dormouse", str(CHART), "--namespace", release, "--wait", "--timeout=120s", *INSTALL,
-        "--set=console.enabled=true,webhook.enabled=true,webhook.replicas=1",
+        "--set=console.enabled=true,console.image.tag=e2e,webhook.enabled=true,webhook.replicas=1,sidecar.image.tag=e2e",
     )  # fmt: skip
     return release
 
@@ -54,7 +54,10 @@ def test_the_console_shows_who_asks_what_that_one_may_see(stage: Stage, speech: 
     assert savings.status_code == 200, savings.text
     refused = console.post(f"/api/models/{speech}/embeddings/change", json={"change": "wake"}, headers=bearer)
     assert refused.status_code == 403
-    assert f'User "system:serviceaccount:{speech}:looker" cannot patch resource "managedmodels"' in refused.text
+    assert (
+        f'User "system:serviceaccount:{speech}:looker" cannot patch resource "managedmodels"'
+        in refused.json()["detail"]
+    )
 
 
 @pytest.mark.usefixtures("extras")
@@ -106,15 +109,14 @@ def _sidecars(stage: Stage, app: str) -> list[list[str]]:
 @contextmanager
 def _forwarded(stage: Stage, namespace: str, target: str, port: int) -> Iterator[str]:
     """`kubectl port-forward`, as a person types it; the address on this side."""
-    forward = subprocess.Popen(
+    with subprocess.Popen(
         [stage.node.control_plane.kubectl_path, "--namespace", namespace, "port-forward", target, f":{port}"],
         env=stage.node.control_plane.kubectl_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        assert forward.stdout is not None
-        said = forward.stdout.readline()
-        assert said.startswith("Forwarding from 127.0.0.1:"), said
-        yield f"http://{said.split()[2]}"
-    finally:
-        forward.terminate()
-        forward.wait(10)
+    ) as forward:  # fmt: skip
+        try:
+            assert forward.stdout is not None
+            said = forward.stdout.readline()
+            assert said.startswith("Forwarding from 127.0.0.1:"), said
+            yield f"http://{said.split()[2]}"
+        finally:
+            forward.terminate()
