@@ -76,6 +76,8 @@ async def _operate(
     telemetry = Telemetry(registry)
     kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads, on_answer=telemetry.answered)
     try:
+        census = Census(kube, settings.scope)
+        await census.check_selector()
         # Until the key is there, sidecars refuse us and nothing else happens.
         client = ControlClient(anonymous_context(), control_port=settings.control_port)
         prometheus = PrometheusConnection(settings.prometheus)
@@ -93,7 +95,6 @@ async def _operate(
             seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
             stalled_after_seconds=settings.stalled_after_seconds,
         )
-        census = Census(kube, settings.scope)
         resync = Resync(fleet, census)
         server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
         login = partial(kopf_connection, configuration)

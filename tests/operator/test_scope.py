@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -112,3 +114,16 @@ def test_two_shards_order_each_its_own_and_together_all(world: World, kubeconfig
     finally:
         for operator in shards.values():
             operator.kill()
+
+
+def test_a_selector_that_the_api_server_can_not_read_ends_it_with_a_sentence(
+    control_plane: ControlPlane, namespace: str, kubeconfig: Path
+) -> None:
+    command = (sys.executable, "-m", "dormouse_operator.cli", "run", f"--kubeconfig={kubeconfig}")
+    flags = ("--managed-model-selector=team speech", f"--namespaces={namespace}", "--operator-namespace=default")
+    ended = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    sentence = ended.stderr.splitlines()[-1]
+    assert sentence.startswith("dormouse-operator: --managed-model-selector is 'team speech', which the API server")
+    assert "for example team=speech" in sentence
+    assert "Traceback" not in ended.stderr

@@ -7,6 +7,7 @@ cut off; for both the API server is asked directly, without the bodies of the ob
 from collections.abc import AsyncIterator
 from typing import Any
 
+from ..errors import KubeError, SettingsError
 from .kube import Kube
 from .resources import GROUP, PLURAL, VERSION
 from .scope import Scope
@@ -16,13 +17,27 @@ PAGE = 500
 
 
 class Census:
-    """Every method raises KubeError when the API server doesn't answer or refuses."""
+    """Every method that asks for objects raises KubeError when the API server doesn't answer or refuses."""
 
     def __init__(self, kube: Kube, scope: Scope) -> None:
         self._kube = kube
         self._managed_models = _paths(f"/apis/{GROUP}/{VERSION}", PLURAL, scope.namespaces)
         self._pods = _paths("/api/v1", "pods", scope.namespaces)
         self._selector = scope.selector
+
+    async def check_selector(self) -> None:
+        """Raises SettingsError when the API server can't read the selector. What else it says comes up later."""
+        if not self._selector:
+            return
+        try:
+            query: dict[str, str | int] = {"limit": 1, "labelSelector": self._selector}
+            await self._kube.request("GET", self._managed_models[0], query=query, accept=METADATA_ONLY)
+        except KubeError as error:
+            if error.status == 400:
+                raise SettingsError(
+                    f"--managed-model-selector is {self._selector!r}, which the API server can't read ({error}); "
+                    "write it as for kubectl get --selector, for example team=speech"
+                ) from error
 
     async def count_managed_models(self) -> int:
         return await self._count(self._managed_models, self._selector)
