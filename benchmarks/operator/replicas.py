@@ -7,18 +7,13 @@ server can stand in for thousands; the series have the labels that they have whe
 import asyncio
 import json
 import ssl
-import tempfile
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from dormouse_contract import metrics
-from dormouse_operator.keys.identity import BACKDATED, LIFETIME
+from dormouse_sidecar.identity import Identity
+from dormouse_sidecar.tls import server_context
 
 HELD_BYTES = 4 << 30
 MODEL = "main"
@@ -104,7 +99,8 @@ class Replicas:
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(self, trusted_pem: bytes) -> tuple[int, int]:
-        control = await asyncio.start_server(self._connection, "0.0.0.0", 0, ssl=_context(trusted_pem), backlog=512)  # noqa: S104 - one server for many addresses of loopback
+        tls = server_context(Identity.make("replicas"), [ssl.PEM_cert_to_DER_cert(trusted_pem.decode())])
+        control = await asyncio.start_server(self._connection, "0.0.0.0", 0, ssl=tls, backlog=512)  # noqa: S104 - one server for many addresses of loopback
         plain = await asyncio.start_server(self._connection, "127.0.0.1", 0)
         self._servers += [control, plain]
         return control.sockets[0].getsockname()[1], plain.sockets[0].getsockname()[1]
@@ -154,29 +150,3 @@ class Replicas:
         if path.endswith("/residency"):
             replica.take(body)
         return "application/json", json.dumps(replica.snapshot()).encode()
-
-
-def _context(trusted_pem: bytes) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "replicas")])
-    now = x509.load_pem_x509_certificate(trusted_pem).not_valid_before_utc
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + LIFETIME)
-        .sign(key, hashes.SHA256())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=trusted_pem.decode())
-    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        file.write(certificate.public_bytes(Encoding.PEM))
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context

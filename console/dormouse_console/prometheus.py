@@ -3,7 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from dormouse_operator.errors import SignalUnavailable
@@ -35,6 +35,15 @@ class Prometheus:
         self._client = client
         self._url = f"{url.rstrip('/')}/" if url else ""
 
+    @classmethod
+    def through(cls, http: httpx.AsyncClient) -> Self:
+        """By a client that has the address and the way."""
+
+        async def same() -> httpx.AsyncClient:
+            return http
+
+        return cls(same)
+
     @property
     def configured(self) -> bool:
         return self._client is not None
@@ -64,15 +73,6 @@ class Prometheus:
             why = answer.get("error") if isinstance(answer, dict) else None
             raise NoFigures(f"Prometheus answered HTTP {response.status_code}: {str(why or 'no reason given')[:300]}")
         return [_series(entry) for entry in answer["data"]["result"]]
-
-
-def through(http: httpx.AsyncClient) -> Prometheus:
-    """By a client that has the address and the way."""
-
-    async def same() -> httpx.AsyncClient:
-        return http
-
-    return Prometheus(same)
 
 
 def _series(entry: Mapping[str, Any]) -> Series:

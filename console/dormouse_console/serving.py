@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import uvicorn
 from dormouse_operator.prometheus.connection import PrometheusConnection
 from dormouse_operator.prometheus.settings import PrometheusSettings
@@ -86,14 +85,8 @@ async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[Prom
         return
     if settings.risk:
         _log.warning("%s", settings.risk)
-    connection, one_at_a_time = PrometheusConnection(settings, user_agent="dormouse-console"), asyncio.Lock()
-
-    async def client() -> httpx.AsyncClient:
-        # Files that were renewed make a new client of it, once.
-        async with one_at_a_time:
-            return await connection.client()
-
+    connection = PrometheusConnection(settings, user_agent="dormouse-console")
     try:
-        yield Prometheus(client, settings.url)
+        yield Prometheus(connection.client, settings.url)
     finally:
         await connection.close()

@@ -35,7 +35,7 @@ class Door:
     def admit_only(self, anchors: Iterable[Anchor]) -> None:
         """From now on exactly these, for new connections and for those that are open."""
         admitted = frozenset(anchor.der for anchor in anchors)
-        self._context = _server_context(self._identity, admitted) if admitted else None
+        self._context = server_context(self._identity, admitted) if admitted else None
         self._admitted = admitted
 
     def admits(self, certificate: bytes | None) -> bool:
@@ -43,7 +43,8 @@ class Door:
         return certificate in self._admitted
 
 
-def _server_context(identity: Identity, admitted: Iterable[bytes]) -> ssl.SSLContext:
+def server_context(identity: Identity, admitted: Iterable[bytes]) -> ssl.SSLContext:
+    """Lets in the holders of these certificates (DER), and whom they signed: see `Door.admits`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED

@@ -1,10 +1,11 @@
 """Which replica should have which loan now, and the calls that make it so: to lend, to refresh, to take back."""
 
 from collections.abc import Callable, Container, Iterable
+from functools import partial
 
 from .cluster.resources import ManagedModel, Pod
 from .errands import Errands
-from .loans import Inherited, LoanKey, due_at, terms_for, valid_for
+from .loans import Inherited, LoanKey, Terms, due_at, terms_for, valid_for
 from .replicas import Replicas
 from .view import ReplicaView, View
 
@@ -51,7 +52,7 @@ class Lending:
         now, pod, model = self._clock(), replica.pod, replica.model
         terms = terms_for(owner.policy, self._scrape_interval_seconds, now)
         key = (pod.uid, model, owner.uid)
-        if terms is None or now < due_at(terms, owner.uid, self._replicas.lent.get(key), f"{pod.uid}/{model}"):
+        if terms is None or now < self._due_at(terms, key):
             return
         seconds = valid_for(owner.policy, now)
         self._errands.start(("loan", *key), terms, lambda: self._replicas.lend(owner, pod, model, terms, seconds))
@@ -61,8 +62,11 @@ class Lending:
         terms = terms_for(view.owner.policy, self._scrape_interval_seconds, now)
         if terms is None:
             return []
-        owner, lent = view.owner.uid, self._replicas.lent
-        return [due_at(terms, owner, lent.get(key), f"{key[0]}/{key[1]}") for key in self._wanted.get(owner, ())]
+        return [self._due_at(terms, key) for key in self._wanted.get(view.owner.uid, ())]
+
+    def _due_at(self, terms: Terms, key: LoanKey) -> float:
+        pod_uid, model, owner_uid = key
+        return due_at(terms, owner_uid, self._replicas.lent.get(key), f"{pod_uid}/{model}")
 
     def withdraw(self) -> None:
         """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
@@ -71,11 +75,8 @@ class Lending:
         if unwanted:
             alive = {pod.uid: pod for pod in self._pods() if pod.alive and pod.ip is not None}
             for key in unwanted:
-                if key[0] in alive:
-                    self._start_withdrawal(key, alive[key[0]])
-
-    def _start_withdrawal(self, key: LoanKey, pod: Pod) -> None:
-        self._errands.start(("loan", *key), "withdraw", lambda: self._replicas.withdraw(key, pod))
+                if pod := alive.get(key[0]):
+                    self._errands.start(("loan", *key), "withdraw", partial(self._replicas.withdraw, key, pod))
 
     def forget_all_but(self, pod_uids: Container[str], owner_uids: Container[str]) -> None:
         self._inherited.forget_all_but(pod_uids, owner_uids)

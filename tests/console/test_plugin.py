@@ -14,7 +14,7 @@ import pytest
 from dormouse_console.plugin.cli import main
 from dormouse_console.plugin.kubectl import Kubectl
 from dormouse_console.plugin.through_service import URL, ThroughService
-from dormouse_console.prometheus import through
+from dormouse_console.prometheus import Prometheus
 from dormouse_contract import Residency
 
 from examples.demo.stage import REPOSITORY
@@ -147,7 +147,7 @@ async def test_prometheus_is_reached_through_the_service_that_is_named(world: Wo
     kubectl = OnlyRaw(world.stage.cluster.prometheus.url)
     transport = ThroughService(kubectl, "monitoring/prometheus-operated:9090")
     async with httpx.AsyncClient(base_url=f"{URL}/", transport=transport) as http:
-        found = await through(http).instant('up{job="replicas"} == 1', time.time())
+        found = await Prometheus.through(http).instant('up{job="replicas"} == 1', time.time())
     assert [series.points[0][1] for series in found] == [1.0]
     proxy = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query?"
     assert kubectl.paths[0].startswith(proxy)

@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,12 +16,14 @@ from dormouse_contract import Residency
 from dormouse_contract.wire import ModelSnapshot
 
 from examples.demo.stage import Replica, Stage
-from tests.waiting import eventually
+from tests import waiting
 
 from .tiny_app import FEATURES, load
 
 NAMESPACE = "loop"
 APP = "tests.loop.tiny_app:create_app"
+# Each of these is several scrapes, ticks and moves.
+eventually = partial(waiting.eventually, deadline_seconds=90.0)
 
 
 class Loop:

@@ -5,9 +5,7 @@ import time
 
 from dormouse_contract import Residency, Trigger
 
-from tests.waiting import eventually
-
-from .conftest import Loop, Users
+from .conftest import Loop, Users, eventually
 
 LADDER = {"offloadAfterSeconds": 4, "unloadAfterSeconds": 600, "minResidentSeconds": 1}
 

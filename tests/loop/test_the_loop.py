@@ -6,9 +6,7 @@ from datetime import datetime
 from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot
 
-from tests.waiting import eventually
-
-from .conftest import Loop, Users
+from .conftest import Loop, Users, eventually
 
 
 def test_an_idle_model_walks_down_the_ladder_and_a_request_brings_it_back(loop: Loop) -> None:

@@ -19,9 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from dormouse_contract import Residency
 
-from tests.waiting import eventually
-
-from .conftest import Loop
+from .conftest import Loop, eventually
 
 SECRET = "dormouse-operator-key"
 

@@ -13,9 +13,8 @@ from dormouse_contract import Residency, Trigger
 from examples.demo.stage import REPOSITORY
 from localcluster import Process
 from localcluster.ports import reserve_port
-from tests.waiting import eventually
 
-from .conftest import Loop, Users
+from .conftest import Loop, Users, eventually
 
 ISSUER = "one-lease"
 LADDER = {"offloadAfterSeconds": 3, "unloadAfterSeconds": 600, "minResidentSeconds": 1}

@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import json
 import ssl
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from dormouse_contract import metrics
-from dormouse_operator.keys.identity import BACKDATED, LIFETIME
+from dormouse_sidecar.identity import Identity
+from dormouse_sidecar.tls import server_context
 
 MIB = 1024 * 1024
 
@@ -109,7 +103,7 @@ class FakePod:
         self._serve(9743, None)
 
     def trust(self, certificate_pem: str) -> None:
-        self._serve(7443, _server_context(certificate_pem))
+        self._serve(7443, server_context(Identity.make("pod"), [ssl.PEM_cert_to_DER_cert(certificate_pem)]))
 
     def close(self) -> None:
         for server in self._servers:
@@ -198,35 +192,3 @@ def _handler(pod: FakePod) -> type[BaseHTTPRequestHandler]:
 
 def _problem(status: int, reason: str) -> tuple[int, dict[str, Any]]:
     return status, {"title": reason, "status": status, "detail": f"refused: {reason}", "reason": reason}
-
-
-def _server_context(trusted_pem: str) -> ssl.SSLContext:
-    from datetime import UTC, datetime
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pod")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + LIFETIME)
-        .sign(key, hashes.SHA256())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_REQUIRED
-    # A self-signed leaf as the anchor, as the sidecar has it.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=trusted_pem)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "pod.pem"
-        file.write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            + certificate.public_bytes(Encoding.PEM)
-        )
-        context.load_cert_chain(file)
-    return context

@@ -155,6 +155,8 @@ def test_the_command_prints_what_prometheus_has(watched: tuple[Server, Prometheu
     server, prometheus = watched
     server.use()
     prometheus.wait_for("dormouse_gpu_memory_released_byte_seconds_total > 0")
+    # An owner is looked for at every thousandth of the range.
+    prometheus.wait_for("dormouse_operator_replica_info offset 4s")
     command = [sys.executable, "-m", "dormouse_operator.cli", "savings", f"--prometheus-url={prometheus.url}"]
     table = subprocess.run([*command, "--since=1h"], check=True, capture_output=True, text=True).stdout
     assert "tts [sim]" in table

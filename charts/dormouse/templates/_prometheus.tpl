@@ -51,3 +51,20 @@
 {{- end }}
 {{- end -}}
 {{- end -}}
+
+{{/* The volume with that folder, and where it is mounted; nothing when no credentials are needed. */}}
+{{- define "dormouse.prometheusVolume" -}}
+{{- with include "dormouse.prometheusSources" . -}}
+- name: prometheus-credentials
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- . | nindent 6 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "dormouse.prometheusMount" -}}
+{{- if include "dormouse.prometheusSources" . -}}
+- {name: prometheus-credentials, mountPath: /etc/dormouse/prometheus, readOnly: true}
+{{- end -}}
+{{- end -}}

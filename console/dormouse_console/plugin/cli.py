@@ -18,7 +18,7 @@ from dormouse_operator.savings.command import told
 
 from ..changes import Change, has_no_effect_because, patch_for
 from ..errors import ConsoleError, SettingsError
-from ..prometheus import NoFigures, through
+from ..prometheus import NoFigures, Prometheus
 from ..promql import Scope
 from ..replicas import as_json, figures
 from .kubectl import Kubectl
@@ -114,7 +114,7 @@ async def _replicas(
         return "give --prometheus-url or --prometheus-service to see each replica and when the next step comes"
     scope = Scope(body["metadata"]["namespace"])
     async with _connected(given, kubectl) as http:
-        prometheus = through(http)
+        prometheus = Prometheus.through(http)
         owners = await prometheus.instant(scope.owners(given.name, 300), now)
         owned = {(each.labels.get("pod", ""), each.labels.get("model", "")) for each in owners}
         if not owned:

@@ -2,6 +2,7 @@
 
 import gc
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Generic, TypeVar
@@ -45,10 +46,10 @@ class Loader(Generic[T]):
             try:
                 return self._load_once(may_skip_mirror)
             except LetGo as error:
-                is_gone = error.is_gone
+                held = error.held  # and not the error, which knows the frames that know the module
             # Another model was unloaded as `load` took up a module of its from a cache. As soon as nobody knows that
             # module any more, `load` makes it anew; one that stays is kept by somebody, and `load` will say so again.
-            if not _within_patience(is_gone):
+            if not _is_let_go(held):
                 break
         return self._load_once(may_skip_mirror)
 
@@ -154,10 +155,11 @@ class Loader(Generic[T]):
             )
 
 
-def _within_patience(is_gone: Callable[[], bool]) -> bool:
+def _is_let_go(held: weakref.ref[object]) -> bool:
+    """By everybody, soon enough."""
     gc.collect()
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not is_gone():
+    while held() is not None:
         if time.monotonic() >= deadline:
             return False
         time.sleep(0.01)

@@ -18,21 +18,15 @@ T = TypeVar("T")
 
 
 class LetGo(LoadFailed):
-    """`load` gave a module whose weights Dormouse has moved and let go. is_gone: whether nobody knows it any more."""
+    """`load` gave a module whose weights Dormouse has moved and let go. held: what of it, known weakly."""
 
     def __init__(self, name: str, held: object) -> None:
-        self._held, what = weakref.ref(held), type(held).__name__
+        self.held, what = weakref.ref(held), type(held).__name__
         super().__init__(
             f"load of model {name!r} returned a module of before ({what}), whose weights Dormouse moved and let go; "
             "build it anew in each call. What several models share must be kept by them alone (a weak reference in "
             "your cache), so that it goes with the last of them; a tensor that can't be packed can't be shared"
         )
-
-    @property
-    def is_gone(self) -> Callable[[], bool]:
-        """To ask when the error itself, which knows the frames that know the module, has been let go."""
-        held = self._held
-        return lambda: held() is None
 
 
 @dataclass(frozen=True, slots=True)

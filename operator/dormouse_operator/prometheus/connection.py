@@ -5,6 +5,7 @@ by whoever renews them. Reading a few small files each tick is cheaper than to f
 changed. Only when the TLS files differ is a new client made, since a context keeps what it once loaded.
 """
 
+import asyncio
 import base64
 import ssl
 from pathlib import Path
@@ -33,6 +34,7 @@ class PrometheusConnection:
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._made_of: tuple[bytes, ...] = ()
+        self._one_at_a_time = asyncio.Lock()
 
     async def client(self) -> httpx.AsyncClient:
         """Raises SignalUnauthorized when a file can't be used. What it gave before must not be in use any more."""
@@ -41,12 +43,15 @@ class PrometheusConnection:
         made_of = tuple(
             _read(path) for path in (settings.ca_file, settings.certificate_file, settings.key_file) if path
         )
-        if self._client is None or made_of != self._made_of:
-            fresh = self._new_client()
-            await self.close()
-            self._client, self._made_of = fresh, made_of
-        self._client.headers.update(headers)
-        return self._client
+        # Two callers that find renewed files make one new client of them.
+        async with self._one_at_a_time:
+            if self._client is None or made_of != self._made_of:
+                fresh = self._new_client()
+                await self.close()
+                self._client, self._made_of = fresh, made_of
+            client = self._client
+        client.headers.update(headers)
+        return client
 
     async def close(self) -> None:
         if self._client is not None:
