@@ -41,8 +41,8 @@ from tests.waiting import auntil
 
 from ..world import OPERATOR_NAMESPACE
 
-# The stand-in model process answers that it is on its way.
 LIFETIME_SECONDS = 86400.0
+# The stand-in model process answers that it is on its way.
 ORDER = ResidencyOrder(
     desired=Residency.CPU,
     pod_uid=POD_UID,
