@@ -78,15 +78,16 @@ async def _measure(
     kubeconfig = cluster.control_plane.service_account_kubeconfig(OPERATOR_NAMESPACE, "dormouse-operator")
     fleet = plan_fleet(models)
     replicas = Replicas(fleet)
-    log = directory / "operator.log"
 
-    def start(control_port: int) -> OperatorProcess:
+    def start(log: str, control_port: int) -> OperatorProcess:
+        url = cluster.prometheus.url
         return OperatorProcess(
-            kubeconfig, cluster.prometheus.url, log, seconds=seconds, control_port=control_port, flags=flags
+            kubeconfig, url, directory / log, seconds=seconds, control_port=control_port, flags=flags
         )
 
     # Alone for a moment, it makes its key; the pods trust it from the start, as pods do that are there already.
-    certificate = await _certificate(cluster, start(7443))
+    # With a log of its own: its empty fleet may be in sync before it ends, which is not what is waited for below.
+    certificate = await _certificate(cluster, start("key.log", 7443))
     control_port, metrics_port = await replicas.serve(certificate)
     say(f"{models} models: creating {2 * models} objects")
     await create_fleet(
@@ -97,7 +98,7 @@ async def _measure(
     pod_bytes = await asyncio.to_thread(_pod_bytes, cluster, fleet[0])
     audit.new()
     say("starting the operator")
-    operator = start(control_port)
+    operator = start("operator.log", control_port)
     try:
         await _until("the operator has seen everything", lambda: "Watching " in operator.log(), 300)
         synced = time.monotonic() - operator.started_at
