@@ -30,6 +30,16 @@ class Alternatives:
             twin.load_state_dict(load_file(self._file))
         self._twin = twin
 
+    def load_file_to_device(self) -> None:
+        """Straight from disk to the device, as safetensors offers it; on `sim` there is no such way."""
+        if self._device.simulated:
+            return
+        with self._samples.timing("safetensors_to_device"):
+            there = load_file(self._file, device=str(self._device.torch_device))
+            self._device.synchronize()
+        del there
+        torch.cuda.empty_cache()
+
     def there_and_back(self) -> torch.Tensor:
         """To the device, some answers there, and back; returns the last answer."""
         twin, device = self._loaded(), self._device

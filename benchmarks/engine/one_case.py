@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from dormouse_modelserver import Safetensors
 from dormouse_modelserver.engine.device import DeviceBackend
 from dormouse_modelserver.engine.open_device import open_device
 
@@ -20,7 +21,7 @@ from .cases import Case, parse
 from .memcpy import Memcpy
 from .rounds import Say, restore_against_memcpy, unload_and_reload, without_dormouse
 from .samples import Samples
-from .stack import write_weights
+from .stack import build_on_meta, write_weights
 from .subject import Subject
 
 # Until pages, allocator and caches are as they will stay.
@@ -35,7 +36,7 @@ def measure(case: Case, device: DeviceBackend, rounds: int, file: Path, say: Say
     """The figures of one case whose weights are in `file`. Raises `OtherAnswer` when a move changed the model."""
     load_average, samples = os.getloadavg()[0], Samples()
     slow_rounds = min(rounds, _MOST_SLOW_ROUNDS)
-    subject, anonymous_before = Subject(case, file, device, samples), _anonymous_bytes()
+    subject, anonymous_before = Subject(case, Safetensors(lambda: build_on_meta(case), file), device, samples), _anonymous_bytes()
     say("load")
     subject.reload()
     host_bytes, host_rss_bytes = subject.host_bytes, _anonymous_bytes() - anonymous_before

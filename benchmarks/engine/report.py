@@ -61,6 +61,7 @@ LAYOUTS = (
             (".to(device)", _milliseconds("to_device")),
             (".to(cpu)", _milliseconds("to_cpu")),
             ("load_file", _milliseconds("safetensors")),
+            ("load_file(device)", _milliseconds("safetensors_to_device")),
             ("process restart", _milliseconds("process_restart")),
         ),
     ),

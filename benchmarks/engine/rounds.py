@@ -43,6 +43,7 @@ def unload_and_reload(subject: Subject, rounds: int, say: Say) -> None:
 def without_dormouse(alternatives: Alternatives, answer: torch.Tensor, rounds: int, restarts: int, say: Say) -> None:
     for number in range(rounds):
         say(f"load_file, .to(device), .to(cpu): {number + 1} of {rounds}")
+        alternatives.load_file_to_device()
         alternatives.load_file()
         _same(alternatives.there_and_back(), answer)
     for number in range(restarts):

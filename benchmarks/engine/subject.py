@@ -5,12 +5,10 @@ The engine is driven as a model's slot drives it, without the slot: what is meas
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path as FilePath
 
 import torch
 from dormouse_modelserver.engine.device import DeviceBackend
 from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.from_safetensors import Safetensors
 from dormouse_modelserver.engine.options import WeightsOptions
 from dormouse_modelserver.engine.pace import Pace, Path
 from dormouse_modelserver.engine.weights import Weights
@@ -18,10 +16,11 @@ from torch import nn
 
 from .cases import Case
 from .samples import Samples
-from .stack import ask, build_on_meta
+from .stack import ask
 
 # What the device holds, as it says itself: by mem_get_info, and for this process by NVML (on `sim`, the account).
 Memory = dict[str, int | None]
+Load = Callable[[], nn.Sequential]
 
 
 class _LastPace(Pace):
@@ -37,13 +36,12 @@ class _LastPace(Pace):
 
 
 class Subject:
-    """memory: by transition, what the device held before and after the last one."""
+    """load: makes the case's model. memory: by transition, what the device held before and after the last one."""
 
-    def __init__(self, case: Case, file: FilePath, device: DeviceBackend, samples: Samples) -> None:
+    def __init__(self, case: Case, load: Load, device: DeviceBackend, samples: Samples) -> None:
         self.memory: dict[str, dict[str, Memory]] = {}
         self.most_bytes_copied = 0
         self._device, self._samples, self._pace = device, samples, _LastPace()
-        load: Safetensors[nn.Sequential] = Safetensors(lambda: build_on_meta(case), file)
         options: WeightsOptions[nn.Sequential] = WeightsOptions(frozen=case.frozen)
         self._weights = Weights("subject", load, Engine(device, pace=self._pace), options)
 
@@ -52,7 +50,7 @@ class Subject:
         return self._weights.host_bytes
 
     def reload(self) -> None:
-        """Disk → host RAM."""
+        """What `load` reads → host RAM."""
         with self._samples.timing("reload"):
             self._weights.load()
 

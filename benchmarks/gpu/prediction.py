@@ -1,11 +1,10 @@
-"""What a restore should take on a link that is known, and whether it does: pure, for figures measured elsewhere.
+"""What a restore should take on a link that is known: pure, for figures measured elsewhere.
 
 A copy is bytes over bandwidth, a call costs what it costs to issue, and the rest is fixed. A restore that takes
 longer than that waits for something that is not the link.
 """
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.engine.targets import Figures
@@ -27,15 +26,14 @@ LARGE_SECONDS = 1.0
 class Prediction:
     """predicted_per_tensor_seconds: with one copy per parameter, for comparison."""
 
-    case: str
     bandwidth_bytes_per_second: float
     predicted_seconds: float
     predicted_per_tensor_seconds: float
     measured_seconds: float
 
     @property
-    def held(self) -> bool:
-        return self.measured_seconds <= TOLERANCE * self.predicted_seconds
+    def share_of_predicted(self) -> float:
+        return self.measured_seconds / self.predicted_seconds
 
 
 def predict(figures: Figures) -> Prediction:
@@ -43,28 +41,8 @@ def predict(figures: Figures) -> Prediction:
     nbytes, bandwidth = figures["bytes"], figures["bytes"] / figures["memcpy_seconds"]
     base = nbytes / bandwidth + FIXED_SECONDS
     return Prediction(
-        figures["case"],
         bandwidth,
         base + math.ceil(nbytes / CHUNK_BYTES) * SECONDS_PER_CALL,
         base + figures["parameters"] * SECONDS_PER_CALL,
         figures["restore_seconds"],
     )
-
-
-def sentences(all_figures: Iterable[Figures]) -> Iterator[str]:
-    for figures in all_figures:
-        one = predict(figures)
-        took, expected = one.measured_seconds * 1e3, one.predicted_seconds * 1e3
-        yield (
-            f"{one.case}: restore {took:.1f} ms, predicted {expected:.1f} ms at "
-            f"{one.bandwidth_bytes_per_second / 1e9:.1f} GB/s: {'as predicted' if one.held else 'SLOWER'}"
-        )
-        if figures["bytes"] >= LARGE_BYTES:
-            yield _large(figures, one)
-
-
-def _large(figures: Figures, one: Prediction) -> str:
-    wake = figures["wake_seconds"]
-    if one.bandwidth_bytes_per_second < GEN5_BYTES_PER_SECOND:
-        return f"{one.case}: back in {wake:.2f} s; the link is slower than Gen5, so 1 s is not asked for"
-    return f"{one.case}: back in {wake:.2f} s on a Gen5 link: {'met' if wake < LARGE_SECONDS else 'MISSED'}"

@@ -1,0 +1,52 @@
+"""What a check says while it runs: a line of JSON for each finding, so that nothing is lost when it is cut off."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Report:
+    """Given to a check. device: its name (`cuda:0`, `sim`). folder: for files of the check's own, removed afterwards.
+
+    seconds: what the check should take at the most; amounts of work go by what is `left`.
+    """
+
+    def __init__(self, channel: TextIO, device: str, seconds: float, folder: Path) -> None:
+        self.device, self.folder = device, folder
+        self._channel, self._ends = channel, time.monotonic() + seconds
+
+    @property
+    def simulated(self) -> bool:
+        return not self.device.startswith("cuda")
+
+    @property
+    def left(self) -> float:
+        """Seconds; negative when the check should be over."""
+        return self._ends - time.monotonic()
+
+    def on_gpu_or_sim(self, on_gpu: int, on_sim: int) -> int:
+        """An amount of work: the simulated device shows whether the check runs, and that takes little."""
+        return on_sim if self.simulated else on_gpu
+
+    def held(self, what: str, held: bool, detail: object = "") -> bool:
+        """A finding; returns whether it held."""
+        self._say(finding={"what": what, "held": bool(held), "detail": str(detail)})
+        return bool(held)
+
+    def not_tried(self, what: str, why: str) -> None:
+        """A finding that this machine or device can't give."""
+        self._say(finding={"what": what, "held": None, "detail": why})
+
+    def figures(self, name: str, figures: Mapping[str, Any] | float | int | str | None) -> None:
+        """Measured, with units in the names: kept under `name`."""
+        self._say(figures={name: figures})
+
+    def step(self, text: str) -> None:
+        """What is going on, for who watches."""
+        self._say(step=text)
+
+    def _say(self, **said: Any) -> None:
+        self._channel.write(json.dumps(said) + "\n")
+        self._channel.flush()
