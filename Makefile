@@ -51,6 +51,14 @@ bench: env ## The engine's benchmarks: ten minutes, 14 GB of free RAM (BENCH_ARG
 bench-serving: env ## Requests under a storm of sleeps, and an awake model's latency with and without Dormouse
 	$(PYTHON) -m benchmarks.serving
 
+.PHONY: gpu-kit
+gpu-kit: env ## A folder for a GPU machine without network: checks, benchmarks, wheels, in build/gpu-kit
+	@$(PYTHON) -m benchmarks.gpu.kit
+
+.PHONY: gpu-page
+gpu-page: env ## The figures of a run on a GPU into docs/benchmarks.md (GPU_JSON=path/to/gpu.json)
+	@$(PYTHON) -m benchmarks.gpu.page $(or $(GPU_JSON),$(error write GPU_JSON=path/to/gpu.json))
+
 .PHONY: dashboards
 dashboards: env ## Write the Grafana dashboards anew, after a change in dashboards/
 	$(PYTHON) -m dashboards

@@ -36,7 +36,10 @@ def measure(case: Case, device: DeviceBackend, rounds: int, file: Path, say: Say
     """The figures of one case whose weights are in `file`. Raises `OtherAnswer` when a move changed the model."""
     load_average, samples = os.getloadavg()[0], Samples()
     slow_rounds = min(rounds, _MOST_SLOW_ROUNDS)
-    subject, anonymous_before = Subject(case, Safetensors(lambda: build_on_meta(case), file), device, samples), _anonymous_bytes()
+    subject, anonymous_before = (
+        Subject(case, Safetensors(lambda: build_on_meta(case), file), device, samples),
+        _anonymous_bytes(),
+    )
     say("load")
     subject.reload()
     host_bytes, host_rss_bytes = subject.host_bytes, _anonymous_bytes() - anonymous_before

@@ -6,9 +6,9 @@ examples:
   bash run --only speed release             these, in the order of their worth
   bash run --device sim --minutes 2         without a GPU: do the checks themselves work?
 
-Use a GPU that nobody else uses. gpu.json and gpu.md are written anew after each finding, so a run that is cut off leaves
-what was measured. The exit status is the number of checks that did not hold; 64 is a wrong option, 69 a device or an
-installation that can't be used.
+Use a GPU that nobody else uses. gpu.json and gpu.md are written anew after each finding, so a run that is cut off
+leaves what was measured. The exit status is the number of checks that did not hold; 64 is a wrong option, 69 a device
+or an installation that can't be used.
 """
 
 import argparse

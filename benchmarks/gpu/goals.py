@@ -1,4 +1,4 @@
-"""What is asked of figures that were measured on a GPU: pure. The simulated device is asked only what holds anywhere."""
+"""What is asked of figures that were measured on a GPU: pure. Of the simulated device only what holds anywhere."""
 
 from collections.abc import Iterator
 

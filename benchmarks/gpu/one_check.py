@@ -1,4 +1,4 @@
-"""One check in a process of its own: `python -m benchmarks.gpu.one_check NAME DEVICE SECONDS FOLDER`.
+"""One check in a process of its own: `python -m benchmarks.gpu.one_check NAME DEVICE SECONDS LIMIT FOLDER`.
 
 Findings go to stdout as lines of JSON. What libraries print goes to stderr, which is shown only when the check breaks.
 """
@@ -14,11 +14,11 @@ from .reporting import Report
 
 
 def main(arguments: list[str]) -> int:
-    name, device, seconds, folder = arguments
+    name, device, seconds, limit, folder = arguments
     check = next(check for check in CHECKS if check.name == name)
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    report = Report(channel, device, float(seconds), Path(folder))
+    report = Report(channel, device, float(seconds), float(limit), Path(folder))
     status = 0
     try:
         importlib.import_module(check.module).run(report)

@@ -22,7 +22,7 @@ def start(command: list[str], *, new_group: bool = False, **options: Any) -> "su
         command,
         text=True,
         start_new_session=new_group,
-        preexec_fn=end_with_parent,  # noqa: PLW1509 - one prctl, no Python that needs a lock
+        preexec_fn=end_with_parent,
         **options,
     )
 

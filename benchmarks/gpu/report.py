@@ -1,7 +1,6 @@
 """A run as two files: `gpu.json` for machines, `gpu.md` for people. Both are whole at any moment. No torch."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ def write(run: GpuRun, folder: Path) -> None:
     for name, text in (("gpu.json", as_json(run)), ("gpu.md", as_page(run))):
         new = folder / f".{name}.new"
         new.write_text(text)
-        os.replace(new, folder / name)
+        new.replace(folder / name)
 
 
 def as_json(run: GpuRun) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,12 +12,14 @@ from typing import Any, TextIO
 class Report:
     """Given to a check. device: its name (`cuda:0`, `sim`). folder: for files of the check's own, removed afterwards.
 
-    seconds: what the check should take at the most; amounts of work go by what is `left`.
+    seconds: what the check should take; what it could do without goes by what is `left` of it.
+    limit_seconds: when it will be ended; what it can't do without goes by that.
     """
 
-    def __init__(self, channel: TextIO, device: str, seconds: float, folder: Path) -> None:
+    def __init__(self, channel: TextIO, device: str, seconds: float, limit_seconds: float, folder: Path) -> None:
         self.device, self.folder = device, folder
-        self._channel, self._ends = channel, time.monotonic() + seconds
+        self._channel, now = channel, time.monotonic()
+        self._should_end, self._will_end = now + seconds, now + limit_seconds
 
     @property
     def simulated(self) -> bool:
@@ -24,7 +28,12 @@ class Report:
     @property
     def left(self) -> float:
         """Seconds; negative when the check should be over."""
-        return self._ends - time.monotonic()
+        return self._should_end - time.monotonic()
+
+    @property
+    def left_at_most(self) -> float:
+        """Seconds until the check is ended."""
+        return self._will_end - time.monotonic()
 
     def on_gpu_or_sim(self, on_gpu: int, on_sim: int) -> int:
         """An amount of work: the simulated device shows whether the check runs, and that takes little."""
@@ -42,6 +51,16 @@ class Report:
     def figures(self, name: str, figures: Mapping[str, Any] | float | int | str | None) -> None:
         """Measured, with units in the names: kept under `name`."""
         self._say(figures={name: figures})
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """A part of the check that may break off without taking the others along: a finding that did not hold."""
+        try:
+            yield
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            self.held(what, False, f"broke off at {place}: {type(error).__name__}: {str(error)[:500]}")
 
     def step(self, text: str) -> None:
         """What is going on, for who watches."""

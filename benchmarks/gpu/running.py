@@ -16,8 +16,10 @@ from .checks import CHECKS, Check
 from .outcome import CheckOutcome, Finding, GpuRun, Status
 from .processes import kill_group, start
 
-# A check is told to end a little before it would be ended.
-_OF_THE_LIMIT = 0.85
+# A check plans for its share of the time, and is ended only after a few times as much: a slow machine takes from what
+# comes later rather than lose what was begun. For each later check at least this is left.
+_LIMIT_OF_SHARE = 3.0
+_LEFT_FOR_EACH_SECONDS = 4.0
 # Left for writing the files at the end.
 _RESERVE_SECONDS = 1.0
 _LEAST_SECONDS = 3.0
@@ -35,11 +37,13 @@ class Plan:
     checks: tuple[Check, ...]
     ends: float
 
-    def limit_seconds(self, number: int, now: float) -> float:
-        """For the check at `number`, if it starts now: its share of what is left, among those still to come."""
+    def seconds(self, number: int, now: float) -> tuple[float, float]:
+        """For the check at `number`, if it starts now: its share of what is left, and its limit."""
         left = self.ends - _RESERVE_SECONDS - now
         shares = sum(check.share for check in self.checks[number:])
-        return left * self.checks[number].share / shares
+        share = left * self.checks[number].share / shares
+        later = _LEFT_FOR_EACH_SECONDS * (len(self.checks) - number - 1)
+        return share, max(share, min(_LIMIT_OF_SHARE * share, left - later))
 
 
 def chosen(names: Sequence[str]) -> tuple[Check, ...]:
@@ -54,12 +58,12 @@ def chosen(names: Sequence[str]) -> tuple[Check, ...]:
 def run_all(plan: Plan, run: GpuRun, wrote: Wrote, say: Say) -> None:
     """Fills `run`, and calls `wrote` after each change of it."""
     for number, (check, outcome) in enumerate(zip(plan.checks, run.checks, strict=True)):
-        limit = plan.limit_seconds(number, time.monotonic())
-        if limit < _LEAST_SECONDS:
+        seconds, limit = plan.seconds(number, time.monotonic())
+        if seconds < _LEAST_SECONDS:
             outcome.status, outcome.ended = Status.NOT_RUN, "the time was used up; give --minutes more"
         else:
-            say(f"{number + 1}/{len(plan.checks)} {check.title} (at most {limit:.0f} s)")
-            _run_one(check, plan.device, limit, outcome, wrote, say)
+            say(f"{number + 1}/{len(plan.checks)} {check.title} ({seconds:.0f} s planned, at most {limit:.0f})")
+            _run_one(check, plan.device, seconds, limit, outcome, wrote, say)
         say(f"  {_ended(outcome)}")
         wrote()
 
@@ -70,7 +74,9 @@ def _ended(outcome: CheckOutcome) -> str:
     return f"{words}\n    {outcome.ended}" if outcome.ended else words
 
 
-def _run_one(check: Check, device: str, limit: float, outcome: CheckOutcome, wrote: Wrote, say: Say) -> None:
+def _run_one(
+    check: Check, device: str, seconds: float, limit: float, outcome: CheckOutcome, wrote: Wrote, say: Say
+) -> None:
     outcome.status, outcome.limit_seconds = Status.RUNNING, round(limit, 1)
     wrote()
     started = time.monotonic()
@@ -79,7 +85,7 @@ def _run_one(check: Check, device: str, limit: float, outcome: CheckOutcome, wro
         tempfile.TemporaryFile("w+", errors="replace") as errors,
     ):
         command = [sys.executable, "-m", "benchmarks.gpu.one_check", check.name, device]
-        command += [f"{limit * _OF_THE_LIMIT:.1f}", folder]
+        command += [f"{seconds:.1f}", f"{limit:.1f}", folder]
         process = start(command, new_group=True, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
         try:
             in_time = _follow(process.stdout.fileno(), started + limit, outcome, wrote, say)  # type: ignore[union-attr]

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from .latency import compare
-from .load import storm
-from .servers import with_dormouse, without
+from .load import right_answers, storm
+from .servers import Subject, with_dormouse, without
 
 _OUT = Path("build/bench/serving.json")
 _MAX_RATIO = 1.10
@@ -24,11 +24,12 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=50, help="clients of the load (default 50)")
     parser.add_argument("--pairs", type=int, default=12, help="interleaved pairs for the latency (default 12)")
     given = parser.parse_args()
-    with with_dormouse() as url:
+    subject = Subject()
+    with with_dormouse(subject) as url:
         print(f"load: {given.clients} clients for {given.seconds:g} s, timeouts of 0 to 2 s", flush=True)  # noqa: T201
-        load = asyncio.run(storm(url, given.clients, given.seconds))
+        load = asyncio.run(storm(url, given.clients, given.seconds, right_answers(subject.torch_device)))
         print(f"  {load}", flush=True)  # noqa: T201
-        with without() as plain_url:
+        with without(subject) as plain_url:
             print(f"latency of an awake model: {given.pairs} interleaved pairs", flush=True)  # noqa: T201
             latency = asyncio.run(compare(url, plain_url, given.pairs))
     ratio = latency["p99_ratio_median"]

@@ -1,7 +1,7 @@
 """The checks, worth first: a run that is cut off has done the ones that matter most. No torch.
 
-Each is a module of this package with one function, `run(report)`. It ends by itself, raises nothing that it expects, and goes
-by `report.left` in how much it does.
+Each is a module of this package with one function, `run(report)`. It ends by itself, raises nothing that it expects,
+and goes by `report.left` in how much it does.
 """
 
 from dataclasses import dataclass
@@ -28,5 +28,5 @@ CHECKS = (
     Check("two-processes", "Two processes swap one GPU under requests", 9),
     Check("stable-addresses", "Stable addresses: CUDA graphs and compiled code go on working", 12),
     Check("faults", "Faults on the device: what the next request gets, and what the page says", 6),
-    Check("server", "A server: 50 clients, timeouts of 0 to 2 s, and what Dormouse costs an awake model", 15),
+    Check("server", "A server: 50 clients, timeouts of 0 to 2 s, and what Dormouse costs an awake model", 20),
 )

@@ -28,6 +28,7 @@ class _Speech(nn.Module):
         self.layer = nn.Linear(64, 64)
         self.norm = nn.BatchNorm1d(64)
         self.down, self.up = nn.Parameter(torch.randn(4, 64)), nn.Parameter(torch.randn(64, 4))
+        self.cache: torch.Tensor
         self.register_buffer("cache", torch.zeros(64), persistent=False)
 
     def merge(self, sign: int) -> None:
@@ -89,11 +90,12 @@ def _queue_late(residency: ResidencyManager, bias: torch.Tensor) -> Callable[[],
         done = threading.Event()
         wait = threading.Event()
         residency.device.run_late(lambda: wait.wait(0.2), aside=True)
-        residency.device.run_late(lambda: (bias.fill_(7), done.set()), aside=True)
+        residency.device.run_late(lambda: bias.fill_(7), aside=True)
+        residency.device.run_late(done.set, aside=True)
         return done.is_set
     stream = torch.cuda.Stream(residency.device.torch_device)  # type: ignore[no-untyped-call]
     with torch.cuda.stream(stream), torch.no_grad():
-        torch.cuda._sleep(_LATE_CYCLES)
+        torch.cuda._sleep(_LATE_CYCLES)  # type: ignore[no-untyped-call]
         bias.fill_(7)
     event = stream.record_event()
     return lambda: bool(event.query())

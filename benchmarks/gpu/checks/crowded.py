@@ -20,13 +20,14 @@ from .twins import twin_on
 
 
 def run(report: Report) -> None:
-    _threads(report)
+    with report.part("from threads under constant moves"):
+        _threads(report)
     asyncio.run(_tasks(report))
 
 
 def _threads(report: Report) -> None:
-    seconds = min(report.on_gpu_or_sim(12, 2), max(2.0, report.left / 3))
-    report.step(f"threads and moves, {seconds:.0f} s")
+    seconds = report.on_gpu_or_sim(12, 1)
+    report.step(f"threads and moves, {seconds} s")
     with manager(report) as residency:
         crowd = _Crowd(residency)
         ends = time.monotonic() + seconds
@@ -42,12 +43,14 @@ def _threads(report: Report) -> None:
         moves = crowd.disturb_until(ends)
         for worker in workers:
             worker.join()
-    report.held("from 8 threads under constant moves: all right", crowd.wrong == 0 and crowd.right > 0, crowd.summary(moves))
+    report.held(
+        "from 8 threads under constant moves: all right", crowd.wrong == 0 and crowd.right > 0, crowd.summary(moves)
+    )
 
 
 async def _tasks(report: Report) -> None:
-    seconds = min(report.on_gpu_or_sim(8, 2), max(2.0, report.left / 2))
-    report.step(f"tasks and moves, {seconds:.0f} s")
+    seconds = report.on_gpu_or_sim(8, 1)
+    report.step(f"tasks and moves, {seconds} s")
     with manager(report) as residency:
         crowd = _Crowd(residency)
         ends = time.monotonic() + seconds
@@ -60,9 +63,12 @@ async def _tasks(report: Report) -> None:
                     crowd.count(name, crowd.answer(model))
                 await asyncio.sleep(chance.random() * 0.01)
 
-        moving = asyncio.to_thread(crowd.disturb_until, ends)
-        moves, *_ = await asyncio.gather(moving, *(asking(seed) for seed in range(50)))
-    report.held("from 50 tasks under constant moves: all right", crowd.wrong == 0 and crowd.right > 0, crowd.summary(moves))
+        moving = asyncio.create_task(asyncio.to_thread(crowd.disturb_until, ends))
+        await asyncio.gather(*(asking(seed) for seed in range(50)))
+        moves = await moving
+    report.held(
+        "from 50 tasks under constant moves: all right", crowd.wrong == 0 and crowd.right > 0, crowd.summary(moves)
+    )
 
 
 class _Crowd:

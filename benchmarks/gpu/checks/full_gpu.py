@@ -5,8 +5,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ..reporting import Report
 from .comparing import same
 from .models import ask, manager, plain, ready
 
-_WAIT_SECONDS = 2.0
+_WAIT_SECONDS = 1.0
 # Rounding of allocations, and what the driver takes for itself.
 _SLACK_BYTES = 64 << 20
 
@@ -30,10 +30,13 @@ def run(report: Report) -> None:
         with model.on_gpu() as held:
             right = ask(held)
         for tier in (Residency.UNLOADED, Residency.CPU):
-            model.move_to(tier)
-            _refused(report, residency, model, nbytes, tier)
-        _by_hand(report, residency, model, nbytes)
-        _waits(report, residency, model, nbytes, right)
+            with report.part(f"full, from {tier}"):
+                model.move_to(tier)
+                _refused(report, residency, model, nbytes, tier)
+        with report.part("full, moved by hand"):
+            _by_hand(report, residency, model, nbytes)
+        with report.part("a request that waits"):
+            _waits(report, residency, model, nbytes, right)
     _little_host_ram(report, "ulimit", "a small `ulimit -l`")
     _little_host_ram(report, "cgroup", "a cgroup with little memory")
 
@@ -83,12 +86,12 @@ def _by_hand(report: Report, residency: ResidencyManager, model: Model[Any], nby
             report.held("full, moved by hand: DeviceFull", False, "it went")
         except DeviceFull as full:
             seconds = time.monotonic() - started
-            report.held("full, moved by hand: DeviceFull", full.need_bytes > full.room_bytes, f"{seconds:.2f} s: {full}")
+            report.held(
+                "full, moved by hand: DeviceFull", full.need_bytes > full.room_bytes, f"{seconds:.2f} s: {full}"
+            )
 
 
-def _waits(
-    report: Report, residency: ResidencyManager, model: Model[Any], nbytes: int, right: torch.Tensor
-) -> None:
+def _waits(report: Report, residency: ResidencyManager, model: Model[Any], nbytes: int, right: torch.Tensor) -> None:
     """The ballast leaves while a request waits."""
     answers: list[torch.Tensor] = []
 
@@ -118,10 +121,13 @@ def _until_settled(model: Model[Any]) -> None:
 
 def _little_host_ram(report: Report, how: str, words: str) -> None:
     """In a process of its own, since a limit can't be taken back."""
+    if report.simulated and how == "ulimit":
+        report.not_tried(f"{words}: pinning is refused in a sentence, or works all the same", "sim pins nothing")
+        return
     command = [sys.executable, "-m", f"{__package__}.little_host_ram", how, report.device, str(report.folder)]
     child = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        said, errors = child.communicate(timeout=max(5.0, report.left))
+        said, errors = child.communicate(timeout=max(5.0, report.left_at_most - 2))
     except subprocess.TimeoutExpired:
         child.kill()
         child.communicate()

@@ -26,9 +26,6 @@ def say(what: str, held: bool | None, detail: object) -> None:
 
 def ulimit(device: str, folder: Path) -> None:
     what = "pinning is refused in a sentence, or works all the same"
-    if not device.startswith("cuda"):
-        say(what, None, "the simulated device pins nothing")
-        return
     ready(device)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (_LOCKED_BYTES, _LOCKED_BYTES))
     residency = ResidencyManager(device, socket="", gpu_arbiter="")
@@ -73,13 +70,13 @@ def _limited(more_bytes: int) -> Iterator[None]:
     """
     version_2 = _CGROUPS / "cgroup.subtree_control"
     if version_2.exists() and "memory" in version_2.read_text().split():
-        parent, limit, number = _CGROUPS, "memory.max", "0"
+        parent, limit, controller = _CGROUPS, "memory.max", ""
     elif (_CGROUPS / "memory/memory.limit_in_bytes").exists():
-        parent, limit, number = _CGROUPS / "memory", "memory.limit_in_bytes", "memory"
+        parent, limit, controller = _CGROUPS / "memory", "memory.limit_in_bytes", "memory"
     else:
         raise OSError("the memory controller is not there")
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    before = next(line.split(":", 2)[2] for line in lines if number in line.split(":")[: 1 if number == "0" else 2])
+    entries = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    before = next(path for _, controllers, path in entries if controller in controllers.split(","))
     own = parent / f"dormouse-check-{os.getpid()}"
     own.mkdir()
     try:

@@ -46,9 +46,13 @@ def run(report: Report) -> None:
     ready(report.device)
     with manager(report) as residency:
         model = residency.register("it", plain(nbytes))
-        _transitions(report, residency, model, slack)
-        _cycles(report, residency, model, slack)
-        _kept_view(report, residency, model, slack)
+        for what, part in (
+            ("transitions", _transitions),
+            ("cycles", _cycles),
+            ("a view that the app keeps", _kept_view),
+        ):
+            with report.part(what):
+                part(report, residency, model, slack)
 
 
 def _read(residency: ResidencyManager) -> _Reading:
@@ -82,7 +86,9 @@ def _transitions(report: Report, residency: ResidencyManager, model: Model[Any],
             if now is None or at_first is None:
                 report.not_tried(what, "the driver does not say what this process holds")
                 continue
-            report.held(what, abs(now - at_first - expected) <= slack, f"{now - at_first:,} bytes, {expected:,} expected")
+            report.held(
+                what, abs(now - at_first - expected) <= slack, f"{now - at_first:,} bytes, {expected:,} expected"
+            )
         if not awake and snapshot.gpu_memory_released_bytes:
             off = abs(snapshot.gpu_memory_released_bytes - nbytes)
             method = snapshot.released_method
@@ -120,7 +126,7 @@ def _cycles(report: Report, residency: ResidencyManager, model: Model[Any], slac
         done = number + 1
         if number == _SETTLED_CYCLE:
             settled = _read(residency)
-        if report.left < 5:
+        if report.left_at_most < 5:
             break
     last = _read(residency)
     if settled is None:

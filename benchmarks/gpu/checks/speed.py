@@ -46,8 +46,10 @@ def run(report: Report) -> None:
     cases = _SIM_CASES if report.simulated else _CASES
     _one(report, cases[0], measured)
     if not report.simulated:
-        _large(report, measured)
-    _parts(report)
+        with report.part(f"{_LARGE.name}: measured"):
+            _large(report, measured)
+    with report.part("the checksum alone, pinning alone"):
+        _parts(report)
     for case in cases[1:]:
         _one(report, case, measured)
 

@@ -1,7 +1,7 @@
 """A twin that Dormouse never touches: the same model, put on the device by torch's own means.
 
-`torch.save` and `torch.load(map_location=…)` move a whole object and keep what it shares: tied parameters, views, tensors
-that torch itself does not know. What can't be pickled is moved by `.to`.
+`torch.save` and `torch.load(map_location=…)` move a whole object and keep what it shares: tied parameters, views,
+tensors that torch itself does not know. What can't be pickled is moved by `.to`.
 """
 
 import io
@@ -43,7 +43,7 @@ def _by_pickle(model: Any, device: torch.device) -> Any:
 
 def _by_script(model: Any, device: torch.device) -> Any:
     file = io.BytesIO()
-    torch.jit.save(model, file)  # type: ignore[no-untyped-call]
+    torch.jit.save(model, file)
     file.seek(0)
     return torch.jit.load(file, map_location=device)  # type: ignore[no-untyped-call]
 

@@ -17,7 +17,7 @@ _SWAPS = 100
 # On a GPU a ballast leaves this much for the two models, so that a swap takes what it takes and 100 fit in the time.
 _ROOM_BYTES = 8 << 30
 _SIM_ROOM_BYTES = 24 << 20
-# Of the room, for each of the two: more than half, so that never both are there. The rest is the checksum's and the answers'.
+# Of the room, for each of the two: more than half, so that never both are there. The rest is for checksum and answers.
 _SHARE = 0.6
 
 
@@ -45,7 +45,7 @@ def _swap(report: Report, processes: list["subprocess.Popen[str]"], room: int, n
     for process in processes:
         _write(process, "go")
     swaps = 0
-    while swaps < _SWAPS and report.left > 3 and all(process.poll() is None for process in processes):
+    while swaps < _SWAPS and report.left_at_most > 5 and all(process.poll() is None for process in processes):
         time.sleep(0.2)
         for process in processes:
             _write(process, "count")
