@@ -17,6 +17,7 @@ FIRST = (
     "monitoring",
     "loop",
     "operator/test_high_availability.py",
+    "gpu_kit/test_a_run_without_a_gpu.py",
     "simulation",
     "operator",
     "chart",

@@ -27,6 +27,14 @@ _LAST_WORDS = 3000
 
 Wrote = Callable[[], None]
 Say = Callable[[str], None]
+# Of one check's process: the check, the device, its seconds, its limit, its folder.
+CommandFor = Callable[[Check, str, float, float, str], list[str]]
+
+
+def command_for(check: Check, device: str, seconds: float, limit: float, folder: str) -> list[str]:
+    """`one_check` in the Python of now."""
+    command = [sys.executable, "-m", "benchmarks.gpu.one_check", check.name, device]
+    return [*command, f"{seconds:.1f}", f"{limit:.1f}", folder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class Plan:
     device: str
     checks: tuple[Check, ...]
     ends: float
+    command_for: CommandFor = command_for
 
     def seconds(self, number: int, now: float) -> tuple[float, float]:
         """For the check at `number`, if it starts now: its share of what is left, and its limit."""
@@ -63,7 +72,7 @@ def run_all(plan: Plan, run: GpuRun, wrote: Wrote, say: Say) -> None:
             outcome.status, outcome.ended = Status.NOT_RUN, "the time was used up; give --minutes more"
         else:
             say(f"{number + 1}/{len(plan.checks)} {check.title} ({seconds:.0f} s planned, at most {limit:.0f})")
-            _run_one(check, plan.device, seconds, limit, outcome, wrote, say)
+            _run_one(plan, check, (seconds, limit), outcome, wrote, say)
         say(f"  {_ended(outcome)}")
         wrote()
 
@@ -75,17 +84,17 @@ def _ended(outcome: CheckOutcome) -> str:
 
 
 def _run_one(
-    check: Check, device: str, seconds: float, limit: float, outcome: CheckOutcome, wrote: Wrote, say: Say
+    plan: Plan, check: Check, allowed: tuple[float, float], outcome: CheckOutcome, wrote: Wrote, say: Say
 ) -> None:
+    seconds, limit = allowed
     outcome.status, outcome.limit_seconds = Status.RUNNING, round(limit, 1)
     wrote()
     started = time.monotonic()
     with (
-        tempfile.TemporaryDirectory(prefix=f"dormouse-{check.name}-") as folder,
+        tempfile.TemporaryDirectory(prefix=f"dormouse-{check.name}-", ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryFile("w+", errors="replace") as errors,
     ):
-        command = [sys.executable, "-m", "benchmarks.gpu.one_check", check.name, device]
-        command += [f"{seconds:.1f}", f"{limit:.1f}", folder]
+        command = plan.command_for(check, plan.device, seconds, limit, folder)
         process = start(command, new_group=True, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
         try:
             in_time = _follow(process.stdout.fileno(), started + limit, outcome, wrote, say)  # type: ignore[union-attr]

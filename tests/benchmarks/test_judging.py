@@ -8,8 +8,6 @@ from benchmarks.engine.cases import ALL, QUICK, parse
 from benchmarks.engine.page import replaced
 from benchmarks.engine.running import no_room
 from benchmarks.engine.targets import judge
-from benchmarks.gpu.__main__ import cases_for
-from benchmarks.gpu.prediction import predict, sentences
 
 
 def figures(case: str, **changes: Any) -> dict[str, Any]:
@@ -68,31 +66,3 @@ def test_a_case_that_does_not_fit_says_what_it_needs() -> None:
 def test_a_page_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="engine: begin"):
         replaced("# no table here", "engine", "table")
-
-
-@pytest.mark.parametrize(("restore_seconds", "held"), [(0.082, True), (0.095, False)])
-def test_a_restore_is_held_against_the_bandwidth_of_a_memcpy(restore_seconds: float, held: bool) -> None:
-    one = predict(figures("4GB-3000", memcpy_seconds=0.08, restore_seconds=restore_seconds))
-    assert one.bandwidth_bytes_per_second == pytest.approx(50e9)
-    assert one.held is held
-    assert one.predicted_per_tensor_seconds > one.predicted_seconds
-
-
-@pytest.mark.parametrize(
-    ("memcpy_seconds", "wake_seconds", "said"),
-    [(0.75, 0.9, "met"), (0.75, 1.1, "MISSED"), (1.6, 1.9, "slower than Gen5")],
-    ids=["Gen5, in time", "Gen5, too late", "Gen4"],
-)
-def test_forty_gigabytes_are_asked_for_within_a_second_on_gen5_only(
-    memcpy_seconds: float, wake_seconds: float, said: str
-) -> None:
-    large = figures(
-        "40GB-300", memcpy_seconds=memcpy_seconds, restore_seconds=memcpy_seconds, wake_seconds=wake_seconds
-    )
-    assert said in list(sentences([large]))[-1]
-
-
-def test_forty_gigabytes_are_measured_where_there_is_room() -> None:
-    assert parse("40GB-300") in cases_for(80 * 10**9)
-    assert parse("40GB-300") not in cases_for(24 * 10**9)
-    assert parse("4GB-3000") not in cases_for(5 * 10**9)

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from dormouse_modelserver import Safetensors
 from dormouse_modelserver.engine.sim import SimDevice
 
 from benchmarks.engine.cases import parse
 from benchmarks.engine.one_case import measure
 from benchmarks.engine.rounds import OtherAnswer
 from benchmarks.engine.samples import Samples
-from benchmarks.engine.stack import write_weights
+from benchmarks.engine.stack import build_on_meta, write_weights
 from benchmarks.engine.subject import Subject
 
 BYTES_PER_SECOND = 20e6
@@ -40,7 +41,7 @@ def test_a_frozen_model_that_came_back_wrong_gives_no_figures(tmp_path: Path) ->
 def test_a_restore_of_changed_weights_shows_the_bytes_copied(tmp_path: Path) -> None:
     case, device = parse("1MB-10"), SimDevice("sim", 16 << 20)
     write_weights(case, tmp_path / "weights")
-    subject = Subject(case, tmp_path / "weights", device, Samples())
+    subject = Subject(case, Safetensors(lambda: build_on_meta(case), tmp_path / "weights"), device, Samples())
     subject.reload()
     subject.restore()
     with torch.no_grad():

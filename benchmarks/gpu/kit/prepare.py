@@ -37,7 +37,14 @@ def main(arguments: list[str]) -> int:
             return _refuse(f"the wheels can't be installed: {problem}")
         # Modules are compiled once for all checks, and not into the kit's folder.
         shutil.copytree(CODE, folder / "code")
-        environment = {**os.environ, "PYTHONPATH": str(folder / "code"), "DORMOUSE_GPU_KIT_STARTED": str(started)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(folder / "code"),
+            "DORMOUSE_GPU_KIT_STARTED": str(started),
+            # Where torch keeps what it compiles: else in the machine's own temporary folder, for good.
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+            "TRITON_CACHE_DIR": str(folder / "triton"),
+        }
         return _pass_on_signals([str(folder / "bin/python"), "-m", "benchmarks.gpu", *arguments], environment)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

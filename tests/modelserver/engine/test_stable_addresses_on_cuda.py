@@ -1,5 +1,5 @@
 """The calls to the CUDA driver, in order and when any of them fails. What a GPU does with them is checked on one
-(benchmarks/gpu/check_stable_addresses.py)."""
+(benchmarks/gpu/checks/stable_addresses.py)."""
 
 import ctypes
 import sys
