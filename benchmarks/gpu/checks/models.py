@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from dormouse_modelserver import ResidencyManager
+from dormouse_modelserver.engine.checksum import checksum
 from torch import nn
 
 from ..reporting import Report
@@ -63,10 +64,11 @@ def ask(model: nn.Module) -> torch.Tensor:
 
 
 def ready(device: str) -> None:
-    """Make the CUDA context and the libraries' workspaces, so that later readings are of models alone."""
+    """Make the CUDA context, load the kernels of an answer and of the check, and their workspaces: what is read later
+    is of models alone.
+    """
     if device.startswith("cuda"):
-        made = torch.ones(512, 512, device=device)
-        (made @ made).sum().item()
-        del made
+        ask(plain(1 << 20, layers=2)().to(device))
+        checksum(torch.zeros(1 << 22, dtype=torch.uint8, device=device))
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()

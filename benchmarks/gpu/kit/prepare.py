@@ -5,6 +5,7 @@ into the machine's own.
 """
 
 # ruff: noqa: T201
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 WHEELS, CODE = HERE / "wheels", HERE / "code"
 UNAVAILABLE = 69
+LEAST_TORCH = (2, 8)
 
 
 def main(arguments: list[str]) -> int:
@@ -29,6 +31,9 @@ def main(arguments: list[str]) -> int:
     for module in ("torch", "numpy"):
         if importlib.util.find_spec(module) is None:
             return _refuse(f"this Python ({sys.executable}) has no {module}")
+    torch = importlib.metadata.version("torch")
+    if tuple(map(int, torch.split(".")[:2])) < LEAST_TORCH:
+        return _refuse(f"this Python ({sys.executable}) has torch {torch}")
     folder = Path(tempfile.mkdtemp(prefix="dormouse-gpu-kit-"))
     try:
         print(f"preparing: an environment over {sys.executable}, from the kit's wheels", flush=True)
