@@ -12,8 +12,10 @@ from functools import partial
 
 import pytest
 from dormouse_contract import Trigger
-from dormouse_modelserver import DeviceBroken, Model, Residency, ResidencyManager
+from dormouse_modelserver import CopyFailed, DeviceBroken, Model, Residency, ResidencyManager
 from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.moving import carry_out
+from dormouse_modelserver.transition import Transition
 from torch import nn
 
 from tests.waiting import auntil, until
@@ -152,6 +154,35 @@ def test_a_warm_up_that_breaks_it_is_told_as_that(manager: ResidencyManager, dev
     tts = manager.register("tts", load=load_doubler, warm_up=warm_up)
     with pytest.raises(DeviceBroken, match=r"\(illegal address\)"):
         use(tts, 1)
+
+
+def test_a_refused_copy_behind_which_the_device_is_broken_is_told_as_that(
+    changed: TTS, device: SimDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.faults.fail_copy_out = True
+    monkeypatch.setattr(device, "examine", device.break_device)
+    with pytest.raises(DeviceBroken) as broken:
+        changed.move_to(CPU)
+    assert isinstance(broken.value.__cause__, CopyFailed)
+
+
+def test_a_refused_copy_alone_breaks_nothing(changed: TTS, device: SimDevice) -> None:
+    device.faults.fail_copy_out = True
+    with pytest.raises(CopyFailed):
+        changed.move_to(CPU)
+    assert device.broken is None
+    assert use(changed, 1) == 4
+
+
+def test_a_wake_that_begins_on_a_broken_device_loads_nothing(
+    manager: ResidencyManager, tts: TTS, device: SimDevice, loads: Loads
+) -> None:
+    """Those who waited for a demotion to end begin one, and the device may have failed in between."""
+    device.break_device()
+    wake = Transition(UNLOADED, GPU, Trigger.DEMAND, "1 waiting", 0.0)
+    error, _ = carry_out(manager.slot("tts")._weights, wake, [], "tts")
+    assert isinstance(error, DeviceBroken)
+    assert loads.count == 0
 
 
 def test_a_wake_that_waits_for_room_gives_up(manage: Manage) -> None:
