@@ -8,6 +8,7 @@ from dormouse_contract import Residency, Trigger
 from .errors import (
     ConfigurationError,
     CopyFailed,
+    DeviceBroken,
     DeviceFull,
     DormouseError,
     HostFull,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigurationError",
     "CopyFailed",
+    "DeviceBroken",
     "DeviceFull",
     "DormouseError",
     "HostFull",

@@ -15,6 +15,7 @@
         ├── DeviceFull          no room on the device; has `need_bytes` and `room_bytes`
         ├── HostFull            no room in host RAM; has `need_bytes` and `room_bytes`
         ├── CopyFailed          the device refused a copy
+        ├── DeviceBroken        the device does nothing any more in this process; only a restart helps
         └── IntegrityError      other bytes came back than went away
 
 They become HTTP in one place: `server/problems.py`.
@@ -128,6 +129,19 @@ class HostFull(TransitionFailed):
 
 class CopyFailed(TransitionFailed):
     pass
+
+
+class DeviceBroken(TransitionFailed):
+    """`cause` is the driver's first sentence. An error that sticks: every later call of the process fails with it."""
+
+    retryable = False
+
+    def __init__(self, device: str, cause: str) -> None:
+        super().__init__(
+            f"{device} failed and does nothing more in this process ({cause}). "
+            "The weights in host RAM and on disk are unharmed. Restart the process"
+        )
+        self.device, self.cause = device, cause
 
 
 class IntegrityError(TransitionFailed):

@@ -26,7 +26,7 @@ class Hold(Generic[T]):
     """One `on_gpu()`: a context manager in both worlds, without state of its own, so it can be entered again.
 
     Raises `WakeTimeout` after `timeout` seconds (the model's wake budget when None), or at once when too many
-    wait already (`QueueFull`), `TransitionFailed` when the wake failed.
+    wait already (`QueueFull`) or the device is broken (`DeviceBroken`), `TransitionFailed` when the wake failed.
     """
 
     __slots__ = ("_slot", "_timeout")

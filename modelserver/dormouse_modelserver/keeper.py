@@ -82,6 +82,8 @@ class Keeper:
         return revisit_at
 
     def _due(self, slot: Slot[Any]) -> tuple[Callable[[], object] | None, float]:
+        if slot.device_broken:
+            return None, math.inf  # nothing can be moved, now or later
         now = self._clock()
         policy, observation, lapses_at = slot.outlook()
         decision = plan(policy, observation, now)

@@ -35,7 +35,8 @@ class Model(Generic[T]):
         """`with` or `async with`: wakes the model if needed, counts as a use, holds it on the GPU.
 
         Gives the user's own object. `timeout` in seconds; None is the model's wake budget.
-        Raises `WakeTimeout`, or `TransitionFailed` (why the wake failed).
+        Raises `WakeTimeout`, or `TransitionFailed` (why the wake failed); `DeviceBroken` at once when nothing but a
+        restart helps.
         """
         check_seconds_argument(f"{self.name}.on_gpu(timeout=…)", timeout)
         return Hold(self._slot, timeout)

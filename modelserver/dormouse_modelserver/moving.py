@@ -7,10 +7,10 @@ from typing import Any
 
 from dormouse_contract import Residency, Trigger
 
-from .engine.device import Fence
+from .engine.device import DeviceBackend, Fence, check_works
 from .engine.options import Released
 from .engine.weights import Weights
-from .errors import DormouseError, HostFull, ModelChanged, TransitionFailed
+from .errors import DeviceBroken, DormouseError, HostFull, ModelChanged, TransitionFailed
 from .transition import Transition
 
 _log = logging.getLogger("dormouse")
@@ -25,12 +25,14 @@ def carry_out(
     try:
         for fence in fences:
             fence.wait()
+        check_works(weights.device)
         released = _move(weights, transition)
     except DormouseError as problem:
         error = problem
     except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
         _log.exception("model %s: %s → %s broke", name, transition.origin, transition.to)
         error = TransitionFailed(f"model {name!r}: {type(problem).__name__}: {problem}")
+    error = _or_broken(error, weights.device)
     _let_go_of_locals(error)
     return error, released
 
@@ -56,6 +58,18 @@ def _move(weights: Weights[Any], transition: Transition) -> Released | None:
         except ModelChanged as changed:
             # Not a refused unload, which the ladder would follow with the next offload at once, and so on.
             raise TransitionFailed(f"{full}. {changed}") from changed
+
+
+def _or_broken(error: DormouseError | None, device: DeviceBackend) -> DormouseError | None:
+    """The error, or `DeviceBroken` where that is behind it: a refused copy or a failed warm-up says too little."""
+    if error is None or isinstance(error, DeviceBroken | HostFull | ModelChanged):
+        return error
+    device.examine()
+    if device.broken is None:
+        return error
+    broken = DeviceBroken(device.name, device.broken)
+    broken.__cause__ = error
+    return broken
 
 
 def _let_go_of_locals(error: BaseException | None) -> None:

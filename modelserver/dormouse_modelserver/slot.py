@@ -26,10 +26,11 @@ from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot, OrderS
 from . import finalizing
 from .advice import Observed
 from .clock import Clock, steady_unix_time
-from .engine.device import Fence
+from .engine.device import Fence, check_works
 from .engine.options import Released
 from .engine.weights import Weights
 from .errors import (
+    DeviceBroken,
     DeviceFull,
     DormouseError,
     ModelBusy,
@@ -95,8 +96,12 @@ class Slot(Generic[T]):
     def enter(self, settled: Callable[[], bool], timeout_seconds: float | None = None) -> Waiter:
         """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken.
 
-        `timeout_seconds` is how long it may wait, None the model's wake budget. Raises `QueueFull`.
+        `timeout_seconds` is how long it may wait, None the model's wake budget. Raises `QueueFull`, or `DeviceBroken`
+        at once.
         """
+        if self.device_broken:
+            self._telemetry.request(self.name, RequestOutcome.REJECTED)
+            check_works(self._weights.device)
         with self._lock:
             now = self._clock()
             settings = self._lending.settings(now)
@@ -192,9 +197,10 @@ class Slot(Generic[T]):
 
         A move under way that does not lead to `to` is returned as it is: wait for it and ask again.
         Raises `ModelBusy` for a demotion while in use, waited for, waking, or not idle for long enough,
-        `ModelChanged` at once for an unload that was refused since the last use, and `StaleOrder`. Nothing has
-        changed then.
+        `ModelChanged` at once for an unload that was refused since the last use, `DeviceBroken` and `StaleOrder`.
+        Nothing has changed then.
         """
+        check_works(self._weights.device)
         try:
             with self._lock:
                 self._fence.pass_through(order)
@@ -276,15 +282,16 @@ class Slot(Generic[T]):
     def _resolve_waiters(self, transition: Transition, error: DormouseError | None, now: float) -> None:
         """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on.
 
-        A wake that waited for room gave up because nobody waited any more.
+        A wake that waited for room gave up because nobody waited any more. On a broken device no wake is worth a try.
         """
-        wake_failed = transition.to is Residency.GPU and error is not None
-        if self._residency is not Residency.GPU and not wake_failed:
+        broken = isinstance(error, DeviceBroken)
+        there = self._residency is Residency.GPU and not broken
+        if not there and not broken and (transition.to is not Residency.GPU or error is None):
             return
         gave_up = error if transition.obstacle is not None and isinstance(error, DeviceFull) else None
         settled, self._waiters = self._waiters, deque()
         for waiter in settled:
-            if self._residency is Residency.GPU:
+            if there:
                 self._grant(waiter)
                 self._telemetry.waited(self.name, now - waiter.since)
             elif gave_up is not None and now < waiter.since + waiter.budget_seconds:
@@ -305,8 +312,15 @@ class Slot(Generic[T]):
             return self._idle_seconds()
 
     @property
+    def device_broken(self) -> bool:
+        """Nothing moves any more, and nothing is let in."""
+        return self._weights.device.broken is not None
+
+    @property
     def may_make_room(self) -> bool:
         """On the device, used by nobody, and not pinned: it may be asked to leave for another model."""
+        if self.device_broken:
+            return False
         with self._lock:
             at_rest = self._transition is None and not self._in_flight and not self._waiters
             return self._residency is Residency.GPU and at_rest and not self._pinned(self._clock())

@@ -54,8 +54,8 @@ def _judge_memory(report: Report, said: dict[str, dict[str, Any]]) -> None:
 def _judge_kernel(report: Report, said: dict[str, dict[str, Any]]) -> None:
     if not said:
         return
-    report.held("a failed kernel: that request fails", said["fault"]["status"] == 500, said["fault"]["said"])
-    plain = said["next"]["status"] == 503 and "restart" in said["next"]["said"]
+    report.held("a failed kernel: that request fails", said["fault"]["status"] >= 500, said["fault"]["said"])
+    plain = said["next"]["status"] == 503 and "restart" in said["next"]["said"].lower()
     report.held(
         "a failed kernel: the next request is refused, and told to wait for a restart", plain, said["next"]["said"]
     )

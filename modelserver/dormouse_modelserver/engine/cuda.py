@@ -8,6 +8,7 @@ from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import ConfigurationError, CopyFailed, DeviceFull
 from .cuda_driver import CudaDriver, load_driver
+from .cuda_health import CudaHealth, watched
 from .cuda_pinned import PinnedBuffer
 from .cuda_vmm import CudaReservation, view_of
 from .device import Arena, DeviceMemory
@@ -57,23 +58,29 @@ class CudaFence:
     """After a kernel has failed every call raises, and nothing runs any more: there is nothing to wait for.
 
     A fence keeps quiet about it, since it is set and asked when a use ends, which must not fail half-way;
-    the error is told by `synchronize` at the next move.
+    the device is `broken` from then on, which the next use and the next move tell.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, health: CudaHealth) -> None:
+        self._health = health
         self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        with suppress(RuntimeError):
-            self._event.record(torch.cuda.current_stream(device))
+        if health.cause is None:
+            with health.quietly():
+                self._event.record(torch.cuda.current_stream(device))
 
     def done(self) -> bool:
+        if self._health.cause is not None:
+            return True
         try:
             return bool(self._event.query())  # type: ignore[no-untyped-call]
         except RuntimeError:
+            self._health.examine()
             return True
 
     def wait(self) -> None:
-        with suppress(RuntimeError):
-            self._event.synchronize()
+        if self._health.cause is None:
+            with self._health.quietly():
+                self._event.synchronize()
 
 
 class CudaDevice:
@@ -93,6 +100,7 @@ class CudaDevice:
             )
         self.torch_device = torch.device("cuda", index)
         self.name = f"cuda:{index}"
+        self.health = CudaHealth(self.name, self.torch_device)
         self._process = ProcessMemory(
             str(torch.cuda.get_device_properties(index).uuid), lambda: torch.cuda.memory_reserved(index)
         )
@@ -100,6 +108,14 @@ class CudaDevice:
         self._driver: CudaDriver | None = None
         self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]
 
+    @property
+    def broken(self) -> str | None:
+        return self.health.cause
+
+    def examine(self) -> None:
+        self.health.examine()
+
+    @watched
     def allocate(self, nbytes: int) -> Arena:
         # Carved out of a cached segment, or leaving a rest of its own for others, the arena would share a segment
         # with what the app allocates, and offloaded it could not be given back while that lives.
@@ -113,11 +129,13 @@ class CudaDevice:
             raise DeviceFull(self.name, whole_segment, room) from error
         return CudaArena(tensor[:nbytes])
 
+    @watched
     def reserve(self, nbytes: int) -> CudaReservation:
         if self._driver is None:
             self._driver = CudaDriver(load_driver(), self.name, self.torch_device.index)
         return CudaReservation(self._driver, nbytes, functools.partial(view_of, device=self.torch_device))
 
+    @watched
     def host_buffer(self, nbytes: int, *, pinned: bool = True) -> PinnedBuffer:
         return PinnedBuffer(nbytes, self.torch_device, pinned=pinned)
 
@@ -127,6 +145,7 @@ class CudaDevice:
     def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
         self._copy(arena.bytes, target)
 
+    @watched
     def _copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
         try:
             # The allocation and any earlier writes were queued on the current stream.
@@ -141,6 +160,7 @@ class CudaDevice:
                 self._stream.synchronize()
             raise CopyFailed(f"{self.name}: {error}") from error
 
+    @watched
     def send(self, tensor: torch.Tensor, nbytes: int) -> CudaSent:
         try:
             return CudaSent(tensor.detach().to(self.torch_device))
@@ -151,8 +171,9 @@ class CudaDevice:
             raise CopyFailed(f"{self.name}: {error}") from error
 
     def fence(self) -> CudaFence:
-        return CudaFence(self.torch_device)
+        return CudaFence(self.torch_device, self.health)
 
+    @watched
     def synchronize(self) -> None:
         try:
             torch.cuda.synchronize(self.torch_device)
@@ -162,10 +183,12 @@ class CudaDevice:
                 "were moved. Ask again; if it goes on, restart the process"
             ) from error
 
+    @watched
     def memory(self) -> DeviceMemory:
         free, total = torch.cuda.mem_get_info(self.torch_device)
         return DeviceMemory(total, total - free, self._process.read())
 
+    @watched
     def held_bytes(self) -> tuple[int, ReleasedMethod]:
         mine = self._process.read()
         if mine is not None:

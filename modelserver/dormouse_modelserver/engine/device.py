@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from dormouse_contract.wire import ReleasedMethod
 
+from ..errors import DeviceBroken
+
 
 class Fence(Protocol):
     """A point in the work that was queued on the device so far."""
@@ -98,6 +100,18 @@ class DeviceBackend(Protocol):
     torch_device: torch.device
     simulated: bool
 
+    @property
+    def broken(self) -> str | None:
+        """Why it does nothing any more in this process, one sentence of the driver's; None while it works.
+
+        Known, not asked for. Once it is broken every call that needs the device raises `DeviceBroken`.
+        """
+        ...
+
+    def examine(self) -> None:
+        """After an error: find out whether the device works at all. `broken` says so then; raises nothing."""
+        ...
+
     def allocate(self, nbytes: int) -> Arena:
         """Raises `DeviceFull` with need and room; nothing is allocated then."""
         ...
@@ -142,3 +156,9 @@ class DeviceBackend(Protocol):
     def held_bytes(self) -> tuple[int, ReleasedMethod]:
         """What a release is measured by: read before and after it. Bytes and how they were counted."""
         ...
+
+
+def check_works(device: DeviceBackend) -> None:
+    """Raises `DeviceBroken` when the device does nothing any more in this process."""
+    if device.broken is not None:
+        raise DeviceBroken(device.name, device.broken)

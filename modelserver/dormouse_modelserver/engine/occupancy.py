@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .device import DeviceBackend
+from .device import DeviceBackend, check_works
 from .sim import SimDevice
 
 
@@ -34,7 +34,8 @@ class Occupancy:
 
 
 def read_occupancy(device: DeviceBackend) -> Occupancy:
-    """As measured now. Blocks for a few milliseconds: not for an event loop."""
+    """As measured now. Blocks for a few milliseconds: not for an event loop. Raises `DeviceBroken`."""
+    check_works(device)
     if isinstance(device, SimDevice):
         return _from_account(device)
     try:

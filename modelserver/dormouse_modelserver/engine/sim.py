@@ -5,21 +5,20 @@ nothing about a GPU's.
 """
 
 import mmap
-import queue
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import CopyFailed, DeviceFull
 from .account import Account, FileAccount, LocalAccount
+from .breakage import Breakage, first_sentence
 from .device import Arena, DeviceMemory, Sent
 from .sim_faults import SimFaults as SimFaults
 from .sim_memory import SimMemory
 from .sim_reservation import SimReservation
+from .sim_stream import SimFence, SimStream
 
 DEFAULT_CAPACITY_BYTES = 4 << 30
 _CHUNK_BYTES = 64 << 20
@@ -98,7 +97,29 @@ class SimDevice:
         self.faults = SimFaults()
         self._account: Account = FileAccount(path, capacity_bytes) if path else LocalAccount(capacity_bytes)
         self._memory = SimMemory(capacity_bytes)
-        self._late, self._late_aside = _LateWork(), _LateWork()
+        self._breakage = Breakage(name)
+        self._late, self._late_aside = SimStream(self._kernel_failed), SimStream(self._kernel_failed)
+
+    @property
+    def broken(self) -> str | None:
+        return self._breakage.cause
+
+    def examine(self) -> None:
+        """There is nothing to find out: what broke it has said so."""
+
+    def break_device(self, cause: str = "simulated: an illegal memory access was encountered") -> None:
+        """A fault that nothing takes back: every call fails from now on, as after a CUDA error that sticks."""
+        self._breakage.broke(cause)
+        for stream in (self._late, self._late_aside):
+            stream.stop()
+
+    def _kernel_failed(self, error: BaseException) -> None:
+        self.break_device(f"simulated: a kernel failed: {first_sentence(error)}")
+
+    def _faults(self) -> SimFaults:
+        """Asked at the beginning of every call. Raises `DeviceBroken`."""
+        self._breakage.refuse()
+        return self.faults
 
     def allocate(self, nbytes: int) -> Arena:
         self._take(nbytes)
@@ -117,7 +138,7 @@ class SimDevice:
             raise
 
     def _take(self, nbytes: int) -> None:
-        limit = self.faults.full_at_byte
+        limit = self._faults().full_at_byte
         if limit is not None and nbytes > limit:
             raise DeviceFull(self.name, nbytes, limit)
         room = self._account.take(nbytes)
@@ -125,14 +146,16 @@ class SimDevice:
             raise DeviceFull(self.name, nbytes, room)
 
     def reserve(self, nbytes: int) -> SimReservation:
-        return SimReservation(self.name, nbytes, self._account, lambda: self.faults, self.synchronize)
+        return SimReservation(self.name, nbytes, self._account, self._faults, self.synchronize)
 
     def host_buffer(self, nbytes: int, *, pinned: bool = True) -> SimHostBuffer:
         return SimHostBuffer(nbytes)
 
     def copy_in(self, source: torch.Tensor, arena: Arena, at: int = 0) -> None:
-        if self.faults.before_copy_in is not None:
-            self.faults.before_copy_in()
+        before = self._faults().before_copy_in
+        if before is not None:
+            before()
+            self._breakage.refuse()
         target, fail_at = arena.bytes[at : at + source.numel()], self.faults.fail_copy_in_at_byte
         for start in range(0, source.numel(), _CHUNK_BYTES):
             end = min(start + _CHUNK_BYTES, source.numel())
@@ -143,8 +166,10 @@ class SimDevice:
         self._flip(target, self.faults.corrupt_copy_in_at_byte, at)
 
     def copy_out(self, arena: Arena, target: torch.Tensor) -> None:
-        if self.faults.before_copy_out is not None:
-            self.faults.before_copy_out()
+        before = self._faults().before_copy_out
+        if before is not None:
+            before()
+            self._breakage.refuse()
         if self.faults.fail_copy_out:
             target[: target.numel() // 2].copy_(arena.bytes[: target.numel() // 2])
             raise CopyFailed(f"{self.name}: the copy from the device broke off")
@@ -164,68 +189,34 @@ class SimDevice:
         if byte is not None and at <= byte < at + target.numel():
             target[byte - at] ^= 1
 
-    def fence(self) -> "_LateFence":
-        return _LateFence(self._late.last_done())
+    def fence(self) -> SimFence:
+        return self._late.fence()
 
     def synchronize(self) -> None:
         for stream in (self._late, self._late_aside):
-            _LateFence(stream.last_done()).wait()
+            stream.fence().wait()
+        self._breakage.refuse()
 
     def run_late(self, kernel: Callable[[], object], *, aside: bool = False) -> None:
         """Queue work as a GPU kernel is queued: this returns at once, `kernel` runs later, in order.
 
-        aside: on a stream of the app's own, which a fence doesn't see.
+        aside: on a stream of the app's own, which a fence doesn't see. A kernel that raises breaks the device; on a
+        broken one this raises what torch raises for a launch.
         """
+        if self.broken is not None:
+            raise RuntimeError(self.broken)
         (self._late_aside if aside else self._late).put(kernel)
 
     def memory(self) -> DeviceMemory:
+        self._breakage.refuse()
         used, mine = self._account.used()
         return DeviceMemory(self._account.capacity_bytes, used, mine)
 
     def holders(self) -> dict[int, int]:
         """Bytes by process id, of all that share the account."""
+        self._breakage.refuse()
         return self._account.holders()
 
     def held_bytes(self) -> tuple[int, ReleasedMethod]:
+        self._breakage.refuse()
         return self._account.used()[1], "sim"
-
-
-@dataclass(slots=True)
-class _LateFence:
-    _reached: threading.Event | None
-
-    def done(self) -> bool:
-        return self._reached is None or self._reached.is_set()
-
-    def wait(self) -> None:
-        if self._reached is not None:
-            self._reached.wait()
-
-
-class _LateWork:
-    """One queue worked off in order by a thread of its own, like a CUDA stream."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._last: threading.Event | None = None
-
-    def put(self, kernel: Callable[[], object]) -> None:
-        done = threading.Event()
-        with self._lock:
-            if self._last is None:
-                threading.Thread(target=self._work, name="dormouse-sim-stream", daemon=True).start()
-            self._last = done
-            self._queue.put((kernel, done))
-
-    def last_done(self) -> threading.Event | None:
-        with self._lock:
-            return self._last
-
-    def _work(self) -> None:
-        while True:
-            kernel, done = self._queue.get()
-            try:
-                kernel()
-            finally:
-                done.set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class SimFaults:
-    """Faults to inject; None is no fault. Tests set them and reset them.
+    """Faults to inject; None is no fault. Tests set them and reset them; `SimDevice.break_device` is for good.
 
     full_at_byte: an allocation fails as if the device had this many bytes.
     fail_map_at_byte: mapping memory at a reserved address fails after so many bytes were mapped.

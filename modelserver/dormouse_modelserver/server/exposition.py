@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..engine.device import DeviceMemory
 from ..engine.host_memory import read_host_memory
 from ..roster import Roster
 from ..slot import SlotFigures
@@ -38,16 +39,19 @@ _FROM_FIGURES: dict[metrics.Metric, Callable[[SlotFigures], float]] = {
 }
 
 
-def render_metrics(roster: Roster) -> bytes:
-    """Prometheus' text format. Each model's figures are of one moment."""
+def render_metrics(roster: Roster, memory: DeviceMemory | None) -> bytes:
+    """Prometheus' text format. Each model's figures are of one moment. Asks the device nothing.
+
+    memory: the device's, as it was just measured; None where it could not be, and is then left out.
+    """
     registry = CollectorRegistry()
-    registry.register(_StateCollector(roster))
+    registry.register(_StateCollector(roster, memory))
     return generate_latest(registry)
 
 
 class _StateCollector(Collector):
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
+    def __init__(self, roster: Roster, memory: DeviceMemory | None) -> None:
+        self._roster, self._memory = roster, memory
 
     def collect(self) -> Iterator[Metric]:
         for events in self._roster.telemetry.registry.collect():
@@ -80,10 +84,9 @@ class _StateCollector(Collector):
             yield family
 
     def _process(self) -> Iterator[Metric]:
-        memory = self._roster.device.memory()
         held = _family(metrics.PROCESS_GPU_MEMORY)
-        if memory.used_by_this_process is not None:
-            held.add_metric([self._roster.device.gpu_uuid], memory.used_by_this_process)
+        if self._memory is not None and self._memory.used_by_this_process is not None:
+            held.add_metric([self._roster.device.gpu_uuid], self._memory.used_by_this_process)
         yield held
         budget = _family(metrics.HOST_MEMORY_BUDGET)
         budget.add_metric([], read_host_memory().budget)

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from ..errors import (
+    DeviceBroken,
     DeviceFull,
     HostFull,
     ModelBusy,
@@ -69,6 +70,9 @@ def refusal_for(error: Exception) -> Refusal | None:
             return Refusal(
                 422, ProblemReason.BAD_BODY, "The body is not as the contract says", f"{where}. Nothing was moved"
             )
+        case DeviceBroken():
+            # No Retry-After: this process never answers otherwise, and how long a restart takes is not known here.
+            return Refusal(503, ProblemReason.CANNOT_NOW, "The device failed", str(error))
         case DeviceFull() | HostFull():
             figures = {"needBytes": error.need_bytes, "roomBytes": error.room_bytes}
             title = "No room for the weights"

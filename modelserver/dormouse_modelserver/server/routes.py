@@ -14,11 +14,13 @@ from dormouse_contract.wire import (
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from ..engine.device import check_works
 from ..roster import Roster
 from ..slot import Slot
 from ..transition import Transition
 from .authority import Authority, anyone
 from .exposition import render_metrics
+from .memory_reading import MemoryReading
 from .openapi import control_api
 from .problems import ProblemRoute, Refusal
 from .unmatched import answer_the_rest
@@ -69,38 +71,39 @@ def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, 
         slot.lend(loan)
         return as_json(slot.snapshot())
 
-    @router.get("/metrics")
-    async def read_metrics(request: Request) -> Response:
-        authority.may_read(request)
-        return metrics_response(roster)
+    _add_probes(router, roster, authority)
 
 
 def probe_router(roster: Roster, authority: Authority = anyone) -> APIRouter:
-    """`/metrics`, `/healthz` and `/readyz`. Ready is whatever takes requests: asleep, waking and full included."""
+    """`/metrics`, `/healthz` and `/readyz` without a prefix."""
     router = APIRouter(route_class=ProblemRoute)
+    _add_probes(router, roster, authority)
+    return router
+
+
+def _add_probes(router: APIRouter, roster: Roster, authority: Authority) -> None:
+    """Healthy is whatever a restart would not help; ready is whatever takes requests: asleep, waking, full included."""
+    reading = MemoryReading(roster.device)
 
     @router.get("/metrics")
     async def read_metrics(request: Request) -> Response:
         authority.may_read(request)
-        return metrics_response(roster)
+        exposition = render_metrics(roster, await reading.now())
+        return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @router.get("/healthz")
     async def health() -> Response:
+        check_works(roster.device)
         return PlainTextResponse("ok\n")
 
     @router.get("/readyz")
     async def ready() -> Response:
+        check_works(roster.device)
         reason = roster.not_ready_because()
         if reason is not None:
             detail = f"The server is {reason}; send requests elsewhere, or wait"
             raise Refusal(503, ProblemReason.CANNOT_NOW, f"Not ready: {reason}", detail, retry_after=1.0)
         return PlainTextResponse("ok\n")
-
-    return router
-
-
-def metrics_response(roster: Roster) -> Response:
-    return Response(render_metrics(roster), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def _carry_out(slot: Slot[object], order: ResidencyOrder) -> tuple[ModelSnapshot, bool]:

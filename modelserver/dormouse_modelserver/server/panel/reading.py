@@ -5,8 +5,10 @@ from typing import Any
 
 from dormouse_contract import Action, Observation, Policy, plan
 
+from ...engine.device import DeviceBackend
 from ...engine.host_memory import read_host_memory
 from ...engine.occupancy import Occupancy, read_occupancy
+from ...errors import DeviceBroken
 from ...roster import Roster
 from ...slot import Slot
 from ..authority import Access
@@ -18,6 +20,7 @@ _ROOM_STEP_BYTES = 256 << 20
 
 def read_state(roster: Roster, access: Access, started_at: float, now: float) -> PanelState:
     """Blocks for as long as the driver takes to answer: not for an event loop."""
+    seen = occupancy_of(roster.device)
     models = [_model(slot, now) for slot in roster.slots()]
     return PanelState(
         now=now,
@@ -26,9 +29,17 @@ def read_state(roster: Roster, access: Access, started_at: float, now: float) ->
         access=access,
         not_ready_because=roster.not_ready_because(),
         host_room_bytes=read_host_memory().room // _ROOM_STEP_BYTES * _ROOM_STEP_BYTES,
-        device=_device(roster, read_occupancy(roster.device), sum(model.gpu_memory_bytes for model in models)),
+        device=_device(roster, seen, sum(model.gpu_memory_bytes for model in models)),
         models=models,
     )
+
+
+def occupancy_of(device: DeviceBackend) -> Occupancy | None:
+    """As measured now; None for a broken device, which is not asked."""
+    try:
+        return read_occupancy(device)
+    except DeviceBroken:
+        return None
 
 
 def next_move(policy: Policy, seen: Observation, now: float) -> NextMove | None:
@@ -63,7 +74,7 @@ def _model(slot: Slot[Any], now: float) -> ModelState:
         idle_since=figures.idle_since,
         offload_after_seconds=policy.offload_after_seconds,
         unload_after_seconds=policy.unload_after_seconds,
-        next_move=None if snapshot.transition is not None else next_move(policy, seen, now),
+        next_move=None if snapshot.transition is not None or slot.device_broken else next_move(policy, seen, now),
         pinned=snapshot.pinned,
         pinned_by_hand=slot.pinned_by_hand,
         dirty=snapshot.dirty,
@@ -73,18 +84,19 @@ def _model(slot: Slot[Any], now: float) -> ModelState:
     )
 
 
-def _device(roster: Roster, seen: Occupancy, weights_bytes: int) -> DeviceState:
-    mine = seen.used_by_this_process
+def _device(roster: Roster, seen: Occupancy | None, weights_bytes: int) -> DeviceState:
+    mine = seen.used_by_this_process if seen is not None else None
     holders = None
-    if seen.holders is not None:
+    if seen is not None and seen.holders is not None:
         holders = [
             HolderState(pid=h.pid, name=h.name, bytes=h.nbytes, this_process=h.this_process) for h in seen.holders
         ]
     return DeviceState(
         name=roster.device.name,
         simulated=roster.device.simulated,
-        total_bytes=seen.total,
-        used_bytes=seen.used,
+        broken=roster.device.broken,
+        total_bytes=seen.total if seen is not None else None,
+        used_bytes=seen.used if seen is not None else None,
         process_bytes=mine,
         weights_bytes=weights_bytes,
         # Read a moment apart: a release in between would make it negative.

@@ -24,13 +24,15 @@ class DeviceState(Wire):
 
     process_bytes: what this process holds. weights_bytes: what the models' weights hold of that. rest_bytes: the
     measured difference, never a guess. Null where the driver can't see this process. holders: null where it lists
-    nobody.
+    nobody. broken: why the device does nothing any more in this process, null while it works; it is not asked then, so
+    what was measured is null.
     """
 
     name: str
     simulated: bool
-    total_bytes: int
-    used_bytes: int
+    broken: str | None
+    total_bytes: int | None
+    used_bytes: int | None
     process_bytes: int | None
     weights_bytes: int
     rest_bytes: int | None
@@ -97,10 +99,10 @@ class MemorySample(Wire):
 
 
 class MemoryHistory(Wire):
-    """`GET {prefix}/v1/gpu-memory`: the last hour, oldest first."""
+    """`GET {prefix}/v1/gpu-memory`: the last hour, oldest first. total_bytes: null on a broken device."""
 
     every_seconds: float
-    total_bytes: int
+    total_bytes: int | None
     samples: list[MemorySample]
 
 

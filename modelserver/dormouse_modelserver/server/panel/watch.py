@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...clock import Clock, steady_unix_time
-from ...engine.occupancy import read_occupancy
 from ...roster import Roster
 from ..authority import Access
-from .reading import read_state
+from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState
 from .subscription import Subscription
 
@@ -81,7 +80,8 @@ class Watch:
     def _read_history(self) -> MemoryHistory:
         with self._condition:
             samples = list(self._samples)
-        total = read_occupancy(self._roster.device).total
+        seen = occupancy_of(self._roster.device)
+        total = seen.total if seen is not None else None
         return MemoryHistory(every_seconds=SAMPLE_SECONDS, total_bytes=total, samples=samples)
 
     def subscribe(self) -> Subscription | None:
@@ -134,7 +134,9 @@ class Watch:
             self._failing = True
 
     def _sample(self) -> None:
-        seen = read_occupancy(self._roster.device)
+        seen = occupancy_of(self._roster.device)
+        if seen is None:
+            return
         self._keep(MemorySample(time=self._clock(), used_bytes=seen.used, process_bytes=seen.used_by_this_process))
 
     def _keep(self, sample: MemorySample) -> None:
@@ -151,6 +153,8 @@ class Watch:
             self._last_sent = state
             self._publish("state", state.to_json())
         used, mine = state.device.used_bytes, state.device.process_bytes
+        if used is None:
+            return
         if not self._samples or (used, mine) != (self._samples[-1].used_bytes, self._samples[-1].process_bytes):
             self._keep(MemorySample(time=state.now, used_bytes=used, process_bytes=mine))
 

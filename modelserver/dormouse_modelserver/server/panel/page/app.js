@@ -37,6 +37,9 @@ function showState() {
   setText($("device"), device.simulated ? t("deviceSimulated", { name: device.name }) : device.name);
   setText($("version"), t("version", { version: state.version }));
   document.title = `${device.simulated ? t("deviceSimulated", { name: device.name }) : device.name} · Dormouse`;
+  setText($("broken"), device.broken === null ? "" : t("deviceBroken", { cause: device.broken }));
+  show($("broken"), device.broken !== null);
+  show($("chart"), device.broken === null);
   showAccess(state.access, currentLanguage(), showState);
   showMemory(device);
   showTiles(state, now());

@@ -160,7 +160,7 @@ export class ModelCard {
     const answer = await (desired === null
       ? orderPin(model.name, !model.pinnedByHand)
       : orderResidency(model.name, desired));
-    if (!answer.ok) this.#say(whyNot(answer), "problem");
+    if (!answer.ok) this.#say(whyNot(answer, this.#state.device), "problem");
     else this.#say(t(answer.status === 202 ? "sent" : "done", { action }));
   }
 

@@ -27,6 +27,7 @@ export class Chart {
   }
 
   load(history) {
+    if (history.totalBytes === null) return; // of a device that failed: there is no measure to draw it by
     this.#history = history;
     this.draw();
   }

@@ -9,6 +9,10 @@ const region = document.getElementById("memory");
 
 export function showMemory(device) {
   setText(heading, t(device.simulated ? "memoryHeadingSimulated" : "memoryHeading"));
+  if (device.broken !== null) {
+    region.replaceChildren(el("p", { class: "soft" }, t("memoryUnmeasured")));
+    return;
+  }
   region.replaceChildren(
     el("p", { class: "used" }, t("memoryUsed", { used: bytes(device.usedBytes), total: bytes(device.totalBytes) })),
     bar(parts(device), device.totalBytes),

@@ -10,6 +10,7 @@ export function whatComesNext(model, device, now) {
     const [from, to] = [tier(move.from, device), tier(move.to, device)];
     return { text: t("moving", { from, to, elapsed: wholeSeconds(now - move.startedAt) }), left: null };
   }
+  if (device.broken !== null) return { text: t("nextBroken"), left: null };
   if (model.inFlight > 0) return { text: t("nextInUse"), left: 1 };
   if (model.pinned) return { text: t(model.pinnedByHand ? "nextPinned" : "nextPinnedOperator"), left: null };
   const next = model.nextMove;

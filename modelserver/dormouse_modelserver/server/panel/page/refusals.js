@@ -4,7 +4,8 @@
 import { bytes } from "./format.js";
 import { t } from "./i18n.js";
 
-export function whyNot({ status, problem }) {
+/** device: of the state, where what was asked for needs it. */
+export function whyNot({ status, problem }, device) {
   if (status === 0) return t("refusedNoAnswer");
   switch (problem?.reason) {
     case "InUse":
@@ -16,6 +17,7 @@ export function whyNot({ status, problem }) {
       if (status === 401) return t("refusedToken");
       break;
     case "CannotNow":
+      if (device?.broken) return t("refusedBroken");
       if (problem.needBytes === undefined) break;
       return t("refusedNoRoom", { need: bytes(problem.needBytes), room: bytes(problem.roomBytes) });
   }

@@ -19,7 +19,7 @@ export function showTiles(state, now) {
   const saved = sum((model) => savedBy(model, state, now));
   const awake = state.models.filter((model) => model.residency === "GPU").length;
   const figures = [
-    [t("tileReleased"), bytes(releasedNow), t("tileReleasedNote", { total: bytes(state.device.totalBytes) })],
+    [t("tileReleased"), bytes(releasedNow), releasedNote(state.device)],
     [t("tileSaved"), t("gibHours", { value: gibHours(saved) }), t("tileSavedNote", { time: clock(state.startedAt) })],
     [t("tileModels", { gpu: gpu(state.device) }), number(awake), t("tileModelsNote", { total: state.models.length })],
     [t("tileHost"), bytes(sum((m) => m.hostMemoryBytes)), t("tileHostNote", { room: bytes(state.hostRoomBytes) })],
@@ -30,6 +30,10 @@ export function showTiles(state, now) {
     setText(tile.value, value);
     setText(tile.note, note);
   });
+}
+
+function releasedNote({ totalBytes }) {
+  return totalBytes === null ? t("tileReleasedNoteAlone") : t("tileReleasedNote", { total: bytes(totalBytes) });
 }
 
 export function savedBy(model, state, now) {
