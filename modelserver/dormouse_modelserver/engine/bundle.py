@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 
 from ..errors import CopyFailed, IntegrityError
-from .checksum import checksum
+from .checksum import checksum, checksum_at_any_price
 from .device import Arena, DeviceBackend, HostBuffer, Reservation
 from .filling import Filling
 from .fingerprint import Fingerprint, fingerprint
@@ -168,8 +168,8 @@ class Bundle:
         if not to_device(self._device, self._host, filling, arena):
             raise self._other_bytes(f"on {self._device.name} than were loaded")
         self.commit(arena)
-        self._sum = None if self._frozen else checksum(arena.bytes)
-        self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes))
+        self._sum = None if self._frozen else self._sum_there(arena.bytes)
+        self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes), self._sum_there)
 
     # Towards the device ---------------------------------------------------------------------------
 
@@ -191,7 +191,8 @@ class Bundle:
             reservation.close()
 
     def bring(self, arena: Arena) -> None:
-        """Host RAM → `arena`, verified. Raises `CopyFailed` or `IntegrityError`; nothing has changed then."""
+        """Host RAM → `arena`, verified. Raises `CopyFailed`, `IntegrityError`, or `DeviceFull` when there is no room to
+        verify it in; nothing has changed then."""
         mirror = self._there()
         started = time.monotonic()
         self._device.copy_in(mirror.bytes, arena)
@@ -199,7 +200,7 @@ class Bundle:
         self._pace.measured(Path.RESTORE, self.nbytes, copied - started)
         if self._frozen:
             return
-        if checksum(arena.bytes) != self._sum:
+        if self._device.checksum(arena.bytes) != self._sum:
             raise self._other_bytes(f"on {self._device.name} than left it")
         self._pace.measured(Path.VERIFY, self.nbytes, time.monotonic() - copied)
 
@@ -216,11 +217,13 @@ class Bundle:
             return
         if not self._still_packed(self._arena, found):
             packing, sources = pack(found)
-            self._dirty = fingerprint(packing, lambda n, end: sources[n].bytes(0, end)) != self.as_loaded
+            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
+            self._dirty = now != self.as_loaded
         elif self._device_sum(self._arena) == self._sum:
             self._dirty = self._known_dirty  # a change that was taken back is none
         else:
-            self._dirty = fingerprint(self.packing, self._slices(self._arena.bytes)) != self.as_loaded
+            now = fingerprint(self.packing, self._slices(self._arena.bytes), self._sum_there)
+            self._dirty = now != self.as_loaded
 
     def take_in(self, found: list[Found]) -> None:
         """Bring the mirror up to date with the device, whose bytes are never written.
@@ -262,9 +265,13 @@ class Bundle:
 
     def _device_sum(self, arena: Arena) -> int:
         started = time.monotonic()
-        device_sum = checksum(arena.bytes)
+        device_sum = self._sum_there(arena.bytes)
         self._pace.measured(Path.VERIFY, self.nbytes, time.monotonic() - started)
         return device_sum
+
+    def _sum_there(self, data: torch.Tensor) -> int:
+        """Of bytes on the device that are staying or leaving: a full device must not keep them from leaving."""
+        return checksum_at_any_price(self._device.checksum, data)
 
     def _copy_back(self, arena: Arena, device_sum: int) -> None:
         changed = device_sum != self._sum
@@ -364,7 +371,7 @@ class Bundle:
             now = {path: value for path, value in whole.items() if path in paths}
         else:
             packing, sources = pack(found)
-            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end))
+            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
         return any(self.as_loaded.get(path) != value for path, value in now.items())
 
     def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":

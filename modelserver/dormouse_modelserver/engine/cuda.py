@@ -7,11 +7,13 @@ import torch
 from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import ConfigurationError, CopyFailed, DeviceFull
+from .checksum import CHECKSUM_NEEDS_BYTES, checksum, prepare_checksum
 from .cuda_driver import CudaDriver, load_driver
 from .cuda_pinned import PinnedBuffer
 from .cuda_vmm import CudaReservation, view_of
 from .device import Arena, DeviceMemory
 from .nvml import ProcessMemory
+from .out_of_memory import lacks_memory
 
 _CHUNK_BYTES = 256 << 20
 # Of torch's caching allocator: from 10 MiB on an allocation can have a segment of its own, rounded to this.
@@ -99,6 +101,8 @@ class CudaDevice:
         self.gpu_uuid = self._process.gpu_uuid
         self._driver: CudaDriver | None = None
         self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]
+        prepare_checksum(self.torch_device)
+        torch.cuda.empty_cache()
 
     def allocate(self, nbytes: int) -> Arena:
         # Carved out of a cached segment, or leaving a rest of its own for others, the arena would share a segment
@@ -140,6 +144,15 @@ class CudaDevice:
             with suppress(RuntimeError):
                 self._stream.synchronize()
             raise CopyFailed(f"{self.name}: {error}") from error
+
+    def checksum(self, data: torch.Tensor) -> int:
+        try:
+            return checksum(data)
+        except RuntimeError as error:
+            if not lacks_memory(error):
+                raise
+            room = torch.cuda.mem_get_info(self.torch_device)[0]
+            raise DeviceFull(self.name, CHECKSUM_NEEDS_BYTES, room) from error
 
     def send(self, tensor: torch.Tensor, nbytes: int) -> CudaSent:
         try:

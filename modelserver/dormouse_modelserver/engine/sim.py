@@ -16,6 +16,7 @@ from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import CopyFailed, DeviceFull
 from .account import Account, FileAccount, LocalAccount
+from .checksum import checksum
 from .device import Arena, DeviceMemory, Sent
 from .sim_faults import SimFaults as SimFaults
 from .sim_memory import SimMemory
@@ -151,6 +152,12 @@ class SimDevice:
         for start in range(0, target.numel(), _CHUNK_BYTES):
             self._move(arena.bytes[start : start + _CHUNK_BYTES], target[start : start + _CHUNK_BYTES])
         self._flip(target, self.faults.corrupt_copy_out_at_byte, 0)
+
+    def checksum(self, data: torch.Tensor) -> int:
+        room = self.faults.room_for_checksum_bytes
+        if room is not None and data.numel() > room:
+            raise DeviceFull(self.name, data.numel(), room)
+        return checksum(data)
 
     def _move(self, source: torch.Tensor, target: torch.Tensor) -> None:
         started = time.monotonic()
