@@ -1,13 +1,14 @@
 """Carries a transition out with the weights, outside of the slot's lock: what came of it, whatever happens."""
 
 import logging
-import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from dormouse_contract import Residency, Trigger
 
 from .engine.device import Fence
+from .engine.frames import let_go_of_locals
 from .engine.options import Released
 from .engine.weights import Weights
 from .errors import DormouseError, HostFull, ModelChanged, TransitionFailed
@@ -31,7 +32,12 @@ def carry_out(
     except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
         _log.exception("model %s: %s → %s broke", name, transition.origin, transition.to)
         error = TransitionFailed(f"model {name!r}: {type(problem).__name__}: {problem}")
-    _let_go_of_locals(error)
+        let_go_of_locals(problem)
+    if error is not None:
+        let_go_of_locals(error)
+        # An arena that was closed while the error's frames held views of it went to torch's cache, and no further.
+        with suppress(Exception):
+            weights.device.trim()
     return error, released
 
 
@@ -56,10 +62,3 @@ def _move(weights: Weights[Any], transition: Transition) -> Released | None:
         except ModelChanged as changed:
             # Not a refused unload, which the ladder would follow with the next offload at once, and so on.
             raise TransitionFailed(f"{full}. {changed}") from changed
-
-
-def _let_go_of_locals(error: BaseException | None) -> None:
-    """Whoever keeps an error, in a log or for its waiters, would keep the half-loaded model alive with it."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

@@ -175,6 +175,9 @@ class CudaDevice:
                 "were moved. Ask again; if it goes on, restart the process"
             ) from error
 
+    def trim(self) -> None:
+        torch.cuda.empty_cache()
+
     def memory(self) -> DeviceMemory:
         free, total = torch.cuda.mem_get_info(self.torch_device)
         return DeviceMemory(total, total - free, self._process.read())

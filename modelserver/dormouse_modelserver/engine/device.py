@@ -144,6 +144,10 @@ class DeviceBackend(Protocol):
         """
         ...
 
+    def trim(self) -> None:
+        """Give back to the driver what this process keeps and doesn't use, so that other processes can have it."""
+        ...
+
     def memory(self) -> DeviceMemory: ...
 
     def held_bytes(self) -> tuple[int, ReleasedMethod]:

@@ -185,6 +185,9 @@ class SimDevice:
         """
         (self._late_aside if aside else self._late).put(kernel)
 
+    def trim(self) -> None:
+        """Nothing is kept: the account knows only what is in use."""
+
     def memory(self) -> DeviceMemory:
         used, mine = self._account.used()
         return DeviceMemory(self._account.capacity_bytes, used, mine)

@@ -40,7 +40,7 @@ def _wait_for_room(engine: Engine, loaded: Loaded[Any], name: str, full: DeviceF
     """Raises `full` when no more room can be made."""
     if loaded.own.host_bytes or not loaded.own.on_device:  # it was not loaded there without a mirror
         roll_back(engine, loaded, name)
-    if not engine.make_room(name, full):
+    if not engine.room_made(name, full):
         raise full
 
 
