@@ -13,6 +13,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
@@ -186,9 +187,9 @@ class Bundle:
         return self._reservation.allocate()
 
     def _close_reservation(self) -> None:
-        reservation, self._reservation = self._reservation, None
-        if reservation is not None:
-            reservation.close()
+        if self._reservation is not None:
+            self._reservation.close()  # once refused, it is tried again before the next one is made
+            self._reservation = None
 
     def bring(self, arena: Arena) -> None:
         """Host RAM → `arena`, verified. Raises `CopyFailed`, `IntegrityError`, or `DeviceFull` when there is no room to
@@ -327,10 +328,12 @@ class Bundle:
 
     def leave(self) -> None:
         """Give the device's memory back; the mirror is what there is from now on."""
-        self.packing.point_at_nothing()
-        if self._arena is not None:
-            arena, self._arena = self._arena, None
-            arena.close()
+        arena, self._arena = self._arena, None
+        try:
+            self.packing.point_at_nothing()
+        finally:
+            if arena is not None:
+                arena.close()
 
     # Sharing --------------------------------------------------------------------------------------
 
@@ -407,10 +410,11 @@ class Bundle:
 
     def close(self) -> None:
         """Unloaded: nothing is held any more."""
-        self._drop_mirror()
-        self.leave()
-        self._close_reservation()
-        self.ready.set()
+        with ExitStack() as stack:  # the last one first, and each whatever the others raise
+            stack.callback(self.ready.set)
+            stack.callback(self._close_reservation)
+            stack.callback(self.leave)
+            stack.callback(self._drop_mirror)
 
     def remember_as_loaded(self) -> None:
         """Before the mirror is written for the first time: what it was."""
