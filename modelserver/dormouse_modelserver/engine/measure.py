@@ -26,9 +26,12 @@ class Measure:
         if self._method is None:
             return Released()
         try:
-            after, _ = self._device.held_bytes()
+            after, method = self._device.held_bytes()
         except RuntimeError as error:
             _log.warning("%s can't be asked what is held there: %s", self._device.name, error)
+            return Released()
+        if method != self._method:  # NVML was given up in between; two ways to count can't be subtracted
+            _log.warning("%s: a release was counted by %s and then by %s", self._device.name, self._method, method)
             return Released()
         given_back = min(max(0, self._before - after), held)
         return Released(given_back, held - given_back, self._method)
