@@ -10,14 +10,13 @@ from ..errors import ConfigurationError, CopyFailed, DeviceFull
 from .checksum import CHECKSUM_NEEDS_BYTES, checksum, prepare_checksum
 from .cuda_driver import CudaDriver, load_driver
 from .cuda_pinned import PinnedBuffer
+from .cuda_segments import in_own_segment, segment_bytes
 from .cuda_vmm import CudaReservation, view_of
 from .device import Arena, DeviceMemory
 from .nvml import ProcessMemory
 from .out_of_memory import lacks_memory
 
 _CHUNK_BYTES = 256 << 20
-# Of torch's caching allocator: from 10 MiB on an allocation can have a segment of its own, rounded to this.
-_SEGMENT_BYTES = 2 << 20
 
 
 class CudaArena:
@@ -105,12 +104,16 @@ class CudaDevice:
         torch.cuda.empty_cache()
 
     def allocate(self, nbytes: int) -> Arena:
-        # Carved out of a cached segment, or leaving a rest of its own for others, the arena would share a segment
-        # with what the app allocates, and offloaded it could not be given back while that lives.
+        # Sharing a segment with what the app allocates, the arena could not be given back while that lives.
         torch.cuda.empty_cache()
-        whole_segment = -(-nbytes // _SEGMENT_BYTES) * _SEGMENT_BYTES
+        whole_segment = segment_bytes(nbytes)
         try:
-            tensor = torch.empty(whole_segment, dtype=torch.uint8, device=self.torch_device)
+            tensor = in_own_segment(
+                lambda: torch.empty(whole_segment, dtype=torch.uint8, device=self.torch_device),
+                whole_segment,
+                lambda: torch.cuda.memory_reserved(self.torch_device),
+                lambda: torch.cuda.memory_allocated(self.torch_device),
+            )
         except torch.cuda.OutOfMemoryError as error:
             # Only what the driver has is room: torch holds splinters beside living tensors, too small for an arena.
             room = torch.cuda.mem_get_info(self.torch_device)[0]
