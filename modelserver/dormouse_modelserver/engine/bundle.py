@@ -340,7 +340,7 @@ class Bundle:
     def split(self, chosen: Collection[int]) -> tuple["Bundle", ...]:
         """Off the device: the regions of some tensors (by id) and the other regions, as bundles in its stead.
 
-        Raises `HostFull`; it is whole then.
+        Raises `HostFull`, or `CopyFailed` when no more host RAM can be pinned; it is whole then.
         """
         mirror = self._there()
         numbers = self._regions_of(chosen)
