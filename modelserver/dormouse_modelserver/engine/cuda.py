@@ -11,7 +11,7 @@ from .checksum import CHECKSUM_NEEDS_BYTES, checksum, prepare_checksum
 from .cuda_driver import CudaDriver, load_driver
 from .cuda_pinned import PinnedBuffer
 from .cuda_segments import in_own_segment, segment_bytes
-from .cuda_vmm import CudaReservation, view_of
+from .cuda_vmm import CudaReservation, check_views, view_of
 from .device import Arena, DeviceMemory
 from .nvml import ProcessMemory
 from .out_of_memory import lacks_memory
@@ -121,6 +121,7 @@ class CudaDevice:
         return CudaArena(tensor[:nbytes])
 
     def reserve(self, nbytes: int) -> CudaReservation:
+        check_views()
         if self._driver is None:
             self._driver = CudaDriver(load_driver(), self.name, self.torch_device.index)
         return CudaReservation(self._driver, nbytes, functools.partial(view_of, device=self.torch_device))
