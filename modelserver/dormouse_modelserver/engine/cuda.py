@@ -55,26 +55,30 @@ class CudaSent:
 
 
 class CudaFence:
-    """After a kernel has failed every call raises, and nothing runs any more: there is nothing to wait for.
-
-    A fence keeps quiet about it, since it is set and asked when a use ends, which must not fail half-way;
-    the error is told by `synchronize` at the next move.
+    """An event on the caller's stream. It raises nothing: it is set and asked when a use ends, which must not fail
+    half-way. After a kernel has failed every call raises; `synchronize` reports that at the next move.
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.current_stream(device)
         self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._recorded = False
         with suppress(RuntimeError):
-            self._event.record(torch.cuda.current_stream(device))
+            self._event.record(self._stream)
+            self._recorded = True
 
     def done(self) -> bool:
+        """False when it can't be known: while another thread captures a CUDA graph the question is refused, and the
+        work may still run. Of an event that was never recorded torch would say that it is done."""
         try:
-            return bool(self._event.query())  # type: ignore[no-untyped-call]
+            return self._recorded and bool(self._event.query())  # type: ignore[no-untyped-call]
         except RuntimeError:
-            return True
+            return False
 
     def wait(self) -> None:
+        """Whether the work is over for sure, `synchronize` finds out: it comes before each move off the device."""
         with suppress(RuntimeError):
-            self._event.synchronize()
+            (self._event if self._recorded else self._stream).synchronize()
 
 
 class CudaDevice:
@@ -137,12 +141,15 @@ class CudaDevice:
 
     def _copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
         try:
-            # The allocation and any earlier writes were queued on the current stream.
-            self._stream.wait_stream(torch.cuda.current_stream(self.torch_device))
-            with torch.cuda.stream(self._stream):
-                for start in range(0, source.numel(), _CHUNK_BYTES):
-                    target[start : start + _CHUNK_BYTES].copy_(source[start : start + _CHUNK_BYTES], non_blocking=True)
-            self._stream.synchronize()
+            # In a fresh thread the current device is the first: without this, a call would make a context there.
+            with torch.cuda.device(self.torch_device):
+                # The allocation and any earlier writes were queued on the current stream.
+                self._stream.wait_stream(torch.cuda.current_stream(self.torch_device))
+                with torch.cuda.stream(self._stream):
+                    for start in range(0, source.numel(), _CHUNK_BYTES):
+                        end = start + _CHUNK_BYTES
+                        target[start:end].copy_(source[start:end], non_blocking=True)
+                self._stream.synchronize()
         except RuntimeError as error:
             # Chunks already queued must not write on into memory that the caller gives back.
             with suppress(RuntimeError):
