@@ -313,7 +313,10 @@ class Bundle:
         with self._host.promised(packing.total_bytes):
             mirror = self._device.host_buffer(packing.total_bytes)
             try:
-                Filling(packing, sources).copy(0, packing.total_bytes, mirror.bytes)
+                filling = Filling(packing, sources)
+                # In stretches: no copy from the device may write to two registrations of host RAM (`cuda_pinned`).
+                for start, end in filling.stretches():
+                    filling.copy(start, end, mirror.bytes[start:end])
             except RuntimeError as error:
                 mirror.close()
                 raise CopyFailed(f"{self._device.name}: {error}") from error
@@ -382,6 +385,7 @@ class Bundle:
         part.packing, part.joined = self.packing.select(numbers), self.joined
         with self._host.promised(part.nbytes):
             buffer = self._device.host_buffer(part.nbytes)
+            # Between two places in host RAM: that is no copy of the driver's, so registrations don't matter.
             for number, region in zip(numbers, part.packing.regions, strict=True):
                 start = self.packing.regions[number].offset
                 buffer.bytes[region.offset : region.end].copy_(mirror.bytes[start : start + region.nbytes])

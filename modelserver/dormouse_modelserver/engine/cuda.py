@@ -9,7 +9,7 @@ from dormouse_contract.wire import ReleasedMethod
 from ..errors import ConfigurationError, CopyFailed, DeviceFull
 from .checksum import CHECKSUM_NEEDS_BYTES, checksum, prepare_checksum
 from .cuda_driver import CudaDriver, load_driver
-from .cuda_pinned import PinnedBuffer
+from .cuda_pinned import PinnedBuffer, chunks
 from .cuda_segments import in_own_segment, segment_bytes
 from .cuda_vmm import CudaReservation, check_views, view_of
 from .device import Arena, DeviceMemory
@@ -140,14 +140,14 @@ class CudaDevice:
         self._copy(arena.bytes, target)
 
     def _copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        offset = int((source if source.device.type == "cpu" else target).storage_offset())  # in the host buffer
         try:
             # In a fresh thread the current device is the first: without this, a call would make a context there.
             with torch.cuda.device(self.torch_device):
                 # The allocation and any earlier writes were queued on the current stream.
                 self._stream.wait_stream(torch.cuda.current_stream(self.torch_device))
                 with torch.cuda.stream(self._stream):
-                    for start in range(0, source.numel(), _CHUNK_BYTES):
-                        end = start + _CHUNK_BYTES
+                    for start, end in chunks(source.numel(), offset, _CHUNK_BYTES):
                         target[start:end].copy_(source[start:end], non_blocking=True)
                 self._stream.synchronize()
         except RuntimeError as error:

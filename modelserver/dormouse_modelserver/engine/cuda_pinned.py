@@ -1,6 +1,7 @@
 """Pinned host memory of exact size. torch's own rounds up to a power of two: 33 GB would pin 64 (pytorch#95823)."""
 
 import mmap
+from collections.abc import Iterator
 from contextlib import suppress
 
 import torch
@@ -10,6 +11,16 @@ from ..errors import CopyFailed
 # cudaHostRegister is called in pieces of at most this size. A multiple of the chunk that is copied at once, so no
 # copy reads from two registrations, which the driver need not allow.
 REGISTER_BYTES = 1 << 30
+
+
+def chunks(nbytes: int, offset: int, chunk_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut `nbytes` that begin at byte `offset` of a buffer where the buffer's own chunks end, and so its registrations:
+    first byte and the one past the last, counted from `offset`."""
+    start = 0
+    while start < nbytes:
+        end = min(start + chunk_bytes - (offset + start) % chunk_bytes, nbytes)
+        yield start, end
+        start = end
 
 
 class PinnedBuffer:

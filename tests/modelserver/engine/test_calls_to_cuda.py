@@ -114,8 +114,10 @@ def test_a_copy_is_made_with_its_device_current(entered: list[torch.device], mon
     arena, source = CudaArena(torch.zeros(1000, dtype=torch.uint8)), torch.arange(200, dtype=torch.uint8)
     device.copy_in(source, arena, at=100)
     assert torch.equal(arena.bytes[100:300], source)
+    device.copy_in(source[30:], arena, at=7)
+    assert torch.equal(arena.bytes[7:177], source[30:])
     back = torch.zeros(1000, dtype=torch.uint8)
     device.copy_out(arena, back)
     assert torch.equal(back, arena.bytes)
-    assert device._stream.waited == 2
+    assert device._stream.waited == 3
     assert entered == []

@@ -9,11 +9,17 @@ import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed
 from dormouse_modelserver.engine import cuda_pinned
-from dormouse_modelserver.engine.cuda_pinned import PinnedBuffer
+from dormouse_modelserver.engine.cuda_pinned import PinnedBuffer, chunks
+from dormouse_modelserver.engine.filling import Filling
 from dormouse_modelserver.engine.sim import SimDevice, SimHostBuffer
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from tests.modelserver.zoo import X, seeded
 
 from .sharing_models import Family
-from .using import on_gpu
+from .using import held, on_gpu, weights_on
 
 CPU = torch.device("cpu")
 
@@ -89,6 +95,38 @@ def test_nor_is_one_at_giving_it_back(cudart: FakeCudart) -> None:
     cudart.refuse_unregister = True
     buffer.close()
     cudart.launch()
+
+
+@given(st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 3))
+def test_no_chunk_is_in_two_registrations_wherever_the_copy_begins(nbytes: int, offset: int, pieces: int) -> None:
+    chunk, registered = 64, 64 * pieces
+    found = list(chunks(nbytes, offset, chunk))
+    assert [byte for start, end in found for byte in range(start, end)] == list(range(nbytes))
+    assert all((offset + start) // registered == (offset + end - 1) // registered for start, end in found)
+    assert len(found) <= nbytes // chunk + 2
+
+
+def test_what_was_replaced_is_copied_within_the_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the device straight into a mirror, for tensors that are in no arena."""
+    copies: list[tuple[int, int]] = []
+    copy = Filling.copy
+
+    def seen(self: Filling, start: int, end: int, target: torch.Tensor) -> None:
+        copies.append((start, end))
+        copy(self, start, end, target)
+
+    monkeypatch.setattr(Filling.stretches, "__defaults__", (512,))
+    weights = on_gpu(weights_on(SimDevice("sim", 64 << 20), seeded(lambda: nn.Linear(8, 64))))
+    with held(weights) as model:
+        model.weight = nn.Parameter(model.weight.detach() + 1)
+        right = model(X)
+    monkeypatch.setattr(Filling, "copy", seen)
+    weights.offload()
+    assert len(copies) == 5
+    assert all(start % 512 == 0 and end - start <= 512 for start, end in copies)
+    weights.restore()
+    with held(weights) as model:
+        assert torch.equal(model(X), right)
 
 
 def test_a_split_that_can_not_be_pinned_leaves_it_whole_and_no_move_fails_for_it(
