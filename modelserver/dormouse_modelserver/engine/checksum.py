@@ -54,7 +54,7 @@ def checksum_in_host_ram(data: torch.Tensor) -> int:
 
     The buffer is not pinned and not asked for in the host's budget, so that nothing can refuse it: it is 16 MiB.
     """
-    stage = torch.empty(min(_STAGE_BYTES, data.numel()), dtype=torch.uint8)
+    stage = torch.empty(min(_STAGE_BYTES, data.numel()), dtype=torch.uint8, device="cpu")
     sums: list[int] = []
     for start in range(0, data.numel(), _STAGE_BYTES):
         piece = data[start : start + _STAGE_BYTES]
@@ -104,7 +104,7 @@ def _sums(blocks: torch.Tensor) -> list[int]:
 def _cpu_sums(blocks: torch.Tensor) -> list[int]:
     whole, upper = _coefficients(blocks.device)
     count, width = blocks.shape
-    halves = torch.empty((min(_CPU_BLOCKS, count), width), dtype=torch.int64)
+    halves = torch.empty((min(_CPU_BLOCKS, count), width), dtype=torch.int64, device=blocks.device)
     sums = []
     for batch in blocks.split(_CPU_BLOCKS):  # type: ignore[no-untyped-call]
         shifted = torch.bitwise_right_shift(batch, 32, out=halves[: batch.shape[0]])
