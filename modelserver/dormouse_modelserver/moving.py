@@ -1,13 +1,14 @@
 """Carries a transition out with the weights, outside of the slot's lock: what came of it, whatever happens."""
 
 import logging
-import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from dormouse_contract import Residency, Trigger
 
 from .engine.device import DeviceBackend, Fence, check_works
+from .engine.frames import let_go_of_locals
 from .engine.options import Released
 from .engine.weights import Weights
 from .errors import DeviceBroken, DormouseError, HostFull, ModelChanged, TransitionFailed
@@ -32,8 +33,13 @@ def carry_out(
     except BaseException as problem:  # whatever it is: a transition that never settles holds everybody up
         _log.exception("model %s: %s → %s broke", name, transition.origin, transition.to)
         error = TransitionFailed(f"model {name!r}: {type(problem).__name__}: {problem}")
+        let_go_of_locals(problem)
     error = _or_broken(error, weights.device)
-    _let_go_of_locals(error)
+    if error is not None:
+        let_go_of_locals(error)
+        # An arena that was closed while the error's frames held views of it went to torch's cache, and no further.
+        with suppress(Exception):
+            weights.device.trim()
     return error, released
 
 
@@ -70,10 +76,3 @@ def _or_broken(error: DormouseError | None, device: DeviceBackend) -> DormouseEr
     broken = DeviceBroken(device.name, device.broken)
     broken.__cause__ = error
     return broken
-
-
-def _let_go_of_locals(error: BaseException | None) -> None:
-    """Whoever keeps an error, in a log or for its waiters, would keep the half-loaded model alive with it."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

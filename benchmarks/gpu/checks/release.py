@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from dormouse_modelserver import Model, Residency, ResidencyManager
-from dormouse_modelserver.server.exposition import render_metrics
 
 from ..reporting import Report
 from .models import ask, manager, plain, ready
@@ -153,8 +152,7 @@ def _kept_view(report: Report, residency: ResidencyManager, model: Model[Any], s
         view = next(held.parameters()).detach()[:1]
     model.move_to(Residency.CPU)
     kept = _read(residency)
-    lines = [line for line in render_metrics(residency).decode().splitlines() if "residual_bytes{" in line]
-    said = float(lines[0].rsplit(" ", 1)[1])
+    said = residency.slot(model.name).figures().residual_bytes
     stays = kept.device_used - asleep.device_used
     del view
     with model.on_gpu():
@@ -162,4 +160,4 @@ def _kept_view(report: Report, residency: ResidencyManager, model: Model[Any], s
     model.move_to(Residency.CPU)
     left = _read(residency).device_used - asleep.device_used
     right = stays > slack and abs(said - stays) <= slack and left <= slack
-    report.held(what, right, f"{stays:,} bytes stay, {said:,.0f} reported; {left:,} after the view and one more cycle")
+    report.held(what, right, f"{stays:,} bytes stay, {said:,} reported; {left:,} after the view and one more cycle")

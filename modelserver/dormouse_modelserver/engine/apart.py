@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 import torch
 
-from ..errors import IntegrityError
+from ..errors import DeviceFull, IntegrityError
 from .checksum import checksum
 from .device import DeviceBackend, Sent
 from .inventory import Found
+from .out_of_memory import lacks_memory
 
 # What the contents of a tensor come to: dtypes, shapes and checksums of its parts; None when it has none to look at.
 Digest = tuple[object, ...] | None
@@ -71,9 +72,15 @@ class Apart:
         if self._away or self._stays:
             return
         sent = device.send(self._host, self.nbytes)
-        if _digest(sent.tensor) != self._digest:
+        try:
+            if _digest(sent.tensor) != self._digest:
+                raise IntegrityError(f"tensor {self.path!r}: other bytes arrived on {device.name}; ask again")
+        except BaseException as error:
             sent.close()
-            raise IntegrityError(f"tensor {self.path!r}: other bytes arrived on {device.name}; ask again")
+            if lacks_memory(error):
+                memory = device.memory()
+                raise DeviceFull(device.name, self.nbytes, memory.total - memory.used) from error
+            raise
         self._sent, self._away, self._was_away = sent, True, True
         self._put(sent.tensor)
 
@@ -91,7 +98,15 @@ class Apart:
     def take_in(self) -> None:
         """Bring the host's copy up to date with the device's."""
         if self._away:
-            digest = _digest(self.current)
+            try:
+                digest = _digest(self.current)
+            except RuntimeError as error:
+                if not lacks_memory(error):
+                    raise
+                # A full device must not keep it there: it is copied without a look at what has changed.
+                self._host = self.current.to("cpu", copy=True)
+                self._digest = _digest(self._host)
+                return
             if digest is None or digest != self._digest:
                 self._host, self._digest = self.current.to("cpu", copy=True), digest
 
@@ -124,7 +139,8 @@ def _digest(tensor: torch.Tensor) -> Digest:
 
 def _sum(part: torch.Tensor) -> int:
     flat = part.detach().contiguous().reshape(-1).view(torch.uint8)
-    return checksum(torch.nn.functional.pad(flat, (0, -flat.numel() % 8)))
+    rest = -flat.numel() % 8  # without any, `pad` would still make a copy
+    return checksum(torch.nn.functional.pad(flat, (0, rest)) if rest else flat)
 
 
 def _parts(tensor: torch.Tensor) -> list[torch.Tensor] | None:

@@ -13,12 +13,13 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
 
 from ..errors import CopyFailed, IntegrityError
-from .checksum import checksum
+from .checksum import checksum, checksum_at_any_price
 from .device import Arena, DeviceBackend, HostBuffer, Reservation
 from .filling import Filling
 from .fingerprint import Fingerprint, fingerprint
@@ -168,8 +169,8 @@ class Bundle:
         if not to_device(self._device, self._host, filling, arena):
             raise self._other_bytes(f"on {self._device.name} than were loaded")
         self.commit(arena)
-        self._sum = None if self._frozen else checksum(arena.bytes)
-        self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes))
+        self._sum = None if self._frozen else self._sum_there(arena.bytes)
+        self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes), self._sum_there)
 
     # Towards the device ---------------------------------------------------------------------------
 
@@ -186,12 +187,13 @@ class Bundle:
         return self._reservation.allocate()
 
     def _close_reservation(self) -> None:
-        reservation, self._reservation = self._reservation, None
-        if reservation is not None:
-            reservation.close()
+        if self._reservation is not None:
+            self._reservation.close()  # once refused, it is tried again before the next one is made
+            self._reservation = None
 
     def bring(self, arena: Arena) -> None:
-        """Host RAM → `arena`, verified. Raises `CopyFailed` or `IntegrityError`; nothing has changed then."""
+        """Host RAM → `arena`, verified. Raises `CopyFailed`, `IntegrityError`, or `DeviceFull` when there is no room to
+        verify it in; nothing has changed then."""
         mirror = self._there()
         started = time.monotonic()
         self._device.copy_in(mirror.bytes, arena)
@@ -199,7 +201,7 @@ class Bundle:
         self._pace.measured(Path.RESTORE, self.nbytes, copied - started)
         if self._frozen:
             return
-        if checksum(arena.bytes) != self._sum:
+        if self._device.checksum(arena.bytes) != self._sum:
             raise self._other_bytes(f"on {self._device.name} than left it")
         self._pace.measured(Path.VERIFY, self.nbytes, time.monotonic() - copied)
 
@@ -216,11 +218,13 @@ class Bundle:
             return
         if not self._still_packed(self._arena, found):
             packing, sources = pack(found)
-            self._dirty = fingerprint(packing, lambda n, end: sources[n].bytes(0, end)) != self.as_loaded
+            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
+            self._dirty = now != self.as_loaded
         elif self._device_sum(self._arena) == self._sum:
             self._dirty = self._known_dirty  # a change that was taken back is none
         else:
-            self._dirty = fingerprint(self.packing, self._slices(self._arena.bytes)) != self.as_loaded
+            now = fingerprint(self.packing, self._slices(self._arena.bytes), self._sum_there)
+            self._dirty = now != self.as_loaded
 
     def take_in(self, found: list[Found]) -> None:
         """Bring the mirror up to date with the device, whose bytes are never written.
@@ -262,9 +266,13 @@ class Bundle:
 
     def _device_sum(self, arena: Arena) -> int:
         started = time.monotonic()
-        device_sum = checksum(arena.bytes)
+        device_sum = self._sum_there(arena.bytes)
         self._pace.measured(Path.VERIFY, self.nbytes, time.monotonic() - started)
         return device_sum
+
+    def _sum_there(self, data: torch.Tensor) -> int:
+        """Of bytes on the device that are staying or leaving: a full device must not keep them from leaving."""
+        return checksum_at_any_price(self._device.checksum, data)
 
     def _copy_back(self, arena: Arena, device_sum: int) -> None:
         changed = device_sum != self._sum
@@ -305,7 +313,10 @@ class Bundle:
         with self._host.promised(packing.total_bytes):
             mirror = self._device.host_buffer(packing.total_bytes)
             try:
-                Filling(packing, sources).copy(0, packing.total_bytes, mirror.bytes)
+                filling = Filling(packing, sources)
+                # In stretches: no copy from the device may write to two registrations of host RAM (`cuda_pinned`).
+                for start, end in filling.stretches():
+                    filling.copy(start, end, mirror.bytes[start:end])
             except RuntimeError as error:
                 mirror.close()
                 raise CopyFailed(f"{self._device.name}: {error}") from error
@@ -320,17 +331,19 @@ class Bundle:
 
     def leave(self) -> None:
         """Give the device's memory back; the mirror is what there is from now on."""
-        self.packing.point_at_nothing()
-        if self._arena is not None:
-            arena, self._arena = self._arena, None
-            arena.close()
+        arena, self._arena = self._arena, None
+        try:
+            self.packing.point_at_nothing()
+        finally:
+            if arena is not None:
+                arena.close()
 
     # Sharing --------------------------------------------------------------------------------------
 
     def split(self, chosen: Collection[int]) -> tuple["Bundle", ...]:
         """Off the device: the regions of some tensors (by id) and the other regions, as bundles in its stead.
 
-        Raises `HostFull`; it is whole then.
+        Raises `HostFull`, or `CopyFailed` when no more host RAM can be pinned; it is whole then.
         """
         mirror = self._there()
         numbers = self._regions_of(chosen)
@@ -364,7 +377,7 @@ class Bundle:
             now = {path: value for path, value in whole.items() if path in paths}
         else:
             packing, sources = pack(found)
-            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end))
+            now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
         return any(self.as_loaded.get(path) != value for path, value in now.items())
 
     def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":
@@ -372,6 +385,7 @@ class Bundle:
         part.packing, part.joined = self.packing.select(numbers), self.joined
         with self._host.promised(part.nbytes):
             buffer = self._device.host_buffer(part.nbytes)
+            # Between two places in host RAM: that is no copy of the driver's, so registrations don't matter.
             for number, region in zip(numbers, part.packing.regions, strict=True):
                 start = self.packing.regions[number].offset
                 buffer.bytes[region.offset : region.end].copy_(mirror.bytes[start : start + region.nbytes])
@@ -400,10 +414,11 @@ class Bundle:
 
     def close(self) -> None:
         """Unloaded: nothing is held any more."""
-        self._drop_mirror()
-        self.leave()
-        self._close_reservation()
-        self.ready.set()
+        with ExitStack() as stack:  # the last one first, and each whatever the others raise
+            stack.callback(self.ready.set)
+            stack.callback(self._close_reservation)
+            stack.callback(self.leave)
+            stack.callback(self._drop_mirror)
 
     def remember_as_loaded(self) -> None:
         """Before the mirror is written for the first time: what it was."""

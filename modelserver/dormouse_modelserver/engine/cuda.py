@@ -7,16 +7,17 @@ import torch
 from dormouse_contract.wire import ReleasedMethod
 
 from ..errors import ConfigurationError, CopyFailed, DeviceFull
+from .checksum import CHECKSUM_NEEDS_BYTES, checksum, prepare_checksum
 from .cuda_driver import CudaDriver, load_driver
 from .cuda_health import CudaHealth, watched
-from .cuda_pinned import PinnedBuffer
-from .cuda_vmm import CudaReservation, view_of
+from .cuda_pinned import PinnedBuffer, chunks
+from .cuda_segments import in_own_segment, segment_bytes
+from .cuda_vmm import CudaReservation, check_views, view_of
 from .device import Arena, DeviceMemory
 from .nvml import ProcessMemory
+from .out_of_memory import lacks_memory
 
 _CHUNK_BYTES = 256 << 20
-# Of torch's caching allocator: from 10 MiB on an allocation can have a segment of its own, rounded to this.
-_SEGMENT_BYTES = 2 << 20
 
 
 class CudaArena:
@@ -55,32 +56,37 @@ class CudaSent:
 
 
 class CudaFence:
-    """After a kernel has failed every call raises, and nothing runs any more: there is nothing to wait for.
-
-    A fence keeps quiet about it, since it is set and asked when a use ends, which must not fail half-way;
-    the device is `broken` from then on, which the next use and the next move tell.
+    """An event on the caller's stream. It raises nothing: it is set and asked when a use ends, which must not fail
+    half-way. After a kernel has failed every call raises and nothing runs any more: the device is `broken` from then
+    on, which the next use and the next move say.
     """
 
     def __init__(self, device: torch.device, health: CudaHealth) -> None:
         self._health = health
         self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._recorded = False
         if health.cause is None:
+            self._stream = torch.cuda.current_stream(device)
             with health.quietly():
-                self._event.record(torch.cuda.current_stream(device))
+                self._event.record(self._stream)
+                self._recorded = True
 
     def done(self) -> bool:
+        """False when it can't be known: while another thread captures a CUDA graph the question is refused, and the
+        work may still run. Of an event that was never recorded torch would say that it is done."""
         if self._health.cause is not None:
             return True
         try:
-            return bool(self._event.query())  # type: ignore[no-untyped-call]
+            return self._recorded and bool(self._event.query())  # type: ignore[no-untyped-call]
         except RuntimeError:
             self._health.examine()
-            return True
+            return self._health.cause is not None
 
     def wait(self) -> None:
+        """Whether the work is over for sure, `synchronize` finds out: it comes before each move off the device."""
         if self._health.cause is None:
             with self._health.quietly():
-                self._event.synchronize()
+                (self._event if self._recorded else self._stream).synchronize()
 
 
 class CudaDevice:
@@ -107,6 +113,8 @@ class CudaDevice:
         self.gpu_uuid = self._process.gpu_uuid
         self._driver: CudaDriver | None = None
         self._stream = torch.cuda.Stream(self.torch_device)  # type: ignore[no-untyped-call]
+        prepare_checksum(self.torch_device)
+        torch.cuda.empty_cache()
 
     @property
     def broken(self) -> str | None:
@@ -117,12 +125,16 @@ class CudaDevice:
 
     @watched
     def allocate(self, nbytes: int) -> Arena:
-        # Carved out of a cached segment, or leaving a rest of its own for others, the arena would share a segment
-        # with what the app allocates, and offloaded it could not be given back while that lives.
+        # Sharing a segment with what the app allocates, the arena could not be given back while that lives.
         torch.cuda.empty_cache()
-        whole_segment = -(-nbytes // _SEGMENT_BYTES) * _SEGMENT_BYTES
+        whole_segment = segment_bytes(nbytes)
         try:
-            tensor = torch.empty(whole_segment, dtype=torch.uint8, device=self.torch_device)
+            tensor = in_own_segment(
+                lambda: torch.empty(whole_segment, dtype=torch.uint8, device=self.torch_device),
+                whole_segment,
+                lambda: torch.cuda.memory_reserved(self.torch_device),
+                lambda: torch.cuda.memory_allocated(self.torch_device),
+            )
         except torch.cuda.OutOfMemoryError as error:
             # Only what the driver has is room: torch holds splinters beside living tensors, too small for an arena.
             room = torch.cuda.mem_get_info(self.torch_device)[0]
@@ -131,6 +143,7 @@ class CudaDevice:
 
     @watched
     def reserve(self, nbytes: int) -> CudaReservation:
+        check_views()
         if self._driver is None:
             self._driver = CudaDriver(load_driver(), self.name, self.torch_device.index)
         return CudaReservation(self._driver, nbytes, functools.partial(view_of, device=self.torch_device))
@@ -147,18 +160,31 @@ class CudaDevice:
 
     @watched
     def _copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        offset = int((source if source.device.type == "cpu" else target).storage_offset())  # in the host buffer
         try:
-            # The allocation and any earlier writes were queued on the current stream.
-            self._stream.wait_stream(torch.cuda.current_stream(self.torch_device))
-            with torch.cuda.stream(self._stream):
-                for start in range(0, source.numel(), _CHUNK_BYTES):
-                    target[start : start + _CHUNK_BYTES].copy_(source[start : start + _CHUNK_BYTES], non_blocking=True)
-            self._stream.synchronize()
+            # In a fresh thread the current device is the first: without this, a call would make a context there.
+            with torch.cuda.device(self.torch_device):
+                # The allocation and any earlier writes were queued on the current stream.
+                self._stream.wait_stream(torch.cuda.current_stream(self.torch_device))
+                with torch.cuda.stream(self._stream):
+                    for start, end in chunks(source.numel(), offset, _CHUNK_BYTES):
+                        target[start:end].copy_(source[start:end], non_blocking=True)
+                self._stream.synchronize()
         except RuntimeError as error:
             # Chunks already queued must not write on into memory that the caller gives back.
             with suppress(RuntimeError):
                 self._stream.synchronize()
             raise CopyFailed(f"{self.name}: {error}") from error
+
+    @watched
+    def checksum(self, data: torch.Tensor) -> int:
+        try:
+            return checksum(data)
+        except RuntimeError as error:
+            if not lacks_memory(error):
+                raise
+            room = torch.cuda.mem_get_info(self.torch_device)[0]
+            raise DeviceFull(self.name, CHECKSUM_NEEDS_BYTES, room) from error
 
     @watched
     def send(self, tensor: torch.Tensor, nbytes: int) -> CudaSent:
@@ -182,6 +208,10 @@ class CudaDevice:
                 f"{self.name}: work queued on the device failed or can't be waited for now ({error}); no weights "
                 "were moved. Ask again; if it goes on, restart the process"
             ) from error
+
+    @watched
+    def trim(self) -> None:
+        torch.cuda.empty_cache()
 
     @watched
     def memory(self) -> DeviceMemory:

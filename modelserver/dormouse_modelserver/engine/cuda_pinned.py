@@ -1,6 +1,8 @@
 """Pinned host memory of exact size. torch's own rounds up to a power of two: 33 GB would pin 64 (pytorch#95823)."""
 
 import mmap
+from collections.abc import Iterator
+from contextlib import suppress
 
 import torch
 
@@ -9,6 +11,16 @@ from ..errors import CopyFailed
 # cudaHostRegister is called in pieces of at most this size. A multiple of the chunk that is copied at once, so no
 # copy reads from two registrations, which the driver need not allow.
 REGISTER_BYTES = 1 << 30
+
+
+def chunks(nbytes: int, offset: int, chunk_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut `nbytes` that begin at byte `offset` of a buffer where the buffer's own chunks end, and so its registrations:
+    first byte and the one past the last, counted from `offset`."""
+    start = 0
+    while start < nbytes:
+        end = min(start + chunk_bytes - (offset + start) % chunk_bytes, nbytes)
+        yield start, end
+        start = end
 
 
 class PinnedBuffer:
@@ -41,6 +53,7 @@ class PinnedBuffer:
                 code = cudart.cudaHostRegister(address, min(REGISTER_BYTES, nbytes - start), 0)
                 if int(code) != 0:
                     self.close()
+                    _clear_last_error(self._device)
                     raise CopyFailed(
                         f"the CUDA driver refused to pin {nbytes} bytes of host RAM "
                         f"({cudart.cudaGetErrorString(code)}); no weights were moved. "
@@ -57,7 +70,18 @@ class PinnedBuffer:
     def close(self) -> None:
         cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         with torch.cuda.device(self._device):
-            for address in self._registered:
-                cudart.cudaHostUnregister(address)
+            codes = [int(cudart.cudaHostUnregister(address)) for address in self._registered]
+        if any(codes):
+            _clear_last_error(self._device)
         self._registered.clear()
         self._tensor = None
+
+
+def _clear_last_error(device: torch.device) -> None:
+    """CUDA keeps a refusal as the thread's last error, and the next kernel that the thread launches would raise it.
+
+    torch's `cudart()` has no `cudaGetLastError`. But each launch asks for it, which clears it, and raises what it got;
+    so does an allocation that fails.
+    """
+    with suppress(RuntimeError):
+        torch.empty(1, dtype=torch.uint8, device=device).fill_(0)

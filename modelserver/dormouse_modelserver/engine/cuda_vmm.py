@@ -9,13 +9,14 @@ Memory is created in pieces, each in the list before anything else can fail, so 
 the list: after a success, after a failure at any call, and once more when giving back itself had failed.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ..errors import DeviceFull
+from ..errors import ConfigurationError, DeviceFull
 from .cuda_driver import CudaDriver, DriverRefused
 from .mapped_arena import MappedArena
 
@@ -126,6 +127,17 @@ class CudaReservation:
                 first_refusal = first_refusal or refused
         if first_refusal is not None:
             raise first_refusal
+
+
+def check_views() -> None:
+    """Raises `ConfigurationError` where torch could make none: it reads `__cuda_array_interface__` through NumPy."""
+    try:
+        importlib.import_module("numpy")
+    except ImportError as missing:
+        raise ConfigurationError(
+            "stable addresses need NumPy, by which torch takes up memory that it did not allocate, and it is not "
+            "installed: `pip install numpy`, or register the model without stable_addresses"
+        ) from missing
 
 
 def view_of(address: int, nbytes: int, device: torch.device) -> torch.Tensor:

@@ -135,6 +135,13 @@ class DeviceBackend(Protocol):
         """Device → host, complete on return. Raises `CopyFailed`; the arena is unharmed."""
         ...
 
+    def checksum(self, data: torch.Tensor) -> int:
+        """Of flat uint8 `data` on the device, in multiples of 8 bytes; see `checksum`.
+
+        Raises `DeviceFull` when not even the little memory that it takes there is free.
+        """
+        ...
+
     def send(self, tensor: torch.Tensor, nbytes: int) -> Sent:
         """A copy of a tensor of any kind, `nbytes` in all. Raises `DeviceFull` or `CopyFailed`; it is unharmed."""
         ...
@@ -149,6 +156,10 @@ class DeviceBackend(Protocol):
         A fence sees one stream; the app may have used others. Raises `CopyFailed` when the device says that
         the work failed.
         """
+        ...
+
+    def trim(self) -> None:
+        """Give back to the driver what this process keeps and doesn't use, so that other processes can have it."""
         ...
 
     def memory(self) -> DeviceMemory: ...

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..errors import DeviceFull
 from .device import DeviceBackend
+from .frames import let_go_of_locals
 from .host_budget import HostBudget
 from .pace import Pace
 from .sharing import SharedBundles
@@ -43,5 +45,12 @@ class Engine:
                 with self.accounting:
                     return take()
             except DeviceFull as full:
-                if not self.make_room(name, full):
+                if not self.room_made(name, full):
                     raise
+
+    def room_made(self, name: str, full: DeviceFull) -> bool:
+        """`make_room`, with nothing of the failed try held meanwhile, neither by the error nor in torch's cache."""
+        let_go_of_locals(full)
+        with suppress(Exception):
+            self.device.trim()
+        return self.make_room(name, full)

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import TransitionFailed
+from .attempts import Attempts
 from .bundle import Bundle
 from .engine import Engine
 from .loaded import Loaded
+from .measure import Measure
 from .options import Released
 from .sharing import locked
 
@@ -21,26 +23,36 @@ def leave(
     """Off the device, as far as nobody else needs it there; measured.
 
     for_good: it is unloaded, and what nobody else holds is freed. stays: what can't leave yet.
+
+    Once begun it is done to the end: the weights are whole in host RAM, and half a model on the device would be of no
+    use to anybody. Memory that the device refuses to take back is logged, and counted as residual.
     """
-    was_there = loaded.awake
+    was_there, attempt = loaded.awake, Attempts()
     with bundles_of(loaded):
         with engine.accounting:
-            before, method = engine.device.held_bytes()
+            measure = Measure(engine.device)
             held = sum(bundle.device_bytes for bundle in loaded.bundles)
             held += sum(one.device_bytes for one in loaded.apart)
             for one in loaded.apart:
-                one.leave()
+                attempt(one.leave)
             for bundle in loaded.bundles:
                 if bundle.disclaim(loaded) and bundle not in stays:
-                    bundle.leave()
-            after, _ = engine.device.held_bytes()
+                    attempt(bundle.leave)
+            released = measure.released(held)
         loaded.awake = False
         for bundle in loaded.bundles:
             if for_good:
-                engine.shared.leave(loaded, bundle)
-            engine.shared.split_if_due(bundle)
-    given_back = min(max(0, before - after), held)
-    return Released(given_back, held - given_back, method) if was_there else Released()
+                attempt(engine.shared.leave, loaded, bundle)
+            attempt(engine.shared.split_if_due, bundle)
+    if attempt.error is not None:
+        _log.warning(
+            "model %s: off the device, and not all of its memory was given back (%d of %d bytes): %s",
+            loaded.gate.model_name,
+            released.nbytes,
+            held,
+            attempt.error,
+        )
+    return released if was_there else Released()
 
 
 def let_go(engine: Engine, loaded: Loaded[Any]) -> Released:

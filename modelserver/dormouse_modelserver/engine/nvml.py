@@ -37,9 +37,11 @@ class ProcessMemory:
 
     def read(self) -> int | None:
         """Bytes, the CUDA context's own included; None where NVML can't tell."""
+        before = self._reserved_bytes()
         held = self._reported()
-        # A context alone takes memory, so 0 is no answer; less than torch holds is another process's figure.
-        if held is None or held == 0 or held < self._reserved_bytes():
+        # A context alone takes memory, so 0 is no answer; less than torch holds is another process's figure. Other
+        # threads take memory and give it back while the driver is asked: torch held at least the smaller of the two.
+        if held is None or held == 0 or held < min(before, self._reserved_bytes()):
             self._handle = None
             return None
         return held

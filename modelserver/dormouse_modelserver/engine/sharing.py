@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from ..errors import HostFull
+from ..errors import CopyFailed, HostFull
 from .bundle import Bundle
 
 
@@ -145,8 +145,8 @@ class SharedBundles:
             return
         try:
             parts = bundle.split(wanted)
-        except HostFull:
-            return  # it stays whole until there is room for a moment's second copy
+        except (HostFull, CopyFailed):
+            return  # it stays whole until there is room for a moment's second copy, and the driver pins it
         self.remove(bundle)
         for holder, ids in bundle.holders.items():
             mine = tuple(part for part in parts if self._share(part, holder, ids))

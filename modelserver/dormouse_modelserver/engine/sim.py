@@ -14,6 +14,7 @@ from dormouse_contract.wire import ReleasedMethod
 from ..errors import CopyFailed, DeviceFull
 from .account import Account, FileAccount, LocalAccount
 from .breakage import Breakage, first_sentence
+from .checksum import checksum
 from .device import Arena, DeviceMemory, Sent
 from .sim_faults import SimFaults as SimFaults
 from .sim_memory import SimMemory
@@ -177,6 +178,12 @@ class SimDevice:
             self._move(arena.bytes[start : start + _CHUNK_BYTES], target[start : start + _CHUNK_BYTES])
         self._flip(target, self.faults.corrupt_copy_out_at_byte, 0)
 
+    def checksum(self, data: torch.Tensor) -> int:
+        room = self.faults.room_for_checksum_bytes
+        if room is not None and data.numel() > room:
+            raise DeviceFull(self.name, data.numel(), room)
+        return checksum(data)
+
     def _move(self, source: torch.Tensor, target: torch.Tensor) -> None:
         started = time.monotonic()
         target.copy_(source)
@@ -206,6 +213,9 @@ class SimDevice:
         if self.broken is not None:
             raise RuntimeError(self.broken)
         (self._late_aside if aside else self._late).put(kernel)
+
+    def trim(self) -> None:
+        """Nothing is kept: the account knows only what is in use."""
 
     def memory(self) -> DeviceMemory:
         self._breakage.refuse()

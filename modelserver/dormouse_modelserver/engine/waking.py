@@ -15,7 +15,16 @@ def bring(engine: Engine, loaded: Loaded[Any], name: str) -> None:
 
     Raises as `Weights.restore` does; the caller rolls back.
     """
-    arenas = _claim_and_allocate(engine, loaded, name)
+    while True:
+        arenas = _claim_and_allocate(engine, loaded, name)
+        try:
+            _fill(loaded, arenas)
+            return
+        except DeviceFull as full:  # the weights fit, and left no room to verify them in
+            _wait_for_room(engine, loaded, name, full)
+
+
+def _fill(loaded: Loaded[Any], arenas: dict[Bundle, Arena]) -> None:
     try:
         for bundle in loaded.bundles:
             with bundle.lock:
@@ -25,6 +34,14 @@ def bring(engine: Engine, loaded: Loaded[Any], name: str) -> None:
     finally:
         for arena in arenas.values():
             arena.close()
+
+
+def _wait_for_room(engine: Engine, loaded: Loaded[Any], name: str, full: DeviceFull) -> None:
+    """Raises `full` when no more room can be made."""
+    if loaded.own.host_bytes or not loaded.own.on_device:  # it was not loaded there without a mirror
+        roll_back(engine, loaded, name)
+    if not engine.room_made(name, full):
+        raise full
 
 
 def _claim_and_allocate(engine: Engine, loaded: Loaded[Any], name: str) -> dict[Bundle, Arena]:
@@ -40,10 +57,7 @@ def _claim_and_allocate(engine: Engine, loaded: Loaded[Any], name: str) -> dict[
             with engine.accounting:
                 return _allocate(loaded, [bundle for bundle in loaded.bundles if not bundle.on_device])
         except DeviceFull as full:
-            if loaded.own.host_bytes or not loaded.own.on_device:  # it was not loaded there without a mirror
-                roll_back(engine, loaded, name)
-            if not engine.make_room(name, full):
-                raise
+            _wait_for_room(engine, loaded, name, full)
 
 
 def _allocate(holder: object, bundles: list[Bundle]) -> dict[Bundle, Arena]:

@@ -76,9 +76,63 @@ def test_swapped_rows_and_blocks_are_found() -> None:
 @pytest.mark.parametrize("width", [1, 1000, 4096])
 def test_the_variant_for_a_gpu_gives_the_same_sums_as_the_one_for_a_cpu(blocks: int, width: int) -> None:
     data = words(blocks * width, seed=blocks).view(blocks, width)
-    on_gpu = module._batch_sums(data, module._GPU_BLOCKS, module._products_summed)
-    assert module._sums(data) == module._batch_sums(data, module._CPU_BLOCKS, torch.mv) == on_gpu
+    on_gpu = module._gpu_sums(data, scratch_of)
+    assert module._sums(data) == module._cpu_sums(data) == on_gpu
     assert len(on_gpu) == blocks
+
+
+def scratch_of(count: int) -> torch.Tensor:
+    return torch.empty(count, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("room_mib", [64, 63, 31, 15, 1])
+def test_a_gpu_with_less_and_less_memory_left_gives_the_same_sum(room_mib: int) -> None:
+    data = words(33 * WORDS_PER_BLOCK).view(33, WORDS_PER_BLOCK)
+    asked = []
+
+    def scratch(count: int) -> torch.Tensor:
+        asked.append(count * 8 >> 20)
+        if asked[-1] > room_mib:
+            raise torch.OutOfMemoryError(f"Tried to allocate {asked[-1]} MiB")
+        return scratch_of(count)
+
+    assert module._gpu_sums(data, scratch) == module._cpu_sums(data)
+    assert asked == [mib for mib in (64, 32, 16, 1) if mib > room_mib] + [
+        max(m for m in (64, 32, 16, 1) if m <= room_mib)
+    ]
+
+
+def test_a_block_is_summed_in_parts_when_there_is_no_room_for_all_of_it() -> None:
+    for width in (WORDS_PER_BLOCK, WORDS_PER_BLOCK - 77, 1000, 999, 1):
+        data = words(3 * width).view(3, width)
+        assert module._sums_within(data, scratch_of(1000)) == module._cpu_sums(data)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        pytest.param(torch.OutOfMemoryError("CUDA out of memory"), 4, id="torch has no memory"),
+        pytest.param(RuntimeError("CUDA error: out of memory"), 4, id="the driver has none"),
+        pytest.param(RuntimeError("CUDA error: an illegal memory access was encountered"), 1, id="another error"),
+    ],
+)
+def test_only_a_lack_of_memory_is_tried_again_with_less(error: RuntimeError, tries: int) -> None:
+    asked = []
+
+    def scratch(count: int) -> torch.Tensor:
+        asked.append(count)
+        raise error
+
+    with pytest.raises(RuntimeError) as raised:
+        module._gpu_sums(words(33 * WORDS_PER_BLOCK).view(33, -1), scratch)
+    assert raised.value is error
+    assert len(asked) == tries
+
+
+@pytest.mark.parametrize("count", [0, 1, 9 * WORDS_PER_BLOCK + 77, 16 * WORDS_PER_BLOCK])
+def test_the_sum_in_host_ram_is_the_same(count: int) -> None:
+    data = words(count).view(torch.uint8)
+    assert module.checksum_in_host_ram(data) == checksum(data)
 
 
 def test_threads_do_not_change_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
+from dormouse_contract.wire import ReleasedMethod
 from dormouse_modelserver.engine import cuda, cuda_pinned
+from dormouse_modelserver.engine.measure import Measure
 from dormouse_modelserver.engine.nvml import ProcessMemory
+from dormouse_modelserver.engine.options import Released
+from dormouse_modelserver.engine.sim import SimDevice
 
 _RESERVED_BYTES = 1000
 
@@ -72,6 +76,29 @@ def test_a_figure_that_can_not_be_ours_is_never_taken(
     assert memory.read() is None
     nvml.processes = [(os.getpid(), 5000)]
     assert memory.read() is None, "two readings that are subtracted are counted the same way"
+
+
+@pytest.mark.parametrize(("before", "after"), [(3000, 6000), (6000, 3000)], ids=["taken", "given back"])
+def test_memory_that_another_thread_moves_meanwhile_does_not_make_the_figure_wrong(before: int, after: int) -> None:
+    nvml = FakeNvml([(os.getpid(), 5000)])
+
+    def reserved() -> int:
+        return after if "nvmlDeviceGetComputeRunningProcesses" in nvml.calls else before
+
+    assert ProcessMemory("1234", reserved, nvml).read() == 5000
+
+
+def test_a_release_that_was_counted_in_two_ways_claims_nothing() -> None:
+    device = SimDevice("sim", 1 << 20)
+    readings: list[tuple[int, ReleasedMethod]] = [
+        (9000, "nvml"),
+        (2000, "device-delta"),
+        (9000, "nvml"),
+        (2000, "nvml"),
+    ]
+    device.held_bytes = lambda: readings.pop(0)  # type: ignore[method-assign]
+    assert Measure(device).released(8000) == Released()
+    assert Measure(device).released(8000) == Released(7000, 1000, "nvml")
 
 
 def test_a_process_is_never_without_memory_even_when_all_its_models_sleep() -> None:

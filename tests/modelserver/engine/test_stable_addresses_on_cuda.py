@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from dormouse_modelserver import ConfigurationError, CopyFailed, DeviceFull
+from dormouse_modelserver.engine.cuda import CudaDevice
 from dormouse_modelserver.engine.cuda_driver import CudaDriver, load_driver
 from dormouse_modelserver.engine.cuda_vmm import CudaReservation
 
@@ -177,6 +178,15 @@ def test_a_gpu_that_can_not_map_says_so_before_anything_is_reserved() -> None:
     with pytest.raises(ConfigurationError, match="without stable_addresses"):
         reserve(fake)
     assert fake.ranges == {}
+
+
+def test_a_missing_numpy_is_named_before_anything_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    device = object.__new__(CudaDevice)  # there is no GPU to open
+    device._driver = None
+    with pytest.raises(ConfigurationError, match="pip install numpy"):
+        device.reserve(_NBYTES)
+    assert device._driver is None
 
 
 def test_missing_bindings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
