@@ -56,8 +56,10 @@ class FakeTorchCuda:
             "device_count": lambda: 1,
             "get_device_properties": lambda index: properties,
             "memory_reserved": lambda index: 0,
+            "memory_allocated": lambda index: 0,
+            "device": lambda device: nullcontext(),
             "stream": lambda stream: nullcontext(),
-            "current_stream": lambda device: None,
+            "current_stream": lambda device: Stream(device),
             "mem_get_info": lambda device: self.ask("mem_get_info", (60, 100)),
             "synchronize": lambda device: self.ask("synchronize"),
             "empty_cache": lambda: self.ask("empty_cache"),
@@ -65,3 +67,5 @@ class FakeTorchCuda:
             "Stream": Stream,
         }.items():
             monkeypatch.setattr(torch.cuda, name, call)
+        # It computes on the device, and there is none.
+        monkeypatch.setattr("dormouse_modelserver.engine.cuda.prepare_checksum", lambda device: None)

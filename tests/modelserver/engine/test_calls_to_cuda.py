@@ -8,6 +8,7 @@ import pytest
 import torch
 from dormouse_modelserver.engine import cuda
 from dormouse_modelserver.engine.cuda import CudaArena, CudaDevice, CudaFence
+from dormouse_modelserver.engine.cuda_health import CudaHealth
 
 SECOND = torch.device("cuda", 1)
 _REFUSED = RuntimeError("CUDA error: operation not permitted when stream is capturing")
@@ -48,6 +49,7 @@ class FakeEvent:
 def event(monkeypatch: pytest.MonkeyPatch) -> FakeEvent:
     event = FakeEvent()
     monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))  # the device itself works
     return event
 
 
@@ -59,7 +61,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> FakeStream:
 
 
 def test_a_fence_is_done_when_its_event_is(event: FakeEvent, stream: FakeStream) -> None:
-    fence = CudaFence(SECOND)
+    fence = CudaFence(SECOND, CudaHealth("cuda:1", SECOND))
     assert not fence.done()
     event.finished = True
     assert fence.done()
@@ -68,7 +70,7 @@ def test_a_fence_is_done_when_its_event_is(event: FakeEvent, stream: FakeStream)
 
 
 def test_a_fence_that_can_not_be_asked_is_kept(event: FakeEvent, stream: FakeStream) -> None:
-    fence = CudaFence(SECOND)
+    fence = CudaFence(SECOND, CudaHealth("cuda:1", SECOND))
     event.refuses_query = True
     assert not fence.done(), "its work may still run"
     event.refuses_query, event.finished = False, True
@@ -77,7 +79,7 @@ def test_a_fence_that_can_not_be_asked_is_kept(event: FakeEvent, stream: FakeStr
 
 def test_a_fence_that_was_not_set_waits_for_the_whole_stream(event: FakeEvent, stream: FakeStream) -> None:
     event.refuses_record = True
-    fence = CudaFence(SECOND)
+    fence = CudaFence(SECOND, CudaHealth("cuda:1", SECOND))
     assert not fence.done()
     fence.wait()
     assert (event.waited, stream.waited) == (0, 1)
@@ -111,6 +113,7 @@ def test_a_copy_is_made_with_its_device_current(entered: list[torch.device], mon
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     device = object.__new__(CudaDevice)  # there is no GPU to open
     device.torch_device, device.name, device._stream = SECOND, "cuda:1", FakeStream()
+    device.health = CudaHealth(device.name, SECOND)
     arena, source = CudaArena(torch.zeros(1000, dtype=torch.uint8)), torch.arange(200, dtype=torch.uint8)
     device.copy_in(source, arena, at=100)
     assert torch.equal(arena.bytes[100:300], source)

@@ -11,6 +11,7 @@ import torch
 from dormouse_modelserver import ConfigurationError, CopyFailed, DeviceFull
 from dormouse_modelserver.engine.cuda import CudaDevice
 from dormouse_modelserver.engine.cuda_driver import CudaDriver, load_driver
+from dormouse_modelserver.engine.cuda_health import CudaHealth
 from dormouse_modelserver.engine.cuda_vmm import CudaReservation
 
 real = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings comes with torch from 2.12 on")
@@ -183,7 +184,7 @@ def test_a_gpu_that_can_not_map_says_so_before_anything_is_reserved() -> None:
 def test_a_missing_numpy_is_named_before_anything_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
     device = object.__new__(CudaDevice)  # there is no GPU to open
-    device._driver = None
+    device._driver, device.health = None, CudaHealth("cuda:0", torch.device("cuda", 0))
     with pytest.raises(ConfigurationError, match="pip install numpy"):
         device.reserve(_NBYTES)
     assert device._driver is None
