@@ -1,6 +1,7 @@
 """One of two processes that swap: `python -m … DEVICE ARBITER BYTES NUMBER`, driven by words on stdin.
 
-`go` begins the traffic, `count` is answered with how often the model woke, `stop` ends it with all that was seen.
+`go` begins the traffic, `count` is answered with how often the model woke, `stop` ends it with all that was seen. It
+ends when stdin does.
 """
 
 import json
@@ -86,8 +87,7 @@ def main(arguments: list[str]) -> int:
         elif word == "stop":
             traffic.end()
             _say(wakes=wakes, waits=traffic.waits, failed=traffic.failed, wrong=traffic.wrong)
-            return 0
-    return 0
+    return 0  # not before: until then the other one may have to ask for room
 
 
 def _say(**said: Any) -> None:

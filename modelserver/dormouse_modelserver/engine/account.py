@@ -126,9 +126,13 @@ def _alive(holder: str) -> bool:
 
 
 def _start_time(pid: int) -> str:
-    """Field 22 of /proc/PID/stat (clock ticks since boot); empty when there is no such process."""
+    """Field 22 of /proc/PID/stat (clock ticks since boot); empty when there is no such process.
+
+    One that has ended and was not waited for by its parent yet (a zombie) is there no more: it holds nothing.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else fields[18]

@@ -98,6 +98,15 @@ def test_a_killed_process_holds_nothing(tmp_path: Path, holder: Holder) -> None:
     assert mine.take(100) is None
 
 
+def test_a_process_that_has_ended_and_was_not_waited_for_holds_nothing(tmp_path: Path, holder: Holder) -> None:
+    mine = FileAccount(str(tmp_path / "gpu"), 100)
+    assert holder.ask("take", 90) == "ok"
+    holder.process.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, holder.process.pid, os.WEXITED | os.WNOWAIT)
+    assert Path(f"/proc/{holder.process.pid}").exists()
+    assert mine.used() == (0, 0)
+
+
 def test_a_new_process_with_a_dead_ones_number_does_not_inherit(tmp_path: Path) -> None:
     (tmp_path / "gpu").write_text(json.dumps({"capacity": 100, "holders": {f"{os.getpid()}:1": 90}}))
     assert FileAccount(str(tmp_path / "gpu"), 100).used() == (0, 0)
