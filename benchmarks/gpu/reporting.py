@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+_MOST_DETAIL = 600
+
 
 class Report:
     """Given to a check. device: its name (`cuda:0`, `sim`). folder: for files of the check's own, removed afterwards.
@@ -41,12 +43,12 @@ class Report:
 
     def held(self, what: str, held: bool, detail: object = "") -> bool:
         """A finding; returns whether it held."""
-        self._say(finding={"what": what, "held": bool(held), "detail": str(detail)})
+        self._say(finding={"what": what, "held": bool(held), "detail": _one_line(detail)})
         return bool(held)
 
     def not_tried(self, what: str, why: str) -> None:
         """A finding that this machine or device can't give."""
-        self._say(finding={"what": what, "held": None, "detail": why})
+        self._say(finding={"what": what, "held": None, "detail": _one_line(why)})
 
     def figures(self, name: str, figures: Mapping[str, Any] | float | int | str | None) -> None:
         """Measured, with units in the names: kept under `name`."""
@@ -60,7 +62,7 @@ class Report:
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
-            self.held(what, False, f"broke off at {place}: {type(error).__name__}: {str(error)[:500]}")
+            self.held(what, False, f"broke off at {place}: {type(error).__name__}: {error}")
 
     def step(self, text: str) -> None:
         """What is going on, for who watches."""
@@ -69,3 +71,8 @@ class Report:
     def _say(self, **said: Any) -> None:
         self._channel.write(json.dumps(said) + "\n")
         self._channel.flush()
+
+
+def _one_line(detail: object) -> str:
+    """Findings are lines of a list, on the terminal and in gpu.md."""
+    return " ".join(str(detail).split())[:_MOST_DETAIL]

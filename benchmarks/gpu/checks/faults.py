@@ -42,7 +42,9 @@ def _judge_memory(report: Report, said: dict[str, dict[str, Any]]) -> None:
     if not said:
         return
     report.held(
-        "out of memory in a use: that request fails, and says why", said["fault"]["status"] == 500, said["fault"]
+        "out of memory in a use: that request fails with the app's own error",
+        said["fault"]["status"] == 500,
+        said["fault"]["said"],
     )
     right = said["next"]["status"] == 200 and said["next"]["right"]
     report.held("out of memory in a use: the next request is answered as before", right, said["next"]["said"])

@@ -17,7 +17,7 @@ def twin_on(device: torch.device, load: Callable[[], Any]) -> tuple[Any, str]:
     """The model and how it was moved. Raises `CanNotMove` with what torch said."""
     model, said = load(), []
     if device.type == "cpu":
-        return model, "loaded"
+        return model, "a second load"
     for how, move in (("torch.save", _by_pickle), ("torch.jit.save", _by_script), (".to", _by_to)):
         try:
             with warnings.catch_warnings():

@@ -8,29 +8,12 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.modelserver.server.serving_process import Serving
+from tests.modelserver.server.test_broken_device import BREAKS
 from tests.waiting import until
 
 from .conftest import DEVICE, Visit
 from .test_for_everybody import FAINT
 
-SOURCE = """
-import torch
-from fastapi import FastAPI
-
-def load_tts():
-    return torch.nn.Linear(16, 16)
-
-def fails():
-    raise RuntimeError("device-side assert")
-
-def create_app(residency):
-    app = FastAPI()
-    @app.get("/break")
-    async def break_it() -> None:
-        async with residency["tts"].on_gpu():
-            residency.device.run_late(fails)
-    return app
-"""
 SAID = {
     "en": (
         "The device failed, and this process can't use it any more (simulated: a kernel failed: device-side assert). "
@@ -49,7 +32,7 @@ SAID = {
 
 @pytest.fixture
 def breakable(tmp_path: Path) -> Iterator[Serving]:
-    (tmp_path / "breakable.py").write_text(SOURCE)
+    (tmp_path / "breakable.py").write_text(BREAKS)
     arguments = ("--model", "tts=breakable:load_tts", "--app", "breakable:create_app", "--device", DEVICE)
     with Serving(tmp_path, *arguments, "--idle-timeout", "600") as server:
         yield server
