@@ -4,12 +4,13 @@ import time
 
 from dormouse_modelserver.engine.device import DeviceBackend
 
-# A larger source would be read no faster, and on a GPU's host it would have to be pinned beside the mirror.
-_LARGEST_SOURCE_BYTES = 4 * 10**9
+# A larger source would be read no faster, and on a GPU's host it would have to be pinned beside the mirror. Within one
+# registration of pinned memory: a copy that crosses two, the driver need not allow.
+_LARGEST_SOURCE_BYTES = 1 << 30
 
 
 class Memcpy:
-    """Host RAM → device, one call for at most 4 GB, both sides touched before."""
+    """Host RAM → device, one call for at most 1 GiB, both sides touched before."""
 
     def __init__(self, nbytes: int, device: DeviceBackend) -> None:
         self._nbytes, self._device = nbytes, device

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from dormouse_modelserver import ModelBusy, Residency, ResidencyManager
+from dormouse_modelserver import DormouseError, ModelBusy, Residency, ResidencyManager
 from torch import nn
 
 from tests.modelserver.zoo import seeded
@@ -26,7 +26,7 @@ def run(report: Report) -> None:
 
 
 def _threads(report: Report) -> None:
-    seconds = report.on_gpu_or_sim(12, 1)
+    seconds = report.on_gpu_or_sim(6, 1)
     report.step(f"threads and moves, {seconds} s")
     with manager(report) as residency:
         crowd = _Crowd(residency)
@@ -49,7 +49,7 @@ def _threads(report: Report) -> None:
 
 
 async def _tasks(report: Report) -> None:
-    seconds = report.on_gpu_or_sim(8, 1)
+    seconds = report.on_gpu_or_sim(4, 1)
     report.step(f"tasks and moves, {seconds} s")
     with manager(report) as residency:
         crowd = _Crowd(residency)
@@ -78,6 +78,7 @@ class _Crowd:
         self._residency, self._x = residency, torch.linspace(-1, 1, 4 * 256).reshape(4, 256)
         self._lock = threading.Lock()
         self.right = self.wrong = 0
+        self._problems: list[str] = []
         device = residency.device.torch_device
         self._x = self._x.to(device)
         self.names, self._expected = ["a", "b", "c", "d"], dict[str, torch.Tensor]()
@@ -91,8 +92,16 @@ class _Crowd:
             return torch.as_tensor(model(self._x)).cpu()
 
     def ask(self, name: str) -> None:
-        with self._residency[name].on_gpu() as model:
-            self.count(name, self.answer(model))
+        try:
+            with self._residency[name].on_gpu() as model:
+                self.count(name, self.answer(model))
+        except (DormouseError, RuntimeError) as error:
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        with self._lock:
+            self.wrong += 1
+            self._problems.append(f"{type(error).__name__}: {error}")
 
     def count(self, name: str, answer: torch.Tensor) -> None:
         right = same(answer, self._expected[name])
@@ -113,7 +122,7 @@ class _Crowd:
         return made
 
     def summary(self, moves: int) -> str:
-        return f"{self.right} right, {self.wrong} wrong, {moves} moves"
+        return f"{self.right} right, {self.wrong} wrong, {moves} moves; {self._problems[:2]}"
 
 
 # The seed is the process's, and models are loaded in threads.

@@ -18,6 +18,7 @@ from .comparing import same
 from .models import ask, manager, plain, ready
 
 _WAIT_SECONDS = 1.0
+_LOAD_SECONDS, _SIM_LOAD_SECONDS = 8, 2
 # Rounding of allocations, and what the driver takes for itself.
 _SLACK_BYTES = 64 << 20
 
@@ -54,11 +55,13 @@ def _ballast(residency: ResidencyManager, leave_bytes: int) -> Iterator[None]:
 
 def _refused(report: Report, residency: ResidencyManager, model: Model[Any], nbytes: int, tier: Residency) -> None:
     what = f"full, from {tier}: NoRoom after its wait"
+    # Unloaded it is loaded first, and lacks room only after that.
+    wait = _WAIT_SECONDS if tier is Residency.CPU else report.on_gpu_or_sim(_LOAD_SECONDS, _SIM_LOAD_SECONDS)
     with _ballast(residency, nbytes // 2):
         before, started = residency.device.memory(), time.monotonic()
         full: NoRoom | None = None
         try:
-            with model.on_gpu(timeout=_WAIT_SECONDS):
+            with model.on_gpu(timeout=wait):
                 pass
         except NoRoom as error:
             full = error
@@ -68,7 +71,7 @@ def _refused(report: Report, residency: ResidencyManager, model: Model[Any], nby
             return
         _until_settled(model)
         where = model.snapshot()
-        report.held(what, took < _WAIT_SECONDS + 2 or tier is Residency.UNLOADED, f"{took:.2f} s: {full}"[:300])
+        report.held(what, took < wait + 2, f"{took:.2f} s: {full}")
         free = before.total - before.used
         true = abs(full.room_bytes - free) <= _SLACK_BYTES and abs(full.need_bytes - nbytes) <= _SLACK_BYTES
         detail = f"need {full.need_bytes:,} of {nbytes:,}; room {full.room_bytes:,}, free {free:,}"

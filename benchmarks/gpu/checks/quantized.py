@@ -12,7 +12,7 @@ from tests.modelserver.zoo import seeded
 from ..reporting import Report
 from .comparing import answers_over, same
 from .models import manager
-from .twins import twin_on
+from .twins import CanNotMove, twin_on
 
 _KINDS = ("Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig")
 
@@ -32,7 +32,7 @@ def run(report: Report) -> None:
             try:
                 twin, how = twin_on(device, load)
                 right = _ask(twin, x)
-            except RuntimeError as problem:
+            except (CanNotMove, RuntimeError) as problem:
                 report.not_tried(what, f"the twin itself can't answer on this device: {str(problem)[:200]}")
                 continue
             answers = answers_over(residency.register("it", load), lambda model, x=x: _ask(model, x))  # type: ignore[misc]

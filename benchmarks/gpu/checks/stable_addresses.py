@@ -35,7 +35,8 @@ def run(report: Report) -> None:
             _elsewhere(report, residency, ordinary, nbytes)
         with report.part("a mapping that is refused"):
             _roll_back(report, residency)
-    compiled.run(report, nbytes, _SLEEPS)
+    with report.part("compiled code"):
+        compiled.run(report, nbytes, _SLEEPS)
 
 
 def _addresses(report: Report, residency: ResidencyManager, model: Model[Any], nbytes: int) -> None:

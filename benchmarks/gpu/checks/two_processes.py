@@ -72,7 +72,11 @@ def _swap(report: Report, processes: list["subprocess.Popen[str]"], room: int, n
     wrong = sum(one["wrong"] for one in ended)
     report.held("no request failed", not failed, f"{len(waits)} requests; {failed[:3]}")
     report.held("no answer was wrong", wrong == 0 and bool(waits), f"{wrong} wrong")
-    report.held(f"{_SWAPS} swaps", swaps >= _SWAPS, f"{swaps} in {seconds:.1f} s")
+    detail = f"{swaps} in {seconds:.1f} s"
+    if 0 < swaps < _SWAPS and all(process.poll() is None for process in processes):
+        report.not_tried(f"{_SWAPS} swaps", f"{detail}, and the time was used up")
+    else:
+        report.held(f"{_SWAPS} swaps", swaps >= _SWAPS, detail)
 
 
 @contextmanager

@@ -185,6 +185,9 @@ class CudaDevice:
                 raise
             room = torch.cuda.mem_get_info(self.torch_device)[0]
             raise DeviceFull(self.name, CHECKSUM_NEEDS_BYTES, room) from error
+        finally:
+            # Its scratch would stay in torch's cache for as long as the model is awake.
+            self.trim()
 
     @watched
     def send(self, tensor: torch.Tensor, nbytes: int) -> CudaSent:
