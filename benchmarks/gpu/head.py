@@ -1,6 +1,6 @@
 """What a run was measured on: `python -m benchmarks.gpu.head DEVICE` prints it as JSON and ends.
 
-In a process of its own, because asking torch about a GPU makes a context there, which takes some hundred MB of it.
+In a separate process: asking torch about a GPU makes a context there, which takes some hundred MB of it.
 """
 
 import json
@@ -19,7 +19,7 @@ from benchmarks.engine.machine import this_machine
 
 
 def head_of(device: str) -> dict[str, Any]:
-    """Raises `ConfigurationError` for a device that is not there. What nobody tells is None."""
+    """Raises `ConfigurationError` for a device that is not there. What the driver does not say is None."""
     opened = open_device(device)
     machine = asdict(this_machine(opened.name))
     return {

@@ -1,4 +1,4 @@
-"""One check in a process of its own: `python -m benchmarks.gpu.one_check NAME DEVICE SECONDS LIMIT FOLDER`.
+"""One check in a separate process: `python -m benchmarks.gpu.one_check NAME DEVICE SECONDS LIMIT FOLDER`.
 
 Findings go to stdout as lines of JSON. What libraries print goes to stderr, which is shown only when the check breaks.
 """

@@ -71,14 +71,14 @@ def head_lines(run: GpuRun) -> list[str]:
     head = run.head
     if not head:
         return ["The device did not answer: nothing is known of it."]
-    link = "not told"
+    link = "not known"
     if head.get("pcie_generation"):
         link = f"generation {head['pcie_generation']} × {head['pcie_width']} (at most {head['pcie_generation_max']})"
-    numa = "not told" if head.get("numa_node") is None else f"node {head['numa_node']} of {head['numa_nodes']}"
+    numa = "not known" if head.get("numa_node") is None else f"node {head['numa_node']} of {head['numa_nodes']}"
     device = f"{head['device']}, {_gib(head['device_memory_bytes'])}"
     return [
         f"- device: {device}" + (" (simulated: no figure here is a GPU's)" if run.simulated else ""),
-        f"- driver {head.get('driver') or 'not told'}, CUDA {head.get('cuda') or 'none'}, torch {head['torch']}, "
+        f"- driver {head.get('driver') or 'not known'}, CUDA {head.get('cuda') or 'none'}, torch {head['torch']}, "
         f"Python {head['python']}",
         f"- PCIe {link}; NUMA {numa}",
         f"- host: {head['cpu']}, {head['cores']} cores, {_gib(head['memory_bytes'])}, load {head['load_average']:.1f}",

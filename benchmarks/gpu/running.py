@@ -1,4 +1,4 @@
-"""Runs the checks one after the other, each in a process of its own, and keeps what each has found as it comes."""
+"""Runs the checks one after the other, each in a separate process, and keeps what each has found as it comes."""
 
 import json
 import os

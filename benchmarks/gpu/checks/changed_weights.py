@@ -85,7 +85,7 @@ def _queued(report: Report, residency: ResidencyManager, x: torch.Tensor) -> Non
 
 
 def _queue_late(residency: ResidencyManager, bias: torch.Tensor) -> Callable[[], bool]:
-    """Queue a slow write of sevens; returns a function that tells whether it is done."""
+    """Queue a slow write of sevens; returns a function that says whether it is done."""
     if isinstance(residency.device, SimDevice):
         done = threading.Event()
         wait = threading.Event()

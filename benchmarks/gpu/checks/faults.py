@@ -1,4 +1,4 @@
-"""The device fails in a use: what do that request, the next ones and the page get? Each in a server of its own process.
+"""The device fails in a use: what do that request, the next ones and the page get? Each fault has a process to itself.
 
 A failed kernel breaks the whole process's context for good, so the right end is a restart, and that it is asked for.
 """
@@ -59,7 +59,7 @@ def _judge_kernel(report: Report, said: dict[str, dict[str, Any]]) -> None:
     report.held("a failed kernel: that request fails", said["fault"]["status"] >= 500, said["fault"]["said"])
     plain = said["next"]["status"] == 503 and "restart" in said["next"]["said"].lower()
     report.held(
-        "a failed kernel: the next request is refused, and told to wait for a restart", plain, said["next"]["said"]
+        "a failed kernel: the next request is refused, and its answer asks for a restart", plain, said["next"]["said"]
     )
     report.held("a failed kernel: nobody moves the weights", said["sleep"]["status"] == 503, said["sleep"]["said"])
     report.held("a failed kernel: /healthz asks for a restart", said["health"]["status"] == 503, said["health"]["said"])

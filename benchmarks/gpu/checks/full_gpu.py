@@ -123,7 +123,7 @@ def _until_settled(model: Model[Any]) -> None:
 
 
 def _little_host_ram(report: Report, how: str, words: str) -> None:
-    """In a process of its own, since a limit can't be taken back."""
+    """In a separate process, since a limit can't be taken back."""
     if report.simulated and how == "ulimit":
         report.not_tried(f"{words}: pinning is refused in a sentence, or works all the same", "sim pins nothing")
         return

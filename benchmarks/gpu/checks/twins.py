@@ -29,12 +29,12 @@ def twin_on(device: torch.device, load: Callable[[], Any]) -> tuple[Any, str]:
 
 
 class CanNotMove(Exception):
-    """torch has no way of its own to put this model on a device."""
+    """torch has no way to put this model on a device."""
 
 
 def _by_pickle(model: Any, device: torch.device) -> Any:
     if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError("a ScriptModule has a format of its own")
+        raise TypeError("a ScriptModule has another format")
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)
