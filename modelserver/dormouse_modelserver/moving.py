@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 from dormouse_contract import Residency, Trigger
@@ -38,8 +37,7 @@ def carry_out(
     if error is not None:
         let_go_of_locals(error)
         # An arena that was closed while the error's frames held views of it went to torch's cache, and no further.
-        with suppress(Exception):
-            weights.device.trim()
+        weights.device.trim()
     return error, released
 
 

@@ -185,9 +185,6 @@ class CudaDevice:
                 raise
             room = torch.cuda.mem_get_info(self.torch_device)[0]
             raise DeviceFull(self.name, CHECKSUM_NEEDS_BYTES, room) from error
-        finally:
-            # Its scratch would stay in torch's cache for as long as the model is awake.
-            self.trim()
 
     @watched
     def send(self, tensor: torch.Tensor, nbytes: int) -> CudaSent:
@@ -212,9 +209,10 @@ class CudaDevice:
                 "were moved. Ask again; if it goes on, restart the process"
             ) from error
 
-    @watched
     def trim(self) -> None:
-        torch.cuda.empty_cache()
+        if self.broken is None:
+            with self.health.quietly():
+                torch.cuda.empty_cache()
 
     @watched
     def memory(self) -> DeviceMemory:

@@ -159,7 +159,10 @@ class DeviceBackend(Protocol):
         ...
 
     def trim(self) -> None:
-        """Give back to the driver what this process keeps and doesn't use, so that other processes can have it."""
+        """Give back to the driver what this process keeps and doesn't use, so that other processes can have it.
+
+        Raises nothing: what went before it is done, well or badly, and a refusal changes nothing of that.
+        """
         ...
 
     def memory(self) -> DeviceMemory: ...

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -51,6 +50,5 @@ class Engine:
     def room_made(self, name: str, full: DeviceFull) -> bool:
         """`make_room`, with nothing of the failed try held meanwhile, neither by the error nor in torch's cache."""
         let_go_of_locals(full)
-        with suppress(Exception):
-            self.device.trim()
+        self.device.trim()
         return self.make_room(name, full)

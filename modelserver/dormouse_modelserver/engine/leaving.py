@@ -30,6 +30,9 @@ def leave(
     was_there, attempt = loaded.awake, Attempts()
     with bundles_of(loaded):
         with engine.accounting:
+            # What was kept and not used, the check's scratch memory above all, is no part of this release.
+            if was_there:
+                engine.device.trim()
             measure = Measure(engine.device)
             held = sum(bundle.device_bytes for bundle in loaded.bundles)
             held += sum(one.device_bytes for one in loaded.apart)

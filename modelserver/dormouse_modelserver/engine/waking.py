@@ -19,6 +19,8 @@ def bring(engine: Engine, loaded: Loaded[Any], name: str) -> None:
         arenas = _claim_and_allocate(engine, loaded, name)
         try:
             _fill(loaded, arenas)
+            # The check's scratch memory would be kept for as long as the model is awake.
+            engine.device.trim()
             return
         except DeviceFull as full:  # the weights fit, and left no room to verify them in
             _wait_for_room(engine, loaded, name, full)

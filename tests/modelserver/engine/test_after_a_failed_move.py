@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from dormouse_contract import Residency, Trigger
+from dormouse_contract.wire import ReleasedMethod
 from dormouse_modelserver import CopyFailed, DeviceFull
 from dormouse_modelserver.engine.device import Arena
 from dormouse_modelserver.engine.engine import Engine
@@ -70,7 +71,7 @@ def test_a_failed_wake_is_trimmed_after_its_error_lets_go_of_the_arena(error: Ex
     weights.load()
     assert move(weights, Residency.GPU) is None
     assert move(weights, Residency.CPU) is None
-    assert device.held_at_trim == [], "a move that succeeds leaves nothing to trim"
+    device.held_at_trim.clear()
     device.error = error
     assert move(weights, Residency.GPU) is not None
     assert device.held_at_trim
@@ -79,16 +80,30 @@ def test_a_failed_wake_is_trimmed_after_its_error_lets_go_of_the_arena(error: Ex
     assert move(weights, Residency.GPU) is None
 
 
-def test_a_trim_that_fails_is_no_error_of_the_move() -> None:
-    class Broken(Caching):
-        def trim(self) -> None:
-            raise RuntimeError("CUDA error")
+def test_what_the_check_took_is_trimmed_once_after_a_wake_and_before_a_release_is_measured() -> None:
+    """Else it would stay for as long as the model is awake, and count as the model's when that leaves."""
+    order: list[str] = []
 
-    device = Broken()
+    class Ordered(Caching):
+        def checksum(self, data: torch.Tensor) -> int:
+            order.append("check")
+            return super().checksum(data)
+
+        def trim(self) -> None:
+            order.append("trim")
+            super().trim()
+
+        def held_bytes(self) -> tuple[int, ReleasedMethod]:
+            order.append("measure")
+            return super().held_bytes()
+
+    device = Ordered()
     weights = weights_on(device, load)
     weights.load()
-    device.error = CopyFailed("broke off")
-    assert move(weights, Residency.GPU) is device.error
+    assert move(weights, Residency.GPU) is None
+    assert move(weights, Residency.CPU) is None
+    assert order == ["check", "trim", "check", "trim", "measure", "measure"]
+    assert device.held_at_trim == [False, False]
 
 
 def test_nothing_is_held_while_room_is_made() -> None:
@@ -105,7 +120,7 @@ def test_nothing_is_held_while_room_is_made() -> None:
     device.error = DeviceFull("sim", 2, 1)
     assert move(weights, Residency.GPU) is None
     assert held == [False]
-    assert device.held_at_trim == [False]
+    assert device.held_at_trim == [False, False], "before room is made, and after the wake"
 
 
 def test_what_led_to_an_error_lets_go_too() -> None:

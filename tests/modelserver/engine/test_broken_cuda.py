@@ -147,3 +147,15 @@ def test_it_is_said_once(device: CudaDevice, cuda: FakeTorchCuda, caplog: pytest
         device.fence()
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert said == [str(DeviceBroken("cuda:0", STUCK))]
+
+
+def test_a_trim_that_is_refused_is_no_error_of_what_went_before(device: CudaDevice, cuda: FakeTorchCuda) -> None:
+    cuda.fails["empty_cache"] = RuntimeError("CUDA error: unknown error")
+    device.trim()
+    assert device.broken is None
+    cuda.sticks = STUCK
+    device.trim()
+    assert device.broken == STUCK
+    cuda.calls.clear()
+    device.trim()
+    assert cuda.calls["empty_cache"] == 0

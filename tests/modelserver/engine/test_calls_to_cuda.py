@@ -124,14 +124,3 @@ def test_a_copy_is_made_with_its_device_current(entered: list[torch.device], mon
     assert torch.equal(back, arena.bytes)
     assert device._stream.waited == 3
     assert entered == []
-
-
-def test_what_a_checksum_needed_does_not_stay_in_torchs_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """64 MiB would stay for as long as the model is awake."""
-    order: list[str] = []
-    monkeypatch.setattr(cuda, "checksum", lambda data: order.append("sum") or 7)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: order.append("emptied"))
-    device = object.__new__(CudaDevice)  # there is no GPU to open
-    device.name, device.torch_device, device.health = "cuda:1", SECOND, CudaHealth("cuda:1", SECOND)
-    assert device.checksum(torch.zeros(8, dtype=torch.uint8)) == 7
-    assert order == ["sum", "emptied"]
