@@ -86,7 +86,7 @@ async def _measure(
         )
 
     # Alone for a moment, it makes its key; the pods trust it from the start, as pods do that are there already.
-    # With a log of its own: its empty fleet may be in sync before it ends, which is not what is waited for below.
+    # With a separate log: its empty fleet may be in sync before it ends, which is not what is waited for below.
     certificate = await _certificate(cluster, start("key.log", 7443))
     control_port, metrics_port = await replicas.serve(certificate)
     say(f"{models} models: creating {2 * models} objects")

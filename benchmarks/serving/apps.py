@@ -1,6 +1,6 @@
 """One app twice: with Dormouse, and as it would be without. The route, the model and the threads are the same.
 
-The server's processes are told the model's width and the device by the environment.
+The environment names the model's width and the device to the servers' processes.
 """
 
 import copy

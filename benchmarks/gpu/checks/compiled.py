@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from dormouse_modelserver import DormouseError, ResidencyManager
 
+from benchmarks.engine.stack import WIDTH
+
 from ..reporting import Report
 from .comparing import same
-from .models import WIDTH, manager, plain
+from .models import manager, plain
 
 _WARM_UP_CALLS = 4
 # Compiling takes so long, once per model.

@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from dormouse_modelserver.engine.device import DeviceBackend
-from torch import nn
 
 from benchmarks.engine.cases import Case
 from benchmarks.engine.memcpy import Memcpy
 from benchmarks.engine.rounds import restore_against_memcpy
 from benchmarks.engine.samples import Samples
-from benchmarks.engine.stack import WIDTH, build
+from benchmarks.engine.stack import in_memory
 from benchmarks.engine.subject import Subject
 
 _ROUNDS = 4
@@ -19,7 +17,6 @@ _ROUNDS = 4
 _BESIDE_BYTES = 2 * 10**9
 # At the peak of its load the mirror and what was not copied into it yet; then the source of the memcpy.
 _HOST_SHARE = 1.3
-_NOISE_ROWS = 1 << 16
 
 
 def device_bytes_needed(case: Case) -> int:
@@ -33,7 +30,7 @@ def host_bytes_needed(case: Case) -> int:
 def measure_large(case: Case, device: DeviceBackend, say: Callable[[str], None]) -> dict[str, Any]:
     """The figures that `one_case` gives, without those of other ways to move so much. Raises `OtherAnswer`."""
     samples = Samples()
-    subject = Subject(case, lambda: _filled(case), device, samples)
+    subject = Subject(case, lambda: in_memory(case, seed=0), device, samples)
     say("load, pin, check")
     subject.reload()
     load_seconds = samples.figures()["reload_seconds"]
@@ -56,16 +53,3 @@ def measure_large(case: Case, device: DeviceBackend, say: Callable[[str], None])
         "first_load_seconds": load_seconds,
         **samples.figures(),
     }
-
-
-def _filled(case: Case) -> nn.Sequential:
-    """Noise, shifted a little in each block, so that no two blocks are equal."""
-    model = build(case).requires_grad_(False)
-    generator = torch.Generator().manual_seed(case.parameters)
-    noise = torch.empty(_NOISE_ROWS, WIDTH).uniform_(-0.1, 0.1, generator=generator)
-    blocks = 0
-    for weight in model.parameters():
-        for part in weight.split(_NOISE_ROWS):  # type: ignore[no-untyped-call]
-            torch.add(noise[: part.shape[0]], blocks * 1e-6, out=part)
-            blocks += 1
-    return model

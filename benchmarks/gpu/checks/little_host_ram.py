@@ -14,7 +14,9 @@ from pathlib import Path
 from dormouse_modelserver import CopyFailed, HostFull, Residency, ResidencyManager, Safetensors
 from safetensors.torch import save_file
 
-from .models import Plain, ask, plain, ready
+from benchmarks.engine.stack import build_on_meta
+
+from .models import ask, plain, plain_case, ready
 
 _LOCKED_BYTES = 64 << 10
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -48,7 +50,7 @@ def cgroup(device: str, folder: Path) -> None:
     save_file(plain(nbytes)().state_dict(), file)
     ready(device)
     residency = ResidencyManager(device, socket="", gpu_arbiter="")
-    model = residency.register("it", Safetensors(lambda: _empty(nbytes), file), mirror="keep")
+    model = residency.register("it", Safetensors(lambda: build_on_meta(plain_case(nbytes)), file), mirror="keep")
     try:
         with _limited(nbytes // 2):
             try:
@@ -86,13 +88,6 @@ def _limited(more_bytes: int) -> Iterator[None]:
     finally:
         (parent / before.lstrip("/") / "cgroup.procs").write_text(str(os.getpid()))
         own.rmdir()
-
-
-def _empty(nbytes: int) -> Plain:
-    import torch
-
-    with torch.device("meta"):
-        return Plain(nbytes, 16)
 
 
 def main(arguments: list[str]) -> int:

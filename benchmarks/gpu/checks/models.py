@@ -8,11 +8,11 @@ from dormouse_modelserver import ResidencyManager
 from dormouse_modelserver.engine.checksum import checksum
 from torch import nn
 
-from ..reporting import Report
+from benchmarks.engine import stack
+from benchmarks.engine.cases import ROW_BYTES, Case
+from benchmarks.engine.stack import in_memory
 
-WIDTH = 2048
-# Of a model's bytes: float32 rows of WIDTH columns.
-_ROW_BYTES = 4 * WIDTH
+from ..reporting import Report
 
 
 @contextmanager
@@ -25,42 +25,19 @@ def manager(report: Report, **settings: object) -> Iterator[ResidencyManager]:
         made.close()
 
 
-class Plain(nn.Module):
-    """`layers` matrices of one size; an answer goes through all of them."""
-
-    def __init__(self, nbytes: int, layers: int) -> None:
-        super().__init__()
-        rows = max(1, nbytes // _ROW_BYTES // layers)
-        self.layers = nn.ParameterList(torch.empty(rows, WIDTH) for _ in range(layers))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for weight in self.layers:
-            there = nn.functional.linear(x, weight)
-            x = nn.functional.normalize(x + nn.functional.linear(there, weight.t()), dim=-1)
-        return x
+def plain_case(nbytes: int, layers: int = 16) -> Case:
+    """A stack of as many layers, of about `nbytes`."""
+    return Case(nbytes // ROW_BYTES * ROW_BYTES, layers)
 
 
-def plain(nbytes: int, layers: int = 16, seed: int = 0) -> Callable[[], Plain]:
-    """A loader of about `nbytes`; fast for tens of GB too: one block of noise, shifted for each row block."""
-
-    def load() -> Plain:
-        model = Plain(nbytes, layers).requires_grad_(False).eval()
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.empty(4096, WIDTH).uniform_(-0.05, 0.05, generator=generator)
-        for number, weight in enumerate(model.layers):
-            for start in range(0, weight.shape[0], 4096):
-                part = weight[start : start + 4096]
-                torch.add(noise[: part.shape[0]], (number * 31 + start // 4096) * 1e-6, out=part)
-        return model
-
-    return load
+def plain(nbytes: int, layers: int = 16, seed: int = 0) -> Callable[[], nn.Sequential]:
+    """A loader of about `nbytes`, of the same weights each time."""
+    return lambda: in_memory(plain_case(nbytes, layers), seed)
 
 
 def ask(model: nn.Module) -> torch.Tensor:
-    """One answer, in host RAM; the same bits for the same weights on the same device."""
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        return torch.as_tensor(model(torch.linspace(-1, 1, WIDTH, device=device).unsqueeze(0))).cpu()
+    """One answer that reads every weight, in host RAM; the same bits for the same weights on the same device."""
+    return stack.ask(model, next(model.parameters()).device)
 
 
 def ready(device: str) -> None:

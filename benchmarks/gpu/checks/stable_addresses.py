@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from dormouse_modelserver import DeviceFull, Model, Residency, ResidencyManager
 
+from benchmarks.engine.stack import WIDTH
+
 from ..reporting import Report
 from . import compiled
 from .comparing import same
-from .models import WIDTH, ask, manager, plain, ready
+from .models import ask, manager, plain, ready
 
 _SLEEPS = 20
 # What driver and allocator may keep for themselves between two readings; far below the weights.

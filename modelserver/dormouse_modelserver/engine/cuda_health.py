@@ -1,4 +1,4 @@
-"""Tells a CUDA error that passes from one that sticks.
+"""Distinguishes a CUDA error that passes from one that sticks.
 
 Some errors are of one call: no memory, a call that is not allowed while a graph is captured. Others break the process's
 CUDA context, and every later call gets them. No error says which kind it is, so after one the device is asked again.
