@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from dormouse_contract import metrics
-from dormouse_operator.cluster.resources import managed_model
+from dormouse_contract.managed_model import managed_model
 
 from .errors import Refused
 from .kube import Caller

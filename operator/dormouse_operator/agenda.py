@@ -8,7 +8,7 @@ noticed is made good.
 
 from collections.abc import Iterable
 
-from .cluster.resources import Name
+from dormouse_contract.managed_model import Name
 
 # A full pass over 10,000 ManagedModels is about a second of CPU: 0.2 % of a core at this interval.
 FULL_PASS_SECONDS = 600.0

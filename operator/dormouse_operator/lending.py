@@ -3,7 +3,9 @@
 from collections.abc import Callable, Container, Iterable
 from functools import partial
 
-from .cluster.resources import ManagedModel, Pod
+from dormouse_contract.managed_model import ManagedModel
+
+from .cluster.pods import Pod
 from .errands import Errands
 from .loans import Inherited, LoanKey, Terms, due_at, terms_for, valid_for
 from .replicas import Replicas

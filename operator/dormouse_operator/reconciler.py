@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 
 from dormouse_contract import Action
+from dormouse_contract.idleness import IdleSignal, SignalState
+from dormouse_contract.managed_model import ManagedModel, Name
 
 from .agenda import Agenda
 from .cluster.fleet import Fleet
-from .cluster.resources import ManagedModel, Name, Pod
+from .cluster.pods import Pod
 from .errands import Errands
 from .idle_signal.changes import changed_pods
-from .idle_signal.signal import IdleSignal, SignalState
 from .keys.trust import TrustPublisher
 from .lending import Lending
 from .replicas import Replicas

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable, Container
 from dataclasses import replace
 
+from dormouse_contract.managed_model import ManagedModel
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
 
-from .cluster.resources import ManagedModel, Pod
+from .cluster.pods import Pod
 from .loans import Lent, LoanKey, Terms, loan, withdrawal
 from .orders import Answer, ControlClient, Fence, Outcome
 from .telemetry import Telemetry

@@ -4,12 +4,12 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 
 from dormouse_contract import Action, Residency, metrics
+from dormouse_contract.managed_model import Name
 from dormouse_contract.metrics import Metric
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from .cluster.resources import Name
 from .orders import Outcome
 from .view import View
 

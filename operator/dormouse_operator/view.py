@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dormouse_contract import Action, Decision, Policy, Residency, Trigger, plan
+from dormouse_contract.idleness import IdleSignal, Seen
+from dormouse_contract.managed_model import ManagedModel
 from dormouse_contract.wire import LastTransitionSnapshot
 
 from .cluster.fleet import Claim, Lost
-from .cluster.resources import ManagedModel, Pod
-from .idle_signal.signal import IdleSignal, Seen
+from .cluster.pods import Pod
 from .orders import Outcome
 
 

@@ -7,12 +7,14 @@ import time
 import uuid
 from collections.abc import Callable
 
+from dormouse_contract.idleness import IdleSignal
+
 from .cluster.fleet import Fleet
 from .cluster.kube import Kube
 from .errors import SignalUnavailable
 from .idle_signal.direct import DirectReader
+from .idle_signal.failure import failed
 from .idle_signal.query import read_idle_signal
-from .idle_signal.signal import IdleSignal, failed
 from .idle_signal.source import SignalSource
 from .keys.keeper import KeyKeeper
 from .keys.news import RotationNews

@@ -8,7 +8,7 @@ from typing import Any
 import lupa
 import pytest
 import yaml
-from dormouse_operator.idle_signal.signal import IdleSignal
+from dormouse_contract.idleness import IdleSignal
 from dormouse_operator.orders import Outcome
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import Contact, ReplicaMemory, View

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dormouse_operator.cluster.resources import has_sidecar
+from dormouse_operator.cluster.pods import has_sidecar
 from dormouse_operator.webhook.injection import inject
 from dormouse_operator.webhook.settings import SidecarSettings
 

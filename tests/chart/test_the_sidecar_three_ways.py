@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dormouse_operator.cluster.resources import has_sidecar
+from dormouse_operator.cluster.pods import has_sidecar
 from dormouse_operator.webhook.injection import inject
 from dormouse_operator.webhook.settings import SidecarSettings
 from dormouse_sidecar import cli as sidecar_cli

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from dormouse_operator.idle_signal.signal import SignalState
+from dormouse_contract.idleness import SignalState
 from dormouse_operator.reporting import conditions
 
 from .pages import DOCS, anchors, code, read, rows, without_code

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from dormouse_contract.idleness import IdleSignal, build
 from dormouse_operator.cluster.fleet import Fleet
-from dormouse_operator.cluster.resources import Pod
-from dormouse_operator.idle_signal.join import build
-from dormouse_operator.idle_signal.signal import IdleSignal
+from dormouse_operator.cluster.pods import Pod
 from dormouse_operator.orders import Outcome
 from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.view import Contact, ReplicaMemory, View, look

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from dormouse_operator.cluster.resources import Pod, pod
+from dormouse_contract.idleness import IdleSignal, SignalState
+from dormouse_operator.cluster.pods import Pod, pod
 from dormouse_operator.idle_signal.direct import MAX_ANSWER_BYTES, DirectReader
-from dormouse_operator.idle_signal.signal import IdleSignal, SignalState
 from dormouse_operator.idle_signal.source import SAME_WORDS_SECONDS, SignalSource
 from dormouse_operator.reporting.conditions import IDLE_SIGNAL_AVAILABLE, conditions
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from dormouse_contract.managed_model import Condition, Status
 from dormouse_contract.wire import LastTransitionSnapshot
-from dormouse_operator.cluster.status import Condition, Status
 from dormouse_operator.errands import Errands
 from dormouse_operator.errors import KubeNotFound
 from dormouse_operator.reporting.announcer import SERIES_SECONDS, SERIES_WRITTEN_EVERY_SECONDS, Announcer

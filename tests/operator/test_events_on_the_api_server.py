@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from dormouse_contract.managed_model import managed_model as typed
 from dormouse_contract.wire import LastTransitionSnapshot
 from dormouse_operator.cluster.kube import Kube, load_configuration
-from dormouse_operator.cluster.resources import managed_model as typed
-from dormouse_operator.cluster.resources import pod as typed_pod
+from dormouse_operator.cluster.pods import pod as typed_pod
 from dormouse_operator.reporting.events import post, tell_more, transition_event
 from kubernetes.aio.client import ApiClient
 

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 from dormouse_contract import Residency
-from dormouse_operator.cluster.resources import has_sidecar
-from dormouse_operator.cluster.resources import managed_model as typed
+from dormouse_contract.managed_model import managed_model as typed
+from dormouse_operator.cluster.pods import has_sidecar
 
 from .objects import fleet, managed_model, pod
 

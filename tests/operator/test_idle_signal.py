@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
-from dormouse_operator.idle_signal.join import build
+from dormouse_contract.idleness import IdleSignal, SignalState, build
 from dormouse_operator.idle_signal.query import read_idle_signal
-from dormouse_operator.idle_signal.signal import IdleSignal, SignalState
 from dormouse_operator.prometheus.api import MAX_ANSWER_BYTES, PrometheusApi, Vector
 
 from .objects import NOW, QUERIES, labels, nan, signal

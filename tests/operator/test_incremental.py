@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from dormouse_contract.idleness import IdleSignal, build
+from dormouse_contract.managed_model import ManagedModel
 from dormouse_contract.wire import ModelSnapshot, PolicyLoan, ResidencyOrder
 from dormouse_operator.agenda import Agenda
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.kube import Kube
-from dormouse_operator.cluster.resources import ManagedModel
 from dormouse_operator.errands import Errands
-from dormouse_operator.idle_signal.join import build
-from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.keys.trust import TrustPublisher
 from dormouse_operator.orders import Answer, ControlClient, Fence, Outcome
 from dormouse_operator.prometheus.api import Vector

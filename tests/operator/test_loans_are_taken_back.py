@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from dormouse_operator.timestamps import to_rfc3339_micro
+from dormouse_contract.timestamps import to_rfc3339_micro
 
 from tests.waiting import eventually
 

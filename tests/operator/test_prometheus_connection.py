@@ -11,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from dormouse_contract.idleness import IdleSignal, SignalState
 from dormouse_operator.errors import SignalUnavailable
+from dormouse_operator.idle_signal.failure import failed
 from dormouse_operator.idle_signal.query import read_idle_signal
-from dormouse_operator.idle_signal.signal import IdleSignal, SignalState, failed
 from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.prometheus.connection import PrometheusConnection
 from dormouse_operator.prometheus.settings import PrometheusSettings

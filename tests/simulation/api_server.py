@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from dormouse_contract.timestamps import to_rfc3339
 from dormouse_operator.errors import KubeConflict, KubeNotFound, KubeUnavailable
-from dormouse_operator.timestamps import to_rfc3339
 
 from .virtual_time import unix_now
 

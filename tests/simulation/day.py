@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 from dormouse_contract import Observation, Residency, plan
+from dormouse_contract.managed_model import ManagedModel, managed_model
 from dormouse_contract.wire import OrderStamp
 from dormouse_modelserver.transition import Transition
-from dormouse_operator.cluster.resources import ManagedModel, managed_model
 from dormouse_operator.loans import terms_for
 
 from .api_server import MODELS, Body, SimApi

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 import httpx
+from dormouse_contract.idleness import IdleSignal
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.idle_signal.query import read_idle_signal
-from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.keys.trust import TrustPublisher
 from dormouse_operator.orders import ControlClient, Fence
 from dormouse_operator.prometheus.api import PrometheusApi

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from dormouse_contract import Mode, Observation, Policy, plan
+from dormouse_contract.idleness import IdleSignal, ReplicaKey, Seen
 from dormouse_operator import view
-from dormouse_operator.idle_signal.signal import IdleSignal, ReplicaKey, Seen
 from dormouse_operator.lending import Lending
 
 from .day import Day

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
-from dormouse_operator.cluster.resources import managed_model
+from dormouse_contract.managed_model import managed_model
 from dormouse_operator.errors import OperatorError
 from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.savings.command import told

@@ -7,9 +7,10 @@ cut off; for both the API server is asked directly, without the bodies of the ob
 from collections.abc import AsyncIterator
 from typing import Any
 
+from dormouse_contract.managed_model import GROUP, PLURAL, VERSION
+
 from ..errors import KubeError, SettingsError
 from .kube import Kube
-from .resources import GROUP, PLURAL, VERSION
 from .scope import Scope
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .resources import ManagedModel, Name, Pod, managed_model, pod
+from dormouse_contract.managed_model import ManagedModel, Name, managed_model
+
+from .pods import Pod, pod
 
 
 @dataclass(frozen=True, slots=True)

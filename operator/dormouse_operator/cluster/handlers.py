@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
+from dormouse_contract.managed_model import GROUP, PLURAL, VERSION
 
 from .fleet import Fleet
-from .resources import GROUP, PLURAL, VERSION
 from .scope import Scope
 
 # Lists are read in pieces: at 10,000 objects that halves the memory (184 MB instead of 321).

@@ -2,8 +2,8 @@
 
 from collections.abc import Set
 
-from ..cluster.resources import Name
-from .signal import SKEW_SECONDS, IdleSignal, Reading, ReplicaKey
+from dormouse_contract.idleness import SKEW_SECONDS, IdleSignal, Reading, ReplicaKey
+from dormouse_contract.managed_model import Name
 
 
 def changed_pods(before: IdleSignal, after: IdleSignal, fresh_for_seconds: float) -> Set[Name] | None:

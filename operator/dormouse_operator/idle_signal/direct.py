@@ -12,12 +12,11 @@ from dataclasses import replace
 
 import httpx
 from dormouse_contract import metrics
+from dormouse_contract.idleness import IdleSignal, build
 from prometheus_client.parser import text_string_to_metric_families
 
-from ..cluster.resources import Pod
+from ..cluster.pods import Pod
 from ..prometheus.api import Vector
-from .join import build
-from .signal import IdleSignal
 
 PLAIN_PORT = 9743
 POD_SECONDS = 5.0

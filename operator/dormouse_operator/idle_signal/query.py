@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dormouse_contract import metrics
+from dormouse_contract.idleness import SKEW_SECONDS, Column, IdleSignal, Join
 
 from ..collector import without_collector
 from ..errors import SignalUnavailable
 from ..prometheus.api import PrometheusApi
-from .join import Column, Join
-from .signal import SKEW_SECONDS, IdleSignal, failed
+from .failure import failed
 
 # Each answer may be 3 MB, and is reduced when it is there.
 QUERIES_AT_ONCE = 2

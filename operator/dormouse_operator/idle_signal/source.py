@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from .signal import IdleSignal
+from dormouse_contract.idleness import IdleSignal
 
 # The words of a failure are in the status of each ManagedModel, so they are not changed with each new error.
 SAME_WORDS_SECONDS = 300.0

@@ -8,7 +8,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..timestamps import from_rfc3339_or_none, to_rfc3339_micro
+from dormouse_contract.timestamps import from_rfc3339_or_none, to_rfc3339_micro
+
 from .identity import Identity, leaf_of
 from .rotation import Leaf, Step
 

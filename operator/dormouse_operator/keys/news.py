@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from dormouse_contract.timestamps import to_rfc3339_micro
+
 from ..cluster.kube import Kube
 from ..reporting.events import CONTROLLER, post
-from ..timestamps import to_rfc3339_micro
 from .keyring import Keyring
 from .rotation import Step
 from .store import SECRET_NAME

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dormouse_contract import metrics
 
 from ..cluster.fleet import Fleet
-from ..cluster.resources import Pod
+from ..cluster.pods import Pod
 from ..errors import SignalUnavailable
 from ..prometheus.api import PrometheusApi
 

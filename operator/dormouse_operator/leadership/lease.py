@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..timestamps import to_rfc3339_micro
+from dormouse_contract.timestamps import to_rfc3339_micro
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ from functools import partial
 from typing import Any
 
 from dormouse_contract import Action, Residency
+from dormouse_contract.managed_model import ManagedModel, Status
+from dormouse_contract.timestamps import from_rfc3339_or_none
 
 from ..cluster.kube import Kube
-from ..cluster.resources import ManagedModel
-from ..cluster.status import Status
 from ..errands import Errands
-from ..timestamps import from_rfc3339_or_none
 from ..view import ReplicaView, View
 from .events import condition_event, post, tell_more, transition_event, troubles, wish_event
 

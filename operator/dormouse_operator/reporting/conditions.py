@@ -33,9 +33,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dormouse_contract import Mode
+from dormouse_contract.idleness import SignalState
+from dormouse_contract.managed_model import Condition, Truth
 
-from ..cluster.status import Condition, Truth
-from ..idle_signal.signal import SignalState
 from ..orders import Outcome
 from ..view import Contact, ReplicaView, View
 

@@ -9,13 +9,13 @@ import logging
 from typing import Any
 
 from dormouse_contract import Residency, TransitionOutcome
+from dormouse_contract.managed_model import API_VERSION, KIND, Condition, ManagedModel, Status
+from dormouse_contract.timestamps import to_rfc3339_micro
 from dormouse_contract.wire import LastTransitionSnapshot
 
 from ..cluster.kube import MERGE_PATCH, Kube
-from ..cluster.resources import API_VERSION, KIND, ManagedModel, Pod
-from ..cluster.status import Condition, Status
+from ..cluster.pods import Pod
 from ..errors import KubeConflict, KubeError, KubeNotFound
-from ..timestamps import to_rfc3339_micro
 from ..view import ReplicaView
 from .conditions import NOT_YET_CONTACTED, OBSERVING, TRANSITIONING
 from .summary import describe

@@ -5,10 +5,10 @@ import logging
 from collections.abc import Callable, Container
 from functools import partial
 
+from dormouse_contract.managed_model import GROUP, PLURAL, VERSION, ManagedModel, Status
+
 from ..cluster.fleet import Fleet
 from ..cluster.kube import MERGE_PATCH, Kube
-from ..cluster.resources import GROUP, PLURAL, VERSION, ManagedModel
-from ..cluster.status import Status
 from ..errands import Errands
 from ..errors import KubeConflict, KubeError, KubeNotFound
 from ..view import View

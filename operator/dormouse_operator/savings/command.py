@@ -5,11 +5,12 @@ import json
 import re
 import time
 
+from dormouse_contract.quantity import from_quantity
+
 from ..errors import SettingsError
 from ..prometheus.api import PrometheusApi
 from ..prometheus.connection import PrometheusConnection
 from ..prometheus.flags import prometheus_settings
-from ..quantity import from_quantity
 from .ledger import Price, as_table
 from .query import read_ledger
 

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 
 from dormouse_contract import Residency
-
-from ..quantity import as_quantity
+from dormouse_contract.quantity import as_quantity
 
 SECONDS_PER_HOUR = 3600.0
 UNMANAGED = ""

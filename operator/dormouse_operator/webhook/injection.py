@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..cluster.resources import SIDECAR_NAME, has_sidecar
+from ..cluster.pods import SIDECAR_NAME, has_sidecar
 from .settings import SidecarSettings
 
 CONTAINER_ANNOTATION = "dormouse.dev/container"

@@ -16,7 +16,7 @@ import pytest
 from dormouse_contract import Residency
 from dormouse_contract.wire import OrderStamp, ResidencyOrder
 from dormouse_operator.cluster.kube import Kube, load_configuration
-from dormouse_operator.cluster.resources import Pod
+from dormouse_operator.cluster.pods import Pod
 from dormouse_operator.keys.identity import anonymous_context
 from dormouse_operator.keys.keeper import KeyKeeper
 from dormouse_operator.keys.news import RotationNews

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dormouse_contract import Observation, Residency, metrics
-
-from ..errors import SignalThrottled, SignalUnauthorized, SignalUnavailable
+from .. import metrics
+from ..policy import Observation
+from ..residency import Residency
 
 # Less than this between Prometheus' clock and ours is the way that the answer took.
 SKEW_SECONDS = 1.0
@@ -136,18 +136,6 @@ class IdleSignal:
             why = f"{what}; {self.unlabelled} series lack the labels namespace and pod: correct the scrape"
             return _unknown(SignalState.MISSING, why)
         return _unknown(SignalState.MISSING, f"{what}: is its port 9743 scraped?")
-
-
-def failed(error: SignalUnavailable) -> IdleSignal:
-    if isinstance(error, SignalThrottled):
-        return IdleSignal(
-            failure=str(error),
-            failure_state=SignalState.PROMETHEUS_THROTTLED,
-            retry_after_seconds=error.retry_after_seconds,
-        )
-    if isinstance(error, SignalUnauthorized):
-        return IdleSignal(failure=str(error), failure_state=SignalState.PROMETHEUS_UNAUTHORIZED)
-    return IdleSignal(failure=str(error))
 
 
 def _lacking(reading: Reading) -> str:

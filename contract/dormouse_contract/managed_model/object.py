@@ -1,4 +1,4 @@
-"""ManagedModels and Pods as typed values; of the objects that the API server sends nothing else is kept.
+"""ManagedModels as typed values; of the objects that the API server sends nothing else is kept.
 
 A ManagedModel is about 6 KB of dicts, most of it managedFields; the value here is a few hundred bytes, and
 that is the difference between 60 MB and 5 MB at 10,000 of them.
@@ -9,15 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dormouse_contract import InvalidSchedule, Mode, Policy, Residency, Window
-
+from ..policy import Mode, Policy
+from ..residency import Residency
+from ..schedule import InvalidSchedule, Window
 from ..timestamps import from_rfc3339_or_none
 from .status import Status
 
 GROUP, VERSION, PLURAL, KIND = "dormouse.dev", "v1alpha1", "managedmodels", "ManagedModel"
 API_VERSION = f"{GROUP}/{VERSION}"
-CONTROL_PORT = 7443
-SIDECAR_NAME = "dormouse-sidecar"
 
 Labels = tuple[tuple[str, str], ...]
 Name = tuple[str, str]
@@ -53,23 +52,6 @@ class ManagedModel:
         return (self.model is None, self.created, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """A pod as far as it concerns us. `ip` is None until it has one."""
-
-    uid: str
-    namespace: str
-    name: str
-    labels: Labels
-    ip: str | None
-    alive: bool
-    has_sidecar: bool
-
-    @property
-    def key(self) -> Name:
-        return (self.namespace, self.name)
-
-
 def managed_model(body: Mapping[str, Any]) -> ManagedModel:
     """From the object as the API server sends it; the CRD's schema has been applied to it."""
     metadata, spec = body["metadata"], body["spec"]
@@ -86,34 +68,6 @@ def managed_model(body: Mapping[str, Any]) -> ManagedModel:
         policy=policy,
         schedule_errors=errors,
         status=Status.from_dict(body.get("status") or {}),
-    )
-
-
-def pod(body: Mapping[str, Any]) -> Pod:
-    """A pod that is being deleted or has ended is not `alive`: it takes no orders and counts as nothing."""
-    metadata, status = body["metadata"], body.get("status") or {}
-    ended = status.get("phase") in ("Succeeded", "Failed")
-    return Pod(
-        uid=metadata["uid"],
-        namespace=sys.intern(metadata["namespace"]),
-        name=metadata["name"],
-        labels=_labels(metadata.get("labels") or {}),
-        ip=status.get("podIP") or None,
-        alive=not ended and not metadata.get("deletionTimestamp"),
-        has_sidecar=has_sidecar(body.get("spec") or {}),
-    )
-
-
-def has_sidecar(pod_spec: Mapping[str, Any]) -> bool:
-    """A container, or native sidecar, that is named `dormouse-sidecar` or exposes the control port.
-
-    Either will do: an injected sidecar may be renamed, a hand-written one may not list its ports.
-    """
-    containers = [*(pod_spec.get("initContainers") or ()), *(pod_spec.get("containers") or ())]
-    return any(
-        container.get("name") == SIDECAR_NAME
-        or any(port.get("containerPort") == CONTROL_PORT for port in container.get("ports") or ())
-        for container in containers
     )
 
 

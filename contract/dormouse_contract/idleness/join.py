@@ -2,24 +2,37 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from dormouse_contract import Residency
-
-from ..prometheus.api import Vector
+from ..residency import Residency
 from .signal import IdleSignal, Reading, ReplicaKey
 
 # What a clock may be ahead before its times are not believed; half a minute of drift is no rarity.
 FUTURE_SECONDS = 60.0
 
+Sample = tuple[Mapping[str, str], float]
+"""Labels and value."""
+
+
+class Answer(Protocol):
+    """What an instant query gave. `evaluated_at` is Unix seconds on the clock of who answered."""
+
+    @property
+    def evaluated_at(self) -> float: ...
+
+    @property
+    def samples(self) -> Sequence[Sample]: ...
+
+
 Column = Mapping[ReplicaKey, tuple[float, ...]]
 """The distinct values that one query gave for each replica: one, unless something is wrong."""
 
 
-def build(residencies: Vector, answers: Mapping[str, Vector]) -> IdleSignal:
+def build(residencies: Answer, answers: Mapping[str, Answer]) -> IdleSignal:
     """Joins the answers by replica. `answers` has the keys of the queries; pure, for tests."""
     fleet = Join(residencies)
-    return fleet.join({name: fleet.column(vector) for name, vector in answers.items()})
+    return fleet.join({name: fleet.column(answer) for name, answer in answers.items()})
 
 
 class Join:
@@ -29,7 +42,7 @@ class Join:
     what the operator took.
     """
 
-    def __init__(self, residencies: Vector) -> None:
+    def __init__(self, residencies: Answer) -> None:
         self.evaluated_at = residencies.evaluated_at
         self._unlabelled = 0
         self._tiers: defaultdict[ReplicaKey, set[str]] = defaultdict(set)
@@ -41,10 +54,10 @@ class Join:
                 self._tiers[key].add(str(labels.get("residency", "")))
         self._keys = {key: key for key in self._tiers}
 
-    def column(self, vector: Vector) -> Column:
+    def column(self, answer: Answer) -> Column:
         """The distinct values of each replica; NaN differs from itself and is kept once."""
         column: dict[ReplicaKey, tuple[float, ...]] = {}
-        for labels, value in vector.samples:
+        for labels, value in answer.samples:
             found = _key(labels)
             key = self._keys.get(found) if found is not None else None
             if key is None:
