@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 
 from dormouse_contract import Action
-from dormouse_contract.idleness import IdleSignal, SignalState
+from dormouse_contract.idleness import IdleSignal, SignalState, fresh_for_seconds
 from dormouse_contract.managed_model import ManagedModel, Name
 
 from .agenda import Agenda
@@ -66,8 +66,7 @@ class Reconciler:
         self._monotonic = monotonic
         self._tick_seconds = tick_seconds
         self._leads = leads
-        # A sample may be one scrape old when it is read, and one scrape may be missed.
-        self._fresh_for_seconds = 2 * scrape_interval_seconds + tick_seconds
+        self._fresh_for_seconds = fresh_for_seconds(scrape_interval_seconds, tick_seconds)
         self._errands = Errands(concurrency=concurrency, monotonic=monotonic)
         self._signal = IdleSignal(failure="Prometheus was not asked yet")
         self._signal_read_at = float("-inf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dormouse_contract.idleness import IdleSignal, build
+from dormouse_contract.idleness import COLUMNS, IdleSignal, build
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.pods import Pod
 from dormouse_operator.orders import Outcome
@@ -13,7 +13,7 @@ from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.view import Contact, ReplicaMemory, View, look
 
 NOW = 1_800_000_000.0
-QUERIES = ("in_flight", "idle_since", "sampled_at", "last_transition", "released", "gpu_memory", "moving_since")
+QUERIES = tuple(each.name for each in COLUMNS)
 
 
 def managed_model(name: str = "tts", created: str = "2026-01-01T00:00:00Z", **spec: Any) -> dict[str, Any]:
@@ -62,8 +62,8 @@ def signal(
         "idle_since": NOW - 100,
         "sampled_at": NOW - age,
         "last_transition": 0.0,
-        "released": 0.0,
-        "gpu_memory": 1024.0**3,
+        "released_bytes": 0.0,
+        "gpu_memory_bytes": 1024.0**3,
     } | values
     answers = {
         name: Vector(NOW, ((labels(pod_name, model), given[name]),) if name in given else ()) for name in QUERIES

@@ -43,7 +43,7 @@ async def test_a_sidecar_is_read_over_the_network() -> None:
     finally:
         served.close()
     reading = found.readings[("speech", "tts-0", "tts")]
-    assert (reading.residency, reading.in_flight, reading.age_seconds) == ("GPU", 0, 0)
+    assert (reading.residency, reading.in_flight, found.age_seconds(reading)) == ("GPU", 0, 0)
     assert reading.idle_since == served.models["tts"].idle_since
     assert not reading.fault
 

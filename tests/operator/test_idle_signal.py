@@ -73,8 +73,8 @@ def test_a_series_given_twice_is_believed_only_when_both_agree() -> None:
             "idle_since": NOW - 100,
             "sampled_at": NOW - 1,
             "last_transition": 0.0,
-            "released": 0.0,
-            "gpu_memory": 1.0,
+            "released_bytes": 0.0,
+            "gpu_memory_bytes": 1.0,
         }
         answers = {
             name: Vector(NOW, ((labels("tts-0", "tts"), base[name]),) if name in base else ()) for name in QUERIES
@@ -227,7 +227,7 @@ class Fleet:
 
     def __init__(self, *pods: str, warnings: tuple[str, ...] = (), **values: float) -> None:
         self.pods, self.warnings, self.queries = pods, warnings, list[str]()
-        self.values = {"sampled_at": NOW - 1, "idle_since": NOW - 100, "gpu_memory": 1024.0} | values
+        self.values = {"sampled_at": NOW - 1, "idle_since": NOW - 100, "gpu_memory_bytes": 1024.0} | values
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         query = request.url.params.get("query") or dict(httpx.QueryParams(request.content.decode()))["query"]
@@ -285,7 +285,7 @@ async def test_what_is_in_use_stays_in_use_under_skew() -> None:
 async def test_all_queries_ask_only_for_the_namespaces_that_are_watched() -> None:
     fleet = Fleet("tts-0")
     await ask(fleet, namespaces=("speech", 'a"b|c\\d.e'))
-    assert len(fleet.queries) == 8
+    assert len(fleet.queries) == 1 + len(QUERIES)
     for query in fleet.queries:
         assert '{namespace=~"speech|a\\"b\\\\|c\\\\\\\\d\\\\.e"}' in query
 

@@ -92,8 +92,8 @@ class Side:
                 "idle_since": 0.0 if values["in_flight"] else values["idle_since"],
                 "sampled_at": self.now - values["age"],
                 "last_transition": self.moved.get(name, {}).get("time", 0.0),
-                "released": 0.0,
-                "gpu_memory": 1024.0,
+                "released_bytes": 0.0,
+                "gpu_memory_bytes": 1024.0,
             }
             for column, value in seen.items():
                 columns[column].append((labels(name, "tts"), value))

@@ -171,7 +171,7 @@ def test_the_time_of_a_condition_moves_only_with_its_status() -> None:
 
 
 def test_figures_of_the_replicas() -> None:
-    status = summarize(make({"policy": OFFLOAD}, signal(residency="CPU", released=13.85 * 1024**3)), NOW)
+    status = summarize(make({"policy": OFFLOAD}, signal(residency="CPU", released_bytes=13.85 * 1024**3)), NOW)
     patch = status.to_patch()
     assert patch["replicas"] == {"total": 1, "gpu": 0, "cpu": 1, "unloaded": 0, "unknown": 0, "summary": "0/1"}
     assert patch["gpuMemoryReleased"] == "13.8Gi"

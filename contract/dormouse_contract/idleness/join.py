@@ -1,22 +1,30 @@
-"""What Prometheus answered, joined by replica: one reading each, with what can't be believed of it."""
+"""What was answered, joined by replica: one reading each, with what can't be believed of it."""
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from ..residency import Residency
-from .signal import IdleSignal, Reading, ReplicaKey
+from .. import metrics
+from .columns import Values
+from .reading import COLUMNS, Reading, ReplicaKey, read
+from .signal import IdleSignal, ahead
 
-# What a clock may be ahead before its times are not believed; half a minute of drift is no rarity.
-FUTURE_SECONDS = 60.0
+# Of one answer's instant to another's, in seconds; what travels is rounded to milliseconds.
+SAME_INSTANT_SECONDS = 0.1
+# What pods export that the signal is made of.
+EXPORTED = tuple(dict.fromkeys((metrics.RESIDENCY, *(each.metric for each in COLUMNS))))
 
-Sample = tuple[Mapping[str, str], float]
-"""Labels and value."""
+Labels = Mapping[str, str]
+Sample = tuple[Labels, float]
+Exported = tuple[str, Labels, float, float | None]
+"""A sample as a pod exports it: metric, labels, value, and when it was taken, where that is known (Unix seconds)."""
 
 
 class Answer(Protocol):
-    """What an instant query gave. `evaluated_at` is Unix seconds on the clock of who answered."""
+    """What one query gave. `evaluated_at` is Unix seconds on the clock of who answered, NaN of an empty answer;
+    `warning` is what it says of its own completeness."""
 
     @property
     def evaluated_at(self) -> float: ...
@@ -24,19 +32,12 @@ class Answer(Protocol):
     @property
     def samples(self) -> Sequence[Sample]: ...
 
-
-Column = Mapping[ReplicaKey, tuple[float, ...]]
-"""The distinct values that one query gave for each replica: one, unless something is wrong."""
-
-
-def build(residencies: Answer, answers: Mapping[str, Answer]) -> IdleSignal:
-    """Joins the answers by replica. `answers` has the keys of the queries; pure, for tests."""
-    fleet = Join(residencies)
-    return fleet.join({name: fleet.column(answer) for name, answer in answers.items()})
+    @property
+    def warning(self) -> str: ...
 
 
 class Join:
-    """The replicas that Prometheus knows, by the first answer; the others are reduced to columns as they come.
+    """The replicas that the first answer knows, by their tier; the others are reduced to columns as they come.
 
     An answer of 10,000 replicas is 10 MB of dicts, a column of it one; seven answers held at once were the most of
     what the operator took.
@@ -45,6 +46,9 @@ class Join:
     def __init__(self, residencies: Answer) -> None:
         self.evaluated_at = residencies.evaluated_at
         self._unlabelled = 0
+        self._warning = residencies.warning
+        self._one_instant = True
+        self._columns: dict[str, dict[ReplicaKey, Values]] = {}
         self._tiers: defaultdict[ReplicaKey, set[str]] = defaultdict(set)
         for labels, _ in residencies.samples:
             key = _key(labels)
@@ -53,10 +57,14 @@ class Join:
             else:
                 self._tiers[key].add(str(labels.get("residency", "")))
         self._keys = {key: key for key in self._tiers}
+        self.is_empty = not self._tiers and not self._unlabelled
 
-    def column(self, answer: Answer) -> Column:
-        """The distinct values of each replica; NaN differs from itself and is kept once."""
-        column: dict[ReplicaKey, tuple[float, ...]] = {}
+    def add(self, name: str, answer: Answer) -> None:
+        """The column `name`. Values that are given more than once are kept once; NaN differs from itself."""
+        self._warning = self._warning or answer.warning
+        if answer.samples and abs(answer.evaluated_at - self.evaluated_at) > SAME_INSTANT_SECONDS:
+            self._one_instant = False
+        column: dict[ReplicaKey, Values] = {}
         for labels, value in answer.samples:
             found = _key(labels)
             key = self._keys.get(found) if found is not None else None
@@ -67,68 +75,68 @@ class Join:
                 column[key] = (value,)
             elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
                 column[key] = (*known, value)
-        return column
+        self._columns[name] = column
 
-    def join(self, columns: Mapping[str, Column]) -> IdleSignal:
+    def signal(self, asked_at: float = math.nan) -> IdleSignal:
+        """`asked_at`: when the first question was asked, by our own clock; NaN where the two are one clock."""
+        if not self._one_instant:
+            return IdleSignal(
+                failure="Prometheus did not answer for the instant that was asked for; is a cache before it?"
+            )
+        columns = list(self._columns.items())
         readings: dict[ReplicaKey, Reading] = {}
         models: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        for key, found in self._tiers.items():
-            readings[key] = _reading(key, found, columns, self.evaluated_at)
+        for key, tiers in self._tiers.items():
+            readings[key] = read(key, tiers, {name: column[key] for name, column in columns if key in column})
             models[key[:2]].add(key[2])
         # Most pods have the same models.
         names: dict[frozenset[str], frozenset[str]] = {}
         by_pod = {pod: names.setdefault(each := frozenset(of_pod), each) for pod, of_pod in models.items()}
-        return IdleSignal(readings, unlabelled=self._unlabelled, models_by_pod=by_pod, evaluated_at=self.evaluated_at)
+        return IdleSignal(
+            readings,
+            unlabelled=self._unlabelled,
+            warning=self._warning,
+            models_by_pod=by_pod,
+            evaluated_at=self.evaluated_at,
+            clock_ahead_seconds=ahead(asked_at, self.evaluated_at),
+        )
 
 
-def _reading(
-    key: ReplicaKey,
-    tiers: set[str],
-    columns: Mapping[str, Column],
-    evaluated_at: float,
-) -> Reading:
-    faults: list[str] = []
-
-    def one(name: str) -> float | None:
-        values = columns[name].get(key, ())
-        if len(values) > 1:
-            faults.append(f"{name} is given more than once with different values")
-            return None
-        if not values:
-            return None
-        if not math.isfinite(values[0]) or values[0] < 0:
-            faults.append(f"{name} is {values[0]:g}")
-            return None
-        return values[0]
-
-    residency = Residency(next(iter(tiers))) if len(tiers) == 1 and tiers <= _TIERS else None
-    if residency is None:
-        faults.append(f"residency is {' and '.join(sorted(tiers)) or 'empty'} at once")
-    in_flight, idle_since = one("in_flight"), one("idle_since")
-    if in_flight == 0 and idle_since == 0:
-        faults.append("idle_since is 0 (in use) while nothing is in flight")
-    # Several jobs may scrape one pod; then the oldest sample counts.
-    sampled_at = min(columns["sampled_at"].get(key, ()), default=None)
-    if idle_since is not None and sampled_at is not None and idle_since - sampled_at > FUTURE_SECONDS:
-        faults.append("idle_since lies ahead of Prometheus' clock, so set the clock of the pod's node")
-    last_transition, released, held = one("last_transition"), one("released"), one("gpu_memory")
-    return Reading(
-        residency=residency,
-        in_flight=None if in_flight is None else int(in_flight),
-        idle_since=idle_since,
-        age_seconds=None if sampled_at is None else evaluated_at - sampled_at,
-        last_transition=last_transition,
-        released_bytes=released,
-        gpu_memory_bytes=held,
-        transitioning=bool(columns["moving_since"].get(key)),
-        fault=f"the series of {key[1]}/{key[2]} can't be believed: {'; '.join(faults)}" if faults else "",
-    )
+def build(residencies: Answer, answers: Mapping[str, Answer]) -> IdleSignal:
+    """All at once. `answers` is by column."""
+    fleet = Join(residencies)
+    for name, answer in answers.items():
+        fleet.add(name, answer)
+    return fleet.signal()
 
 
-_TIERS = {str(tier) for tier in Residency}
+def join_exported(samples: Iterable[Exported], evaluated_at: float, warning: str = "") -> Join:
+    """From samples as they are exported, instead of from one answer for each column."""
+    residencies: list[Sample] = []
+    columns: dict[str, list[Sample]] = {each.name: [] for each in COLUMNS}
+    for metric, labels, value, taken_at in samples:
+        if metric == metrics.RESIDENCY.name:
+            if value == 1:
+                residencies.append((labels, value))
+            continue
+        for each in COLUMNS:
+            found = each.asked.of(value, taken_at) if each.metric.name == metric else None
+            if found is not None:
+                columns[each.name].append((labels, found))
+    fleet = Join(_Samples(evaluated_at, residencies, warning))
+    for name, found_samples in columns.items():
+        fleet.add(name, _Samples(evaluated_at, found_samples))
+    return fleet
 
 
-def _key(labels: Mapping[str, str]) -> ReplicaKey | None:
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    evaluated_at: float
+    samples: Sequence[Sample]
+    warning: str = ""
+
+
+def _key(labels: Labels) -> ReplicaKey | None:
     namespace, pod, model = labels.get("namespace"), labels.get("pod"), labels.get("model")
     # JSON may hold anything; a label that is no text names nobody. Spelled out, as it runs 70,000 times a look.
     if type(namespace) is str and type(pod) is str and type(model) is str and namespace and pod and model:

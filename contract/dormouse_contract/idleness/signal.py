@@ -7,13 +7,25 @@ from enum import StrEnum
 
 from .. import metrics
 from ..policy import Observation
-from ..residency import Residency
+from .reading import Reading, ReplicaKey
 
+# Scraped and looked at as often as by default.
+USUAL_INTERVAL_SECONDS = 15.0
 # Less than this between Prometheus' clock and ours is the way that the answer took.
 SKEW_SECONDS = 1.0
 
-ReplicaKey = tuple[str, str, str]
-"""Namespace, pod and model, as the scrape labels them."""
+
+def fresh_for_seconds(
+    scrape_interval_seconds: float = USUAL_INTERVAL_SECONDS, tick_seconds: float = USUAL_INTERVAL_SECONDS
+) -> float:
+    """How old a sample may be: one scrape when it is read, one scrape that is missed, and a tick till it is used."""
+    return 2 * scrape_interval_seconds + tick_seconds
+
+
+def ahead(asked_at: float, evaluated_at: float) -> float:
+    """Prometheus looked at its clock after we asked, so by what ours was ahead already then, it is ahead."""
+    seconds = asked_at - evaluated_at
+    return seconds if seconds > SKEW_SECONDS else 0.0
 
 
 class SignalState(StrEnum):
@@ -33,21 +45,6 @@ class SignalState(StrEnum):
     def known(self) -> bool:
         """Whether the replica's idleness is known, from wherever."""
         return self in (SignalState.FRESH, SignalState.DIRECT)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One replica at the instant of the query. None is unknown; `fault` says why the whole is not believed."""
-
-    residency: Residency | None
-    in_flight: int | None
-    idle_since: float | None
-    age_seconds: float | None
-    last_transition: float | None
-    released_bytes: float | None
-    gpu_memory_bytes: float | None
-    transitioning: bool
-    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +83,16 @@ class IdleSignal:
     def models_of(self, namespace: str, pod: str) -> frozenset[str]:
         return self.models_by_pod.get((namespace, pod), frozenset())
 
-    # Filled by `build`; a dict beside the readings, since every pod of the fleet asks on every pass.
+    # Filled by joining; a dict beside the readings, since every pod of the fleet asks on every pass.
     models_by_pod: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+
+    def age_seconds(self, reading: Reading) -> float | None:
+        """How old its sample was at the instant of the queries, both by Prometheus' clock; None for unknown."""
+        return None if reading.sampled_at is None else self.evaluated_at - reading.sampled_at
+
+    def is_fresh(self, reading: Reading, fresh_for_seconds: float) -> bool:
+        age = self.age_seconds(reading)
+        return age is not None and age <= fresh_for_seconds
 
     def see(self, key: ReplicaKey, fresh_for_seconds: float) -> Seen:
         """The verdict for one replica; only what is complete, valid and fresh may demote."""
@@ -98,7 +103,8 @@ class IdleSignal:
             return self._missing(key)
         if reading.fault:
             return _unknown(SignalState.INVALID, reading.fault, reading)
-        if reading.age_seconds is None or not reading.age_seconds <= fresh_for_seconds:
+        age = self.age_seconds(reading)
+        if age is None or not self.is_fresh(reading, fresh_for_seconds):
             return _unknown(
                 SignalState.STALE,
                 f"the last scrape of {key[1]} is older than {fresh_for_seconds:g} s; does Prometheus still reach it, "
@@ -118,7 +124,7 @@ class IdleSignal:
                 idle_since=reading.idle_since and reading.idle_since + ahead,
                 # 0 is "before the first transition"; the wake, if any, is then the load, as idle_since is.
                 resident_since=reading.last_transition + ahead if reading.last_transition else None,
-                signal_age_seconds=max(0.0, reading.age_seconds),
+                signal_age_seconds=max(0.0, age),
             ),
             reading,
         )

@@ -1,8 +1,13 @@
-"""What is different between two looks at the fleet, as far as a decision or a status depends on it."""
+"""What is different between two looks at the fleet, as far as a decision or a status depends on it.
+
+Whole values are compared, so that what a look or a reading is given one day is compared from that day on. What does
+not count is named here and in `Reading`.
+"""
 
 from collections.abc import Set
+from dataclasses import replace
 
-from dormouse_contract.idleness import SKEW_SECONDS, IdleSignal, Reading, ReplicaKey
+from dormouse_contract.idleness import SKEW_SECONDS, IdleSignal, ReplicaKey
 from dormouse_contract.managed_model import Name
 
 
@@ -20,15 +25,11 @@ def changed_pods(before: IdleSignal, after: IdleSignal, fresh_for_seconds: float
     return {key[:2] for key in _changed(before, after, fresh_for_seconds)}
 
 
-def _circumstances(signal: IdleSignal) -> tuple[object, ...]:
-    """What is in the verdict on a replica besides its own reading."""
-    return (
-        signal.failure,
-        signal.failure_state,
-        signal.unlabelled,
-        signal.warning,
-        signal.direct_because,
-        signal.silent,
+def _circumstances(signal: IdleSignal) -> IdleSignal:
+    """What is in the verdict on a replica besides its own reading: all but what is compared by itself or is another
+    one at each look."""
+    return replace(
+        signal, readings={}, models_by_pod={}, evaluated_at=0.0, clock_ahead_seconds=0.0, retry_after_seconds=None
     )
 
 
@@ -37,24 +38,9 @@ def _changed(before: IdleSignal, after: IdleSignal, fresh_for_seconds: float) ->
     changed = set(old.keys() ^ new.keys())
     for key, reading in new.items():
         known = old.get(key)
-        if known is not None and not _same(known, reading, fresh_for_seconds):
+        if known is not None and (
+            known != reading
+            or before.is_fresh(known, fresh_for_seconds) is not after.is_fresh(reading, fresh_for_seconds)
+        ):
             changed.add(key)
     return changed
-
-
-def _same(one: Reading, other: Reading, fresh_for_seconds: float) -> bool:
-    return (
-        one.idle_since == other.idle_since
-        and one.in_flight == other.in_flight
-        and one.residency is other.residency
-        and one.last_transition == other.last_transition
-        and one.released_bytes == other.released_bytes
-        and one.gpu_memory_bytes == other.gpu_memory_bytes
-        and one.transitioning == other.transitioning
-        and one.fault == other.fault
-        and _fresh(one, fresh_for_seconds) == _fresh(other, fresh_for_seconds)
-    )
-
-
-def _fresh(reading: Reading, fresh_for_seconds: float) -> bool:
-    return reading.age_seconds is not None and reading.age_seconds <= fresh_for_seconds

@@ -6,17 +6,14 @@ pod says is judged by the same rules as what Prometheus says, and a pod that say
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import httpx
-from dormouse_contract import metrics
-from dormouse_contract.idleness import IdleSignal, build
+from dormouse_contract.idleness import EXPORTED, Exported, IdleSignal, join_exported
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..cluster.pods import Pod
-from ..prometheus.api import Vector
 
 PLAIN_PORT = 9743
 POD_SECONDS = 5.0
@@ -27,16 +24,7 @@ CONCURRENCY = 64
 MAX_ANSWER_BYTES = 1 << 20
 HTTP_TIMEOUT = httpx.Timeout(connect=2.0, read=POD_SECONDS, write=2.0, pool=FLEET_SECONDS)
 
-_COLUMNS = {
-    metrics.IN_FLIGHT.name: "in_flight",
-    metrics.IDLE_SINCE.name: "idle_since",
-    metrics.LAST_TRANSITION.name: "last_transition",
-    metrics.RELEASED.name: "released",
-    metrics.GPU_MEMORY.name: "gpu_memory",
-    metrics.TRANSITION_START.name: "moving_since",
-}
-_WANTED = (*_COLUMNS, metrics.RESIDENCY.name)
-_Samples = list[tuple[dict[str, str], float]]
+_WANTED = tuple(metric.name for metric in EXPORTED)
 
 
 class DirectReader:
@@ -107,8 +95,7 @@ class DirectReader:
     def _signal(self, texts: dict[Pod, tuple[str, float]], faults: dict[tuple[str, str], str]) -> IdleSignal:
         """All of it on our own clock, so a pod that answered early is older than one that answered last."""
         now, monotonic_now = self._clock(), self._monotonic()
-        residencies: _Samples = []
-        columns: defaultdict[str, _Samples] = defaultdict(list)
+        exported: list[Exported] = []
         for pod, (text, answered_at) in texts.items():
             try:
                 found = list(_samples(text))
@@ -116,27 +103,19 @@ class DirectReader:
                 faults[pod.key] = "its metrics are not in Prometheus' format"
                 continue
             faults.pop(pod.key, None)
-            sampled_at = now - (monotonic_now - answered_at)
-            for name, model, residency, value in found:
-                labels = {"namespace": pod.namespace, "pod": pod.name, "model": model}
-                if name == metrics.RESIDENCY.name:
-                    if value == 1:
-                        residencies.append((labels | {"residency": residency}, value))
-                elif name != metrics.TRANSITION_START.name or value > 0:
-                    columns[_COLUMNS[name]].append((labels, value))
-                    if name == metrics.IDLE_SINCE.name:
-                        columns["sampled_at"].append((labels, sampled_at))
-        answers = {name: Vector(now, tuple(columns[name])) for name in (*_COLUMNS.values(), "sampled_at")}
-        return replace(build(Vector(now, tuple(residencies)), answers), silent=faults)
+            taken_at = now - (monotonic_now - answered_at)
+            for name, labels, value in found:
+                exported.append((name, {**labels, "namespace": pod.namespace, "pod": pod.name}, value, taken_at))
+        return replace(join_exported(exported, now).signal(), silent=faults)
 
 
-def _samples(text: str) -> Iterable[tuple[str, str, str, float]]:
-    """Name, model, residency and value; only the lines that we need are given to the parser, which is slow."""
+def _samples(text: str) -> Iterable[tuple[str, Mapping[str, str], float]]:
+    """Name, labels and value; only the lines that we need are given to the parser, which is slow."""
     lines = "\n".join(line for line in text.splitlines() if line.startswith(_WANTED))
     for family in text_string_to_metric_families(f"{lines}\n"):
         for sample in family.samples:
             if sample.name in _WANTED:
-                yield sample.name, sample.labels.get("model", ""), sample.labels.get("residency", ""), sample.value
+                yield sample.name, sample.labels, sample.value
 
 
 def _why(error: Exception) -> str:

@@ -11,12 +11,10 @@ now, and a time that lies ahead of its own scrape is not believed.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
-from dormouse_contract import metrics
-from dormouse_contract.idleness import SKEW_SECONDS, Column, IdleSignal, Join
+from dormouse_contract.idleness import IdleSignal, Join
+from dormouse_contract.promql import idle_signal
 
 from ..collector import without_collector
 from ..errors import SignalUnavailable
@@ -25,17 +23,6 @@ from .failure import failed
 
 # Each answer may be 3 MB, and is reduced when it is there.
 QUERIES_AT_ONCE = 2
-# With the place for the selector of labels.
-QUERIES = {
-    "in_flight": f"{metrics.IN_FLIGHT.name}%s",
-    "idle_since": f"{metrics.IDLE_SINCE.name}%s",
-    "sampled_at": f"timestamp({metrics.IDLE_SINCE.name}%s)",
-    "last_transition": f"{metrics.LAST_TRANSITION.name}%s",
-    "released": f"{metrics.RELEASED.name}%s",
-    "gpu_memory": f"{metrics.GPU_MEMORY.name}%s",
-    # Few replicas move at a time, so this is all but empty.
-    "moving_since": f"{metrics.TRANSITION_START.name}%s > 0",
-}
 
 
 async def read_idle_signal(
@@ -45,55 +32,23 @@ async def read_idle_signal(
 
     namespaces: the only ones that are asked for; empty for all.
     """
-    among = _among(namespaces)
+    among = idle_signal.among(namespaces)
     asked_at = clock()
     try:
-        first = await prometheus.query(f"{metrics.RESIDENCY.name}{among} == 1")
-        if not first.samples:
-            return IdleSignal(warning=first.warning)
+        first = await prometheus.query(idle_signal.residencies(*among))
         with without_collector():
             fleet, room = Join(first), asyncio.Semaphore(QUERIES_AT_ONCE)
-
-        async def ask(query: str) -> _Answer:
-            async with room:
-                vector = await prometheus.query(query % among, at=fleet.evaluated_at)
-            with without_collector():
-                column = fleet.column(vector)
-            return _Answer(column, vector.evaluated_at if vector.samples else None, vector.warning)
-
-        warning = first.warning
         del first
-        answers = await asyncio.gather(*map(ask, QUERIES.values()))
+
+        async def ask(name: str, query: str) -> None:
+            async with room:
+                vector = await prometheus.query(query, at=fleet.evaluated_at)
+            with without_collector():
+                fleet.add(name, vector)
+
+        if not fleet.is_empty:
+            await asyncio.gather(*(ask(name, query) for name, query in idle_signal.columns(*among).items()))
     except SignalUnavailable as error:
         return failed(error)
-    if any(abs((each.evaluated_at or fleet.evaluated_at) - fleet.evaluated_at) > 0.1 for each in answers):
-        return IdleSignal(failure="Prometheus did not answer for the instant that was asked for; is a cache before it?")
-    columns = {name: answer.column for name, answer in zip(QUERIES, answers, strict=True)}
     with without_collector():
-        joined = fleet.join(columns)
-    return replace(
-        joined,
-        warning=next((each for each in (warning, *(answer.warning for answer in answers)) if each), ""),
-        clock_ahead_seconds=_ahead(asked_at, fleet.evaluated_at),
-    )
-
-
-def _among(namespaces: Sequence[str]) -> str:
-    """A selector of labels. A name is no pattern, and neither a quote in it is the end of the string."""
-    if not namespaces:
-        return ""
-    pattern = "|".join(re.escape(name) for name in namespaces).replace("\\", "\\\\").replace('"', '\\"')
-    return f'{{namespace=~"{pattern}"}}'
-
-
-def _ahead(asked_at: float, evaluated_at: float) -> float:
-    """Prometheus looked at its clock after we asked, so by what ours was ahead already then, it is ahead."""
-    ahead = asked_at - evaluated_at
-    return ahead if ahead > SKEW_SECONDS else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    column: Column
-    evaluated_at: float | None
-    warning: str
+        return fleet.signal(asked_at)

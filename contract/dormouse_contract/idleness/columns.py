@@ -1,0 +1,91 @@
+"""How one figure of the idle signal is asked for and what is believed of it: a line of the table in `reading.py`.
+
+A column holds, for each replica, the distinct values that were found: one, unless something is wrong.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from ..metrics import Metric
+
+Values = tuple[float, ...]
+"""What was found of one replica: empty for nothing, more than one where two scrapes disagree."""
+Check = Callable[[Values], Any]
+"""From what was found to what is believed. Raises Disbelieved; given nothing, it says what nothing means."""
+_COLUMN = "column"
+
+
+class Asked(Enum):
+    """VALUE: the sample itself. TIMESTAMP: when it was taken. POSITIVE: the sample, and only where it is above 0,
+    which keeps an answer small that is 0 for nearly everybody."""
+
+    VALUE = auto()
+    TIMESTAMP = auto()
+    POSITIVE = auto()
+
+    def of(self, value: float, taken_at: float | None) -> float | None:
+        """The answer for one sample at hand; None for none."""
+        match self:
+            case Asked.TIMESTAMP:
+                return taken_at
+            case Asked.POSITIVE:
+                return value if value > 0 else None
+        return value
+
+
+class Disbelieved(Exception):
+    """Why a value is not believed, to be read after the column's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`name` is the field of Reading that is made of it."""
+
+    name: str
+    metric: Metric
+    asked: Asked
+    check: Check
+
+
+def column(metric: Metric, check: Check, asked: Asked = Asked.VALUE, *, compared: bool = True) -> Any:
+    """A field of a dataclass that is a column. compared: False for what differs at every look and means nothing."""
+    return field(default=check(()), compare=compared, metadata={_COLUMN: (metric, asked, check)})
+
+
+def as_column(one: "Field[Any]") -> Column | None:
+    """The column of a dataclass' field; None for a field that is none."""
+    said = one.metadata.get(_COLUMN)
+    if said is None:
+        return None
+    metric, asked, check = said
+    return Column(one.name, metric, asked, check)
+
+
+def agreed(values: Values) -> float | None:
+    """One plain number, 0 or more; None where there is none."""
+    if not values:
+        return None
+    if len(values) > 1:
+        raise Disbelieved("is given more than once with different values")
+    if not math.isfinite(values[0]) or values[0] < 0:
+        raise Disbelieved(f"is {values[0]:g}")
+    return values[0]
+
+
+def counted(values: Values) -> int | None:
+    """As `agreed`, of things that are counted."""
+    value = agreed(values)
+    return None if value is None else int(value)
+
+
+def earliest(values: Values) -> float | None:
+    """Several jobs may scrape one pod; then the oldest sample counts. None where one is no time at all."""
+    return min(values) if values and all(map(math.isfinite, values)) else None
+
+
+def present(values: Values) -> bool:
+    """Whether there is any. Nothing is no: who does not export it (yet) says nothing."""
+    return bool(values)

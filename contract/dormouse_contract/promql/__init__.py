@@ -1,0 +1,1 @@
+"""The one home of PromQL: what is asked of Prometheus, as text."""

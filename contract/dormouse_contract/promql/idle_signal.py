@@ -1,0 +1,52 @@
+"""What is asked of Prometheus for the idle signal, from the table of its columns.
+
+An instant query answers samples that are up to five minutes old under the time of the evaluation; so when a sample was
+taken is a column as well (`timestamp(…)`). All of it must be asked for one instant, or a reading is a mixture.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from .. import metrics
+from ..idleness.columns import Asked
+from ..idleness.join import EXPORTED
+from ..idleness.reading import COLUMNS
+
+_ASKED: Mapping[Asked, str] = {
+    Asked.VALUE: "%s",
+    Asked.TIMESTAMP: "timestamp(%s)",
+    Asked.POSITIVE: "%s > 0",
+}
+
+
+def residencies(*matchers: str) -> str:
+    """Where each replica is: the first question, which says what replicas there are."""
+    return f"{_series(metrics.RESIDENCY.name, matchers)} == 1"
+
+
+def columns(*matchers: str) -> dict[str, str]:
+    """A query for each column, by its name."""
+    return {each.name: _ASKED[each.asked] % _series(each.metric.name, matchers) for each in COLUMNS}
+
+
+def exported(*matchers: str) -> str:
+    """All that the pods export of it, in one answer. For a few pods; when the samples were taken is not in it."""
+    return _series("", (f'__name__=~"{"|".join(metric.name for metric in EXPORTED)}"', *matchers))
+
+
+def times(*matchers: str) -> dict[str, str]:
+    """What `exported` lacks: the columns that are about when a sample was taken, by name."""
+    wanted = {each.name for each in COLUMNS if each.asked is Asked.TIMESTAMP}
+    return {name: query for name, query in columns(*matchers).items() if name in wanted}
+
+
+def among(namespaces: Sequence[str]) -> tuple[str, ...]:
+    """A matcher of these namespaces; none for all. A name is no pattern, and a quote in it does not end the string."""
+    if not namespaces:
+        return ()
+    pattern = "|".join(re.escape(name) for name in namespaces).replace("\\", "\\\\").replace('"', '\\"')
+    return (f'namespace=~"{pattern}"',)
+
+
+def _series(name: str, matchers: Sequence[str]) -> str:
+    return f"{name}{{{', '.join(matchers)}}}" if matchers else name
