@@ -127,6 +127,12 @@ WAKE_WAIT = _histogram(
     "model",
     "Seconds that a request waited for a wake; those that were let in only",
 )
+UNLOAD_REFUSED = _gauge(
+    "dormouse_model_unload_refused",
+    "model",
+    "1 from when an unload was refused, since it would lose what the app changed in the weights, until the next use; "
+    "else 0",
+)
 GPU_INFO = _gauge(
     "dormouse_model_gpu_info",
     "model gpu_uuid device",
@@ -185,7 +191,7 @@ ORDERS = _counter(
 PROMETHEUS_QUERIES = _counter(
     "dormouse_operator_prometheus_queries_total",
     "outcome",
-    "Looks at the fleet through Prometheus (each is one query, and seven more when there are replicas): `ok`, `failed`",
+    "Looks at the fleet through Prometheus (each is one query, and one more for each column of the idle signal when there are replicas): `ok`, `failed`",
 )
 API_REQUESTS = _counter(
     "dormouse_operator_api_requests_total",
@@ -197,6 +203,11 @@ IDLE_SIGNAL_MISSING = _gauge(
     "dormouse_operator_idle_signal_missing",
     "namespace name",
     "1 when a replica of the ManagedModel has no fresh, valid idle signal; nothing demotes that replica",
+)
+IDLE_SIGNAL_FRESH_FOR = _gauge(
+    "dormouse_operator_idle_signal_fresh_for_seconds",
+    "",
+    "How old a sample may be and still be believed: two scrape intervals and a tick. The console judges by it too",
 )
 OBSERVED_RELEASABLE = _gauge(
     "dormouse_operator_observed_releasable_bytes",

@@ -402,6 +402,7 @@ class Slot(Generic[T]):
                 idle_since=0.0 if self._in_flight else self._history.idle_since,
                 released_byte_seconds=self._history.released_byte_seconds(self._clock()),
                 residual_bytes=self._history.released.residual,
+                unload_refused=self._history.unload_refused is not None,
             )
 
     def recent_transitions(self) -> tuple[LastTransitionSnapshot, ...]:
@@ -453,6 +454,7 @@ class SlotFigures:
     idle_since: float
     released_byte_seconds: float
     residual_bytes: int
+    unload_refused: bool
 
 
 def _or_never(seconds: float | None) -> float:

@@ -24,6 +24,7 @@ class Telemetry:
         self._api_requests = _counter(metrics.API_REQUESTS, registry)
         self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
+        self._fresh_for = _gauge(metrics.IDLE_SIGNAL_FRESH_FOR, registry)
         self._owners = _Owners()
         registry.register(self._owners)
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
@@ -33,6 +34,10 @@ class Telemetry:
     def started(self, leads: Callable[[], bool]) -> None:
         """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
         self._leader.set_function(leads)
+
+    def believes_for(self, fresh_for_seconds: float) -> None:
+        """How old a sample may be: said once, for whoever judges the same signal."""
+        self._fresh_for.set(fresh_for_seconds)
 
     def certificate(self, expires_at: float) -> None:
         """Of the key that orders go out with; 0 without one."""

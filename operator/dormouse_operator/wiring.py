@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from dormouse_contract.idleness import IdleSignal
+from dormouse_contract.idleness import IdleSignal, fresh_for_seconds
 
 from .cluster.fleet import Fleet
 from .cluster.kube import Kube
@@ -85,6 +85,7 @@ def wire_reconciler(
     telemetry: Telemetry,
     leadership: Leads,
 ) -> Reconciler:
+    telemetry.believes_for(fresh_for_seconds(settings.scrape_interval_seconds, settings.tick_seconds))
     replicas = Replicas(
         client,
         lambda: leadership.fence,

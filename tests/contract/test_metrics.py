@@ -49,7 +49,9 @@ HISTOGRAMS = {
 
 # Not promised to anybody outside, but shown on our own dashboard.
 BESIDE_THE_CONTRACT = """
+dormouse_model_unload_refused{model}
 dormouse_operator_api_requests_total{verb,outcome}
+dormouse_operator_idle_signal_fresh_for_seconds
 dormouse_operator_replica_info{namespace,name,pod,model}
 """
 

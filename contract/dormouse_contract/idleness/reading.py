@@ -38,6 +38,7 @@ class Reading:
     released_bytes: float | None = column(metrics.RELEASED, agreed)
     gpu_memory_bytes: float | None = column(metrics.GPU_MEMORY, agreed)
     transitioning: bool = column(metrics.TRANSITION_START, present, Asked.POSITIVE)
+    unload_refused: bool = column(metrics.UNLOAD_REFUSED, present, Asked.POSITIVE)
     fault: str = ""
 
 

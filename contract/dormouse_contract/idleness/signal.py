@@ -125,6 +125,7 @@ class IdleSignal:
                 # 0 is "before the first transition"; the wake, if any, is then the load, as idle_since is.
                 resident_since=reading.last_transition + ahead if reading.last_transition else None,
                 signal_age_seconds=max(0.0, age),
+                unload_refused=reading.unload_refused,
             ),
             reading,
         )
