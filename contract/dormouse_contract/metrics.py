@@ -191,7 +191,8 @@ ORDERS = _counter(
 PROMETHEUS_QUERIES = _counter(
     "dormouse_operator_prometheus_queries_total",
     "outcome",
-    "Looks at the fleet through Prometheus (each is one query, and one more for each column of the idle signal when there are replicas): `ok`, `failed`",
+    "Looks at the fleet through Prometheus (each is one query, and when there are replicas one more for each figure of "
+    "the idle signal): `ok`, `failed`",
 )
 API_REQUESTS = _counter(
     "dormouse_operator_api_requests_total",

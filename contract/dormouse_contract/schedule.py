@@ -59,12 +59,14 @@ class Window:
 
         Overlapping firings of one window join: the latest decides.
         """
-        # CronSim looks at times strictly before its start, so begin one second later to include `now`.
+        # CronSim looks at times strictly before its start, so begin a second later to include `now`. What fires within
+        # that second is still to come.
         start = datetime.fromtimestamp(now, ZoneInfo(self.time_zone)) + timedelta(seconds=1)
-        opened = next(CronSim(self.cron, start, reverse=True), None)
+        firings = (each.timestamp() for each in CronSim(self.cron, start, reverse=True))
+        opened = next((at for at in firings if at <= now), None)
         if opened is None:
             return None
-        closes = opened.timestamp() + self.duration_seconds
+        closes = opened + self.duration_seconds
         return closes if closes > now else None
 
     def opens_after(self, now: float) -> float | None:

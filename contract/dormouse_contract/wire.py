@@ -16,6 +16,8 @@ CONTROL_PREFIX = "/dormouse/v1"
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 # What a control body may be at most; every body of the contract is far below 4 KiB.
 MAX_BODY_BYTES = 16 * 1024
+# Ten years: what is longer is no length of time that anybody means.
+MAX_SECONDS = 10 * 365 * 24 * 3600
 
 
 def _integral(value: object) -> object:
@@ -25,7 +27,7 @@ def _integral(value: object) -> object:
 
 _LongText = Annotated[str, Field(max_length=1024)]
 _Name = Annotated[str, Field(min_length=1, max_length=253)]
-_Seconds = Annotated[float, Field(ge=0, le=10 * 365 * 24 * 3600, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_integral)]
 
 

@@ -176,3 +176,9 @@ def test_a_fall_that_a_window_stops_says_both_and_a_window_that_can_t_act_says_w
         Action.HOLD,
         "a schedule window holds at least CPU; waits: no sample for 90 s",
     )
+
+
+def test_a_window_is_closed_until_the_moment_at_which_it_opens() -> None:
+    window, opens = daily("0 8 * * *", 60), berlin(2026, 1, 5, 8)
+    assert window.open_until(opens - 0.001) is None
+    assert window.open_until(opens) == opens + 60

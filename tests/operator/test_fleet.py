@@ -109,7 +109,7 @@ def test_a_bad_window_is_kept_as_words_and_the_rest_of_the_policy_holds() -> Non
     read = typed(managed_model(policy={"offloadAfterSeconds": 5, "schedule": [bad, window]}))
     assert read.policy.offload_after_seconds == 5
     assert [each.residency for each in read.policy.schedule] == [Residency.GPU]
-    assert read.schedule_errors[0].startswith("policy.schedule[0]: cron")
+    assert read.problems[0].message.startswith("policy.schedule[0]: cron")
 
 
 def test_residency_since_is_the_latest_time_of_an_owner_of_the_field() -> None:

@@ -1,10 +1,12 @@
 """What a ManagedModel means, said once: operator, console and plugin read objects through here and nowhere else."""
 
-from .object import API_VERSION, GROUP, KIND, PLURAL, VERSION, Labels, ManagedModel, Name, managed_model
+from .object import API_VERSION, GROUP, KIND, PLURAL, VERSION, ManagedModel, Name, managed_model
+from .spec import AUTO, Labels, ProblemReason, Spec, SpecProblem, read_spec
 from .status import Condition, LastTransition, ReplicaCounts, Status, Truth
 
 __all__ = [
     "API_VERSION",
+    "AUTO",
     "GROUP",
     "KIND",
     "PLURAL",
@@ -14,8 +16,12 @@ __all__ = [
     "LastTransition",
     "ManagedModel",
     "Name",
+    "ProblemReason",
     "ReplicaCounts",
+    "Spec",
+    "SpecProblem",
     "Status",
     "Truth",
     "managed_model",
+    "read_spec",
 ]

@@ -5,20 +5,18 @@ that is the difference between 60 MB and 5 MB at 10,000 of them.
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..policy import Mode, Policy
-from ..residency import Residency
-from ..schedule import InvalidSchedule, Window
+from ..policy import Policy
 from ..timestamps import from_rfc3339_or_none
+from .spec import Labels, SpecProblem, read_spec
 from .status import Status
 
 GROUP, VERSION, PLURAL, KIND = "dormouse.dev", "v1alpha1", "managedmodels", "ManagedModel"
 API_VERSION = f"{GROUP}/{VERSION}"
 
-Labels = tuple[tuple[str, str], ...]
 Name = tuple[str, str]
 """Namespace and name."""
 
@@ -27,7 +25,8 @@ Name = tuple[str, str]
 class ManagedModel:
     """What a user asked for. `created` is Unix seconds; `resource_version` orders what watches tell.
 
-    schedule_errors: windows that make no sense, in words; the rest of the policy holds without them.
+    selector: empty for one that is not understood, which selects nothing.
+    problems: what of the spec is not understood, in words; the rest holds without it.
     """
 
     uid: str
@@ -39,7 +38,7 @@ class ManagedModel:
     selector: Labels
     model: str | None
     policy: Policy
-    schedule_errors: tuple[str, ...]
+    problems: tuple[SpecProblem, ...]
     status: Status
 
     @property
@@ -53,74 +52,40 @@ class ManagedModel:
 
 
 def managed_model(body: Mapping[str, Any]) -> ManagedModel:
-    """From the object as the API server sends it; the CRD's schema has been applied to it."""
-    metadata, spec = body["metadata"], body["spec"]
-    policy, errors = _policy(spec, _residency_since(metadata.get("managedFields") or ()))
+    """From the object as the API server sends it. Raises nothing for whatever spec and status it let in."""
+    metadata = body["metadata"]
+    spec = read_spec(body.get("spec"), _residency_since(metadata.get("managedFields")))
     return ManagedModel(
-        uid=metadata["uid"],
+        uid=metadata.get("uid", ""),
         generation=int(metadata.get("generation", 0)),
         resource_version=_version(metadata),
         namespace=sys.intern(metadata["namespace"]),
         name=metadata["name"],
         created=from_rfc3339_or_none(metadata.get("creationTimestamp")) or 0.0,
-        selector=_labels(spec["selector"]["matchLabels"]),
-        model=spec.get("model"),
-        policy=policy,
-        schedule_errors=errors,
-        status=Status.from_dict(body.get("status") or {}),
+        selector=spec.selector,
+        model=spec.model,
+        policy=spec.policy,
+        problems=spec.problems,
+        status=Status.from_dict(body.get("status")),
     )
 
 
-def _policy(spec: Mapping[str, Any], residency_since: float | None) -> tuple[Policy, tuple[str, ...]]:
-    asked = spec.get("policy") or {}
-    windows: list[Window] = []
-    errors: list[str] = []
-    for position, entry in enumerate(asked.get("schedule") or ()):
-        try:
-            windows.append(
-                Window(
-                    entry["cron"],
-                    entry["timeZone"],
-                    entry["durationSeconds"],
-                    Residency(entry["residency"]),
-                )
-            )
-        except InvalidSchedule as error:
-            errors.append(f"policy.schedule[{position}]: {error}")
-    residency = spec.get("residency", "Auto")
-    policy = Policy(
-        mode=Mode(spec.get("mode", Mode.ACTIVE)),
-        residency=None if residency == "Auto" else Residency(residency),
-        residency_since=residency_since,
-        residency_until=from_rfc3339_or_none(spec.get("residencyUntil")),
-        offload_after_seconds=asked.get("offloadAfterSeconds"),
-        unload_after_seconds=asked.get("unloadAfterSeconds"),
-        min_resident_seconds=asked.get("minResidentSeconds", 60),
-        wake_budget_seconds=asked.get("wakeBudgetSeconds", 30),
-        schedule=tuple(windows),
-    )
-    return policy, tuple(errors)
-
-
-def _residency_since(managed_fields: Iterable[Mapping[str, Any]]) -> float | None:
+def _residency_since(managed_fields: object) -> float | None:
     """When `spec.residency` was last set: the latest time of whoever owns the field.
 
     It is the time of that owner's last change of anything, so at worst it is too late, and a replica that
     demand woke is then demoted once before its minimum residence is over; never while it is in use.
     """
-    times = [
-        since
-        for entry in managed_fields
-        if "f:residency" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-        and (since := from_rfc3339_or_none(entry.get("time"))) is not None
-    ]
+    times: list[float] = []
+    for entry in managed_fields if isinstance(managed_fields, list) else ():
+        fields = entry.get("fieldsV1") if isinstance(entry, Mapping) else None
+        owned = fields.get("f:spec") if isinstance(fields, Mapping) else None
+        if isinstance(owned, Mapping) and "f:residency" in owned:
+            since = from_rfc3339_or_none(entry.get("time"))
+            times += [] if since is None else [since]
     return max(times, default=None)
-
-
-def _labels(labels: Mapping[str, str]) -> Labels:
-    return tuple(sorted((sys.intern(key), sys.intern(value)) for key, value in labels.items()))
 
 
 def _version(metadata: Mapping[str, Any]) -> int:
     text = str(metadata.get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() else 0

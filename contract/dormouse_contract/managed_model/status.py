@@ -1,16 +1,18 @@
 """The status of a ManagedModel as a value: read from the object, compared, and written as a merge patch.
 
-Kept free of figures that change fast; what is compared here is what is written.
+Kept free of figures that change fast; what is compared here is what is written. Another version may have written it:
+fields and words that are not known are read as absent, and written anew.
 """
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, cast, get_args
 
 from ..timestamps import from_rfc3339_or_none
 
 Truth = Literal["True", "False", "Unknown"]
+_TRUTHS = frozenset(get_args(Truth))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,16 @@ class Condition:
         unchanged = previous is not None and previous.status == self.status
         return replace(self, last_transition_time=previous.last_transition_time if unchanged and previous else now)
 
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "type": self.type,
+            "status": self.status,
+            "observedGeneration": self.observed_generation,
+            "lastTransitionTime": self.last_transition_time,
+            "reason": str(self.reason),
+            "message": self.message,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaCounts:
@@ -39,7 +51,10 @@ class ReplicaCounts:
 
 @dataclass(frozen=True, slots=True)
 class LastTransition:
-    """`time` is RFC 3339 with microseconds, so that it compares with the metric of the same moment."""
+    """`time` is RFC 3339 with microseconds, so that it compares with the metric of the same moment.
+
+    An empty text is what the status does not say, or can't: a trigger of a newer library.
+    """
 
     from_: str
     to: str
@@ -48,8 +63,18 @@ class LastTransition:
     message: str
 
     @property
-    def unix_seconds(self) -> float:
-        return from_rfc3339_or_none(self.time) or 0.0
+    def unix_seconds(self) -> float | None:
+        """None for a time that can't be read."""
+        return from_rfc3339_or_none(self.time)
+
+    def to_dict(self) -> dict[str, str | None]:
+        return {
+            "from": self.from_ or None,
+            "to": self.to or None,
+            "time": self.time or None,
+            "trigger": self.trigger or None,
+            "message": self.message,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +93,35 @@ class Status:
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
     @staticmethod
-    def from_dict(body: Mapping[str, Any]) -> "Status":
-        counts = body.get("replicas")
-        moved = body.get("lastTransition")
+    def from_dict(body: object) -> "Status":
+        """Raises nothing, whatever is there."""
+        said = _mapping(body)
+        counts, moved, listed = said.get("replicas"), said.get("lastTransition"), said.get("conditions")
         return Status(
             conditions=tuple(
-                Condition(
-                    # Thousands of objects say the same, and each was parsed by itself.
-                    sys.intern(entry["type"]),
-                    cast("Truth", sys.intern(entry["status"])),
-                    sys.intern(entry["reason"]),
-                    sys.intern(entry["message"]),
-                    entry.get("observedGeneration", 0),
-                    sys.intern(entry["lastTransitionTime"]),
-                )
-                for entry in body.get("conditions") or ()
+                _condition(entry)
+                for entry in (listed if isinstance(listed, list) else ())
+                if isinstance(entry, Mapping)
             ),
-            observed_generation=body.get("observedGeneration"),
-            desired_residency=body.get("desiredResidency"),
-            residency=body.get("residency"),
-            replicas=None if counts is None else ReplicaCounts(**{name: counts.get(name, 0) for name in _COUNTS}),
-            gpu_memory_released=body.get("gpuMemoryReleased"),
-            last_transition=None
-            if not moved
-            else LastTransition(*(moved.get(name, "") for name in ("from", "to", "time", "trigger", "message"))),
+            observed_generation=_count_or_none(said.get("observedGeneration")),
+            desired_residency=_text_or_none(said.get("desiredResidency")),
+            residency=_text_or_none(said.get("residency")),
+            replicas=ReplicaCounts(**{name: _count_or_none(counts.get(name)) or 0 for name in _COUNTS})
+            if isinstance(counts, Mapping)
+            else None,
+            gpu_memory_released=_text_or_none(said.get("gpuMemoryReleased")),
+            last_transition=LastTransition(
+                *(_text(moved, name) for name in ("from", "to", "time", "trigger", "message"))
+            )
+            if isinstance(moved, Mapping) and moved
+            else None,
         )
 
     def to_patch(self) -> dict[str, Any]:
         """A merge patch of the status subresource: null removes, and the list of conditions is replaced."""
         counts, moved = self.replicas, self.last_transition
         return {
-            "conditions": [
-                {
-                    "type": condition.type,
-                    "status": condition.status,
-                    "observedGeneration": condition.observed_generation,
-                    "lastTransitionTime": condition.last_transition_time,
-                    "reason": str(condition.reason),
-                    "message": condition.message,
-                }
-                for condition in self.conditions
-            ],
+            "conditions": [condition.to_dict() for condition in self.conditions],
             "observedGeneration": self.observed_generation,
             "desiredResidency": self.desired_residency,
             "residency": self.residency,
@@ -116,16 +129,37 @@ class Status:
             if counts is None
             else {name: getattr(counts, name) for name in _COUNTS} | {"summary": f"{counts.gpu}/{counts.total}"},
             "gpuMemoryReleased": self.gpu_memory_released,
-            "lastTransition": None
-            if moved is None
-            else {
-                "from": moved.from_,
-                "to": moved.to,
-                "time": moved.time,
-                "trigger": moved.trigger,
-                "message": moved.message,
-            },
+            "lastTransition": None if moved is None else moved.to_dict(),
         }
 
 
-_COUNTS = ("total", "gpu", "cpu", "unloaded", "unknown")
+_COUNTS = tuple(each.name for each in fields(ReplicaCounts))
+
+
+def _condition(entry: Mapping[str, Any]) -> Condition:
+    # Thousands of objects say the same, and each was parsed by itself.
+    truth = _text(entry, "status")
+    return Condition(
+        sys.intern(_text(entry, "type")),
+        cast("Truth", sys.intern(truth)) if truth in _TRUTHS else "Unknown",
+        sys.intern(_text(entry, "reason")),
+        sys.intern(_text(entry, "message")),
+        _count_or_none(entry.get("observedGeneration")) or 0,
+        sys.intern(_text(entry, "lastTransitionTime")),
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    return _text_or_none(entry.get(name)) or ""
+
+
+def _text_or_none(value: object) -> str | None:
+    return str(value) if isinstance(value, str) else None
+
+
+def _count_or_none(value: object) -> int | None:
+    return value if type(value) is int else None

@@ -80,7 +80,9 @@ class Fleet:
         if known is not None:
             self._forget_managed_model(known)
         self._models[seen.key] = seen
-        self._by_selector[(seen.namespace, *seen.selector[0])].add(seen.name)
+        # A selector that is not understood is empty, and selects nothing.
+        for label in seen.selector[:1]:
+            self._by_selector[(seen.namespace, *label)].add(seen.name)
         self._touch_rivals(seen)
         self.changed.set()
 
@@ -166,10 +168,10 @@ class Fleet:
     def _forget_managed_model(self, known: ManagedModel) -> None:
         self._touch_rivals(known)
         del self._models[known.key]
-        label = (known.namespace, *known.selector[0])
-        self._by_selector[label].discard(known.name)
-        if not self._by_selector[label]:
-            del self._by_selector[label]
+        for label in ((known.namespace, *pair) for pair in known.selector[:1]):
+            self._by_selector[label].discard(known.name)
+            if not self._by_selector[label]:
+                del self._by_selector[label]
 
     def _touch_rivals(self, owner: ManagedModel) -> None:
         """Its own coming or going may give a model to another, or take it away."""

@@ -100,7 +100,7 @@ class Announcer:
         if told is None:
             # What was before the object was is not its story; what the status has, was told by whoever wrote it.
             last = owner.status.last_transition
-            told = max(owner.created, 0.0 if last is None else last.unix_seconds)
+            told = max(owner.created, 0.0 if last is None else last.unix_seconds or 0.0)
         if moved.time <= told + 1e-3:
             self._announced[key] = told
             return

@@ -3,6 +3,7 @@
 `Ready`, every replica is at its desired residency or above it by demand:
 
     False    Conflict              another ManagedModel manages (some of) these models; the message names it
+    False    InvalidSpec           a part of the spec is not understood; the message says what holds meanwhile
     False    InvalidSchedule       a window makes no sense; the rest of the policy holds
     False    NoReplicas            no living pod has the labels
     False    NoSidecar             a selected pod has no sidecar; the message names it
@@ -34,7 +35,7 @@ from collections.abc import Iterable, Sequence
 
 from dormouse_contract import Mode
 from dormouse_contract.idleness import SignalState
-from dormouse_contract.managed_model import Condition, Truth
+from dormouse_contract.managed_model import Condition, ProblemReason, Truth
 
 from ..orders import Outcome
 from ..view import Contact, ReplicaView, View
@@ -42,7 +43,8 @@ from ..view import Contact, ReplicaView, View
 READY, IDLE_SIGNAL_AVAILABLE, REPLICAS_REACHABLE = "Ready", "IdleSignalAvailable", "ReplicasReachable"
 
 CONFLICT = "Conflict"
-INVALID_SCHEDULE = "InvalidSchedule"
+INVALID_SPEC = ProblemReason.INVALID_SPEC
+INVALID_SCHEDULE = ProblemReason.INVALID_SCHEDULE
 NO_REPLICAS = "NoReplicas"
 NO_SIDECAR = "NoSidecar"
 UNKNOWN_MODEL = "UnknownModel"
@@ -105,8 +107,8 @@ def _obstacle(view: View) -> tuple[str, str] | None:
             f"{_some(models)} is managed by ManagedModel {_some(winners)}, which takes precedence; nothing is "
             "ordered for it from here. Delete one of the two, or give them different models.",
         )
-    if owner.schedule_errors:
-        return INVALID_SCHEDULE, f"{owner.schedule_errors[0]}. The rest of the policy holds."
+    if owner.problems:
+        return owner.problems[0].reason, owner.problems[0].message
     if not view.selected:
         labels = ",".join(f"{key}={value}" for key, value in owner.selector)
         return NO_REPLICAS, f"No running pod in {owner.namespace} has the labels {labels}."

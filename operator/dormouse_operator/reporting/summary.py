@@ -84,6 +84,7 @@ def _last_transition(view: View, previous: LastTransition | None) -> LastTransit
         and replica.memory.last_transition.time >= view.owner.created
     ]
     latest = max(told, key=lambda transition: transition.time, default=None)
-    if latest is None or (previous is not None and previous.unix_seconds >= latest.time - 1e-3):
+    before = None if previous is None else previous.unix_seconds
+    if latest is None or (before is not None and before >= latest.time - 1e-3):
         return previous
     return describe(latest)
