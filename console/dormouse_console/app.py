@@ -5,6 +5,8 @@ import time
 from importlib.metadata import version
 from typing import Annotated, Any
 
+from dormouse_contract.managed_model import managed_model
+from dormouse_contract.timestamps import from_rfc3339_or_none
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from . import views
 from .callers import Callers
-from .changes import Change, has_no_effect_because, patch_for, unix_seconds
+from .changes import Change, has_no_effect_because, patch_for
 from .errors import BadRequest, Refused
 from .files import page_files
 from .headers import Secured
@@ -98,12 +100,15 @@ def _add_changes(app: FastAPI, callers: Callers) -> None:
         caller = callers.of(request)
         namespace, name = namespace_name(namespace), object_name(name)
         order = await _order(request)
-        until = unix_seconds(order.until)
+        until = from_rfc3339_or_none(order.until)
         if order.until is not None and until is None:
             raise BadRequest(f"until is {order.until[:40]!r} and not a time such as 2026-12-01T18:00:00Z")
         patch = patch_for(order.change, time.time(), until)
         body = await caller.patch(f"{PATH}/namespaces/{namespace}/managedmodels/{name}", patch)
-        return {**details(body), "noEffectBecause": has_no_effect_because(order.change, body["spec"])}
+        return {
+            **details(body),
+            "noEffectBecause": has_no_effect_because(order.change, managed_model(body).policy.mode),
+        }
 
 
 async def _order(request: Request) -> ChangeOrder:

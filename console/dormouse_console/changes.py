@@ -4,12 +4,12 @@ By hand is never for ever unless somebody says so: wake, offload and unload hold
 carries them out, and then the ladder goes on from there.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from dormouse_contract import Mode, Residency
+from dormouse_contract.managed_model import AUTO
+from dormouse_contract.timestamps import to_rfc3339
 
 from .errors import BadRequest
 
@@ -35,39 +35,25 @@ def patch_for(change: Change, now: float, until: float | None = None) -> dict[st
     if (until is not None) != (change is Change.PIN):
         raise BadRequest("pin needs a time until which it holds, and the others take none")
     if change in _HELD:
-        return {"spec": {"residency": _HELD[change], "residencyUntil": rfc3339(now + HOLD_SECONDS)}}
+        return {"spec": {"residency": _HELD[change], "residencyUntil": to_rfc3339(now + HOLD_SECONDS)}}
     match change:
         case Change.PIN:
             assert until is not None  # noqa: S101 - checked above
             if not now < until <= now + LONGEST_PIN_SECONDS:
                 raise BadRequest("a pin ends in the future, at most a year from now")
-            return {"spec": {"residency": Residency.GPU, "residencyUntil": rfc3339(until)}}
+            return {"spec": {"residency": Residency.GPU, "residencyUntil": to_rfc3339(until)}}
         case Change.AUTO:
-            return {"spec": {"residency": "Auto", "residencyUntil": None}}
+            return {"spec": {"residency": AUTO, "residencyUntil": None}}
         case Change.PAUSE:
             return {"spec": {"mode": Mode.PAUSED}}
         case _:
             return {"spec": {"mode": Mode.ACTIVE}}
 
 
-def has_no_effect_because(change: Change, spec: Mapping[str, Any]) -> str:
+def has_no_effect_because(change: Change, mode: Mode) -> str:
     """Why a change is written and yet nothing will move, in words; empty when it will."""
-    mode = spec.get("mode", Mode.ACTIVE)
-    if change in (Change.PAUSE, Change.RESUME, Change.AUTO) or mode == Mode.ACTIVE:
+    if change in (Change.PAUSE, Change.RESUME, Change.AUTO) or mode is Mode.ACTIVE:
         return ""
-    if mode == Mode.PAUSED:
+    if mode is Mode.PAUSED:
         return "its mode is Paused, so nothing will be ordered until it is resumed"
     return "its mode is Observe, so the operator explains what it would do and orders nothing"
-
-
-def rfc3339(unix_seconds: float) -> str:
-    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def unix_seconds(text: str | None) -> float | None:
-    """From RFC 3339; None for nothing and for what is none."""
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo is not None else None

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dormouse_contract import Mode
+from dormouse_contract import Policy
+from dormouse_contract.managed_model import AUTO, GROUP, VERSION, Condition, ManagedModel, managed_model
+from dormouse_contract.timestamps import from_rfc3339_or_none
 
-from .changes import unix_seconds
-
-PATH = "/apis/dormouse.dev/v1alpha1"
+PATH = f"/apis/{GROUP}/{VERSION}"
 COLUMNS = (
     "namespace",
     "name",
@@ -29,52 +29,70 @@ COLUMNS = (
 Object = Mapping[str, Any]
 
 
-def row(body: Object) -> list[Any]:
+def row(model: ManagedModel) -> list[Any]:
     """One line of the fleet's table: values in the order of COLUMNS, so that a thousand of them stay small."""
-    metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
-    ready = condition(body, "Ready")
-    replicas, moved = status.get("replicas") or {}, status.get("lastTransition") or {}
-    residency = spec.get("residency", "Auto")
+    status, policy = model.status, model.policy
+    ready, replicas, moved = condition(model, "Ready"), status.replicas, status.last_transition
     return [
-        metadata["namespace"],
-        metadata["name"],
-        status.get("residency", "Unknown"),
-        status.get("desiredResidency"),
-        ready.get("status", "Unknown"),
-        ready.get("reason", ""),
-        spec.get("mode", Mode.ACTIVE),
-        replicas.get("gpu", 0),
-        replicas.get("total", 0),
-        status.get("gpuMemoryReleased"),
-        moved.get("to"),
-        unix_seconds(moved.get("time")),
-        moved.get("trigger"),
-        moved.get("message"),
-        residency,
-        None if residency == "Auto" else unix_seconds(spec.get("residencyUntil")),
+        model.namespace,
+        model.name,
+        status.residency or "Unknown",
+        status.desired_residency,
+        ready.status,
+        ready.reason,
+        policy.mode,
+        replicas.gpu if replicas else 0,
+        replicas.total if replicas else 0,
+        status.gpu_memory_released,
+        (moved.to or None) if moved else None,
+        moved.unix_seconds if moved else None,
+        (moved.trigger or None) if moved else None,
+        moved.message if moved else None,
+        policy.residency or AUTO,
+        policy.residency_until,
     ]
 
 
-def condition(body: Object, kind: str) -> Object:
-    """Empty before the operator's first visit."""
-    listed = (body.get("status") or {}).get("conditions") or ()
-    return next((each for each in listed if each.get("type") == kind), {})
+def condition(model: ManagedModel, kind: str) -> Condition:
+    """Unknown and without a reason before the operator's first visit."""
+    return model.status.condition(kind) or Condition(kind, "Unknown", "", "", 0)
 
 
 def details(body: Object) -> dict[str, Any]:
     """A model's page: its row by name, and what the table has no room for."""
-    spec, status = body["spec"], body.get("status") or {}
+    model = managed_model(body)
+    status = model.status
     return {
-        **dict(zip(COLUMNS, row(body), strict=True)),
-        "model": spec.get("model"),
-        "selector": spec["selector"]["matchLabels"],
-        "policy": spec.get("policy") or {},
-        "conditions": status.get("conditions") or [],
-        "lastTransition": status.get("lastTransition"),
-        "created": unix_seconds(body["metadata"].get("creationTimestamp")),
-        "visited": "observedGeneration" in status,
-        "upToDate": status.get("observedGeneration") == body["metadata"].get("generation"),
+        **dict(zip(COLUMNS, row(model), strict=True)),
+        "model": model.model,
+        "selector": dict(model.selector),
+        "policy": _policy(model.policy),
+        "conditions": [each.to_dict() for each in status.conditions],
+        "lastTransition": None if status.last_transition is None else status.last_transition.to_dict(),
+        "created": model.created or None,
+        "visited": status.observed_generation is not None,
+        "upToDate": status.observed_generation == model.generation,
     }
+
+
+def _policy(policy: Policy) -> dict[str, Any]:
+    """As it is understood, with the names of the spec. What is absent is never."""
+    asked = {
+        "offloadAfterSeconds": policy.offload_after_seconds,
+        "unloadAfterSeconds": policy.unload_after_seconds,
+        "minResidentSeconds": policy.min_resident_seconds,
+        "wakeBudgetSeconds": policy.wake_budget_seconds,
+        "schedule": [
+            {
+                "cron": window.cron,
+                "timeZone": window.time_zone,
+                "durationSeconds": window.duration_seconds,
+                "residency": window.residency,
+            }
+            for window in policy.schedule
+        ],
+    }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def pod(body: Object) -> dict[str, Any]:
@@ -93,7 +111,7 @@ def event(body: Object) -> dict[str, Any]:
     times = (series.get("lastObservedTime"), body.get("lastTimestamp"), body.get("eventTime"))
     created = body["metadata"].get("creationTimestamp")
     return {
-        "time": next((at for at in map(unix_seconds, (*times, created)) if at is not None), None),
+        "time": next((at for at in map(from_rfc3339_or_none, (*times, created)) if at is not None), None),
         "type": body.get("type", "Normal"),
         "reason": body.get("reason", ""),
         "message": body.get("message", ""),

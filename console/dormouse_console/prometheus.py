@@ -25,6 +25,15 @@ class Series:
     points: tuple[tuple[float, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """An instant answer as it is, NaN included. `evaluated_at` is Unix seconds on Prometheus' own clock."""
+
+    evaluated_at: float
+    samples: tuple[tuple[Labels, float], ...]
+    warning: str = ""
+
+
 class Prometheus:
     """`client` gives one with the credentials of this moment; None when no Prometheus is configured.
 
@@ -48,6 +57,14 @@ class Prometheus:
     def configured(self) -> bool:
         return self._client is not None
 
+    async def vector(self, promql: str, at: float | None = None) -> Vector:
+        """`at` pins the instant; None is now, by the clock of Prometheus."""
+        answer = await self._answer("api/v1/query", {"query": promql} | ({} if at is None else {"time": repr(at)}))
+        result, warnings = answer["data"]["result"], answer.get("warnings") or ()
+        samples = tuple((entry["metric"], float(entry["value"][1])) for entry in result)
+        evaluated_at = float(result[0]["value"][0]) if result else math.nan
+        return Vector(evaluated_at, samples, str(warnings[0])[:200] if warnings else "")
+
     async def instant(self, promql: str, at: float) -> list[Series]:
         return await self._ask("api/v1/query", {"query": promql, "time": f"{at:.3f}"})
 
@@ -56,6 +73,9 @@ class Prometheus:
         return await self._ask("api/v1/query_range", asked)
 
     async def _ask(self, path: str, asked: Mapping[str, str]) -> list[Series]:
+        return [_series(entry) for entry in (await self._answer(path, asked))["data"]["result"]]
+
+    async def _answer(self, path: str, asked: Mapping[str, str]) -> Mapping[str, Any]:
         if self._client is None:
             raise NoFigures("The console was started without --prometheus-url, so there are no figures over time")
         try:
@@ -72,7 +92,7 @@ class Prometheus:
         if not isinstance(answer, dict) or answer.get("status") != "success":
             why = answer.get("error") if isinstance(answer, dict) else None
             raise NoFigures(f"Prometheus answered HTTP {response.status_code}: {str(why or 'no reason given')[:300]}")
-        return [_series(entry) for entry in answer["data"]["result"]]
+        return answer
 
 
 def _series(entry: Mapping[str, Any]) -> Series:

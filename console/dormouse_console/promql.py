@@ -17,18 +17,6 @@ REPLICA = "namespace, pod, model"
 RANGES = {"15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 POINTS = 240
 """Of a chart, at most: about one for two pixels of a phone."""
-# What a replica says of itself, asked for with one query.
-_OF_A_REPLICA = (
-    metrics.RESIDENCY,
-    metrics.IN_FLIGHT,
-    metrics.IDLE_SINCE,
-    metrics.LAST_TRANSITION,
-    metrics.GPU_MEMORY,
-    metrics.HOST_MEMORY,
-    metrics.RELEASED,
-    metrics.RESTORE_ESTIMATE,
-    metrics.GPU_INFO,
-)
 
 
 def seconds_of(chosen: str) -> int:
@@ -94,10 +82,6 @@ class Scope:
             for tier in ("GPU", "CPU")
         )
         return f"2 * {gpu} + {cpu}"
-
-    def replicas(self, pods: list[str]) -> str:
-        names = "|".join(metric.name for metric in _OF_A_REPLICA)
-        return self.series("", f'__name__=~"{names}"', one_of_pods(pods))
 
 
 def one_of_pods(pods: list[str]) -> str:

@@ -1,12 +1,12 @@
 """A model's replicas as Prometheus shows them: where each is now, where it was, and what comes next. Pure."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-from dormouse_contract import Observation, Policy, Residency, metrics, plan
+from dormouse_contract import Policy, Residency, plan
+from dormouse_contract.idleness import ReplicaKey
 
+from .idleness import Look, Shown
 from .prometheus import Series
 
 Replica = tuple[str, str]
@@ -14,62 +14,27 @@ Replica = tuple[str, str]
 _TIERS = (Residency.UNLOADED, Residency.CPU, Residency.GPU)
 
 
-@dataclass(slots=True)
-class Figures:
-    """None is what nobody exported. Times are Unix seconds; `idle_since` 0 while a request is in flight."""
+def as_json(key: ReplicaKey, look: Look, policy: Policy, now: float) -> dict[str, Any]:
+    """With the verdict of the operator on the same samples, and the decision that it takes on it at this moment.
 
-    residency: Residency | None = None
-    device: str = ""
-    values: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def idle_since(self) -> float | None:
-        since = self.values.get(metrics.IDLE_SINCE.name)
-        return None if since is None or self.in_flight else since
-
-    @property
-    def in_flight(self) -> int | None:
-        count = self.values.get(metrics.IN_FLIGHT.name)
-        return None if count is None else int(count)
-
-    def observation(self) -> Observation:
-        moved = self.values.get(metrics.LAST_TRANSITION.name) or None
-        return Observation(self.residency, self.in_flight, self.idle_since, resident_since=moved)
-
-
-def figures(samples: Iterable[Series]) -> dict[Replica, Figures]:
-    """By replica; where two jobs scraped one, the higher counts, as everywhere."""
-    found: defaultdict[Replica, Figures] = defaultdict(Figures)
-    for series in samples:
-        labels = series.labels
-        if not series.points or "model" not in labels:
-            continue
-        name, value = labels["__name__"], series.points[-1][1]
-        each = found[labels.get("pod", ""), labels["model"]]
-        if name == metrics.RESIDENCY.name:
-            if value == 1:
-                each.residency = Residency(labels["residency"])
-        elif name == metrics.GPU_INFO.name:
-            each.device = labels.get("device", "")
-        else:
-            each.values[name] = max(value, each.values.get(name, value))
-    return dict(found)
-
-
-def as_json(replica: Replica, seen: Figures, policy: Policy, now: float) -> dict[str, Any]:
-    """With the decision that the operator takes at this moment on the same figures."""
-    decision = plan(policy, seen.observation(), now)
+    Figures that are not believed are not shown: `decision` says why.
+    """
+    seen = look.see(key)
+    observed, shown = seen.observation, look.shown.get(key, Shown())
+    reading = seen.reading if seen.state.known else None
+    decision = plan(policy, observed, now)
     return {
-        "pod": replica[0],
-        "model": replica[1],
-        "residency": seen.residency,
-        "device": seen.device,
-        "inFlight": seen.in_flight,
-        "idleSince": seen.idle_since,
-        "gpuBytes": seen.values.get(metrics.GPU_MEMORY.name),
-        "hostBytes": seen.values.get(metrics.HOST_MEMORY.name),
-        "releasedBytes": seen.values.get(metrics.RELEASED.name),
-        "restoreSeconds": seen.values.get(metrics.RESTORE_ESTIMATE.name),
+        "pod": key[1],
+        "model": key[2],
+        "signal": seen.state,
+        "residency": observed.residency,
+        "device": shown.device,
+        "inFlight": observed.in_flight,
+        "idleSince": None if observed.in_flight else observed.idle_since,
+        "gpuBytes": None if reading is None else reading.gpu_memory_bytes,
+        "hostBytes": None if reading is None else shown.host_bytes,
+        "releasedBytes": None if reading is None else reading.released_bytes,
+        "restoreSeconds": None if reading is None else shown.restore_seconds,
         "decision": decision.reason,
         "desired": decision.desired,
         "nextLookAt": decision.revisit_at,

@@ -6,23 +6,26 @@ allowed to see. Prometheus has no rights of its own to check, so this is where t
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from dormouse_contract import metrics
-from dormouse_contract.managed_model import managed_model
+from dormouse_contract.managed_model import ManagedModel, managed_model
 
 from .errors import Refused
+from .idleness import look
 from .kube import Caller
 from .managed import COLUMNS, PATH, details, event, pod, row
 from .names import namespace_name, object_name
 from .prometheus import NoFigures, Prometheus, Series
 from .promql import Scope, seconds_of, step_of
-from .replicas import as_json, belongs, figures, runs
+from .replicas import as_json, belongs, runs
 
 # An object that was just written is a moment later in the API server's cache, which answers a list cheaply.
 _FROM_CACHE = {"resourceVersion": "0"}
 MOST_EVENTS = 20
+# Pods that no longer have replicas.
+_ENDED = ("Succeeded", "Failed", "Terminating")
 
 
 async def fleet(caller: Caller, prometheus: Prometheus, namespace: str | None) -> dict[str, Any]:
@@ -36,7 +39,7 @@ async def fleet(caller: Caller, prometheus: Prometheus, namespace: str | None) -
     return {
         "now": now,
         "columns": COLUMNS,
-        "rows": [row(body) for body in listed.get("items") or ()],
+        "rows": [row(managed_model(body)) for body in listed.get("items") or ()],
         "idle": idle,
         "problem": problem,
     }
@@ -99,14 +102,8 @@ async def replicas(caller: Caller, prometheus: Prometheus, namespace: str, name:
     """Its replicas now and over time: pods from the API server as the caller, figures from Prometheus."""
     namespace, name, seconds = namespace_name(namespace), object_name(name), seconds_of(chosen)
     body = await caller.get(f"{PATH}/namespaces/{namespace}/managedmodels/{name}")
-    labels = body["spec"]["selector"]["matchLabels"]
-    listed, pods_problem = await _tolerated(
-        caller.get(
-            f"/api/v1/namespaces/{namespace}/pods",
-            labelSelector=",".join(f"{key}={value}" for key, value in labels.items()),
-        )
-    )
-    pods = [pod(each) for each in listed.get("items") or ()]
+    managed = managed_model(body)
+    pods, pods_problem = await _pods(caller, managed)
     end, step = time.time(), step_of(seconds)
     answer: dict[str, Any] = {
         "now": end,
@@ -123,29 +120,43 @@ async def replicas(caller: Caller, prometheus: Prometheus, namespace: str, name:
         scope = Scope(namespace)
         owners = await prometheus.instant(scope.owners(name, seconds), end)
         owned = {(s.labels.get("pod", ""), s.labels.get("model", "")) for s in owners}
-        there = {each["name"] for each in pods}
+        there = {each["name"] for each in pods if each["phase"] not in _ENDED}
         asked = sorted({pod_name for pod_name, _ in owned} | there)
         if not asked:
             return answer
-        now, past = await _together(
-            prometheus.instant(scope.replicas(asked), end),
+        now, past = await asyncio.gather(
+            look(prometheus, namespace, asked),
             prometheus.over_time(scope.tiers(asked), end - seconds, end, step),
         )
     except (NoFigures, Refused) as error:
         return {**answer, "problem": str(error)}
 
-    def its(series: Series) -> bool:
-        return belongs(series.labels, owned, there, body["spec"].get("model"))
+    def its(labels: Mapping[str, str]) -> bool:
+        return belongs(labels, owned, there, managed.model)
 
-    policy = managed_model(body).policy
-    current = figures(each for each in now if its(each))
-    answer["replicas"] = [as_json(key, seen, policy, end) for key, seen in sorted(current.items())]
+    shown = {key for key in now.signal.readings if its({"pod": key[1], "model": key[2]})}
+    # What the operator manages and Prometheus does not show is missing, not gone.
+    shown |= {(namespace, *replica) for replica in owned if replica[0] in there}
+    answer["replicas"] = [as_json(key, now, managed.policy, end) for key in sorted(shown)]
     answer["timeline"] = [
         {"pod": each.labels.get("pod"), "model": each.labels.get("model"), "runs": runs(each, step)}
         for each in sorted(past, key=lambda s: (s.labels.get("pod", ""), s.labels.get("model", "")))
-        if its(each)
+        if its(each.labels)
     ]
     return answer
+
+
+async def _pods(caller: Caller, managed: ManagedModel) -> tuple[list[dict[str, Any]], str]:
+    """Those that it selects, none for a selector that is not understood; and why they can't be shown."""
+    if not managed.selector:
+        return [], ""
+    listed, problem = await _tolerated(
+        caller.get(
+            f"/api/v1/namespaces/{managed.namespace}/pods",
+            labelSelector=",".join(f"{key}={value}" for key, value in managed.selector),
+        )
+    )
+    return [pod(each) for each in listed.get("items") or ()], problem
 
 
 async def _idle_if_allowed(

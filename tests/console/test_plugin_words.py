@@ -11,6 +11,7 @@ from dormouse_console.plugin.moments import age, moment
 from dormouse_console.plugin.printed import explained, top
 from dormouse_console.prometheus import Series
 from dormouse_console.replicas import runs
+from dormouse_contract import Mode
 
 NOW = datetime(2026, 12, 1, 17, 30, tzinfo=ZoneInfo("Asia/Shanghai"))
 
@@ -57,9 +58,9 @@ def test_a_pin_without_end_or_into_the_past_is_refused() -> None:
 
 
 def test_a_wake_of_a_paused_model_says_that_nothing_will_move() -> None:
-    assert "Paused" in has_no_effect_because(Change.WAKE, {"mode": "Paused"})
-    assert "Observe" in has_no_effect_because(Change.PIN, {"mode": "Observe"})
-    assert has_no_effect_because(Change.RESUME, {"mode": "Active"}) == ""
+    assert "Paused" in has_no_effect_because(Change.WAKE, Mode.PAUSED)
+    assert "Observe" in has_no_effect_because(Change.PIN, Mode.OBSERVE)
+    assert has_no_effect_because(Change.RESUME, Mode.ACTIVE) == ""
 
 
 def body(**status: Any) -> dict[str, Any]:

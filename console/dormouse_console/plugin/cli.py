@@ -18,9 +18,10 @@ from dormouse_operator.savings.command import told
 
 from ..changes import Change, has_no_effect_because, patch_for
 from ..errors import ConsoleError, SettingsError
+from ..idleness import look
 from ..prometheus import NoFigures, Prometheus
 from ..promql import Scope
-from ..replicas import as_json, figures
+from ..replicas import as_json
 from .kubectl import Kubectl
 from .moments import moment
 from .printed import explained, top
@@ -89,7 +90,7 @@ def _change(given: argparse.Namespace, kubectl: Kubectl) -> str:
     body = kubectl.patch(namespace, given.name, patch)
     when = "" if until is None else until.strftime("%Y-%m-%d %H:%M")
     said = f"{namespace}/{given.name} {_SAID[change].format(until=when)}."
-    because = has_no_effect_because(change, body["spec"])
+    because = has_no_effect_because(change, managed_model(body).policy.mode)
     return said if not because else f"{said} But {because}."
 
 
@@ -112,17 +113,18 @@ async def _replicas(
 ) -> list[dict[str, Any]] | str:
     if not given.prometheus_url and not given.prometheus_service:
         return "give --prometheus-url or --prometheus-service to see each replica and when the next step comes"
-    scope = Scope(body["metadata"]["namespace"])
+    managed = managed_model(body)
+    scope = Scope(managed.namespace)
     async with _connected(given, kubectl) as http:
         prometheus = Prometheus.through(http)
         owners = await prometheus.instant(scope.owners(given.name, 300), now)
         owned = {(each.labels.get("pod", ""), each.labels.get("model", "")) for each in owners}
         if not owned:
             return "Prometheus knows no replica of it; is the operator scraped, and has it pods?"
-        samples = await prometheus.instant(scope.replicas(sorted({pod for pod, _ in owned})), now)
-    seen = figures(samples)
-    policy = managed_model(body).policy
-    return [as_json(key, seen[key], policy, now) for key in sorted(owned & seen.keys())]
+        found = await look(prometheus, managed.namespace, {pod for pod, _ in owned})
+    # Without the pods' own list, what has no reading may be gone as well as missing: the conditions say which.
+    keys = [key for each in sorted(owned) if (key := (managed.namespace, *each)) in found.signal.readings]
+    return [as_json(key, found, managed.policy, now) for key in keys]
 
 
 async def _savings(given: argparse.Namespace, kubectl: Kubectl) -> str:

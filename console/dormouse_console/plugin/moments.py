@@ -1,7 +1,9 @@
 """`--until 18:00`, `--until 2h`: the ways in which people name a moment. Pure."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+from dormouse_contract.timestamps import from_rfc3339_or_none
 
 from ..errors import SettingsError
 
@@ -22,8 +24,9 @@ def moment(text: str, now: datetime) -> datetime:
         today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
         return today if today > now else today + timedelta(days=1)
     try:
-        said = datetime.fromisoformat(text)
-    except ValueError as error:
+        exact = from_rfc3339_or_none(text)
+        said = datetime.fromisoformat(text) if exact is None else datetime.fromtimestamp(exact, UTC)
+    except (ValueError, OverflowError, OSError) as error:
         raise SettingsError(f"--until is {text!r}; {_WRONG}") from error
     return said if said.tzinfo is not None else said.replace(tzinfo=now.tzinfo)
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..changes import unix_seconds
+from dormouse_contract import Mode, Policy
+from dormouse_contract.managed_model import managed_model
+
 from ..managed import COLUMNS as ROW
-from ..managed import condition, row
+from ..managed import row
 from .moments import age
 
 SIGNS = {"GPU": "🟢", "CPU": "🟡", "Unloaded": "⚪"}
@@ -26,10 +28,10 @@ def top(models: Sequence[Object], now: float, with_namespace: bool, colours: boo
     heads = ("NAME", "RESIDENCY", "DESIRED", "READY", "REASON", "MODE", "ON GPU", "RELEASED", "LAST MOVE")
     lines = [heads if not with_namespace else ("NAMESPACE", *heads)]
     for body in models:
-        seen = dict(zip(ROW, row(body), strict=True))
+        seen = dict(zip(ROW, row(managed_model(body)), strict=True))
         moved = "-"
         if seen["movedAt"] is not None:
-            moved = f"{seen['movedTo']} {age(now - seen['movedAt'])} ago ({seen['trigger']})"
+            moved = f"{seen['movedTo'] or '?'} {age(now - seen['movedAt'])} ago ({seen['trigger'] or 'unknown'})"
         cells = (
             seen["name"],
             seen["residency"],
@@ -54,25 +56,26 @@ def _desired(seen: Mapping[str, Any], now: float) -> str:
 
 def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: float) -> str:
     """Why it is where it is. `replicas` as `replicas.as_json` gives them, or why there are none to show."""
-    seen = dict(zip(ROW, row(body), strict=True))
-    spec, status = body["spec"], body.get("status") or {}
+    managed = managed_model(body)
+    seen, status = dict(zip(ROW, row(managed), strict=True)), managed.status
     said = [f"{seen['namespace']}/{seen['name']}: {SIGNS.get(seen['residency'], '?')} {seen['residency']}"]
-    if "observedGeneration" not in status:
+    if status.observed_generation is None:
         return "\n".join([*said, "The operator has not seen this ManagedModel yet. Is it running?"])
     said.append(f"  should be   {_desired(seen, now)}; {seen['gpu']} of {seen['total']} replicas on the GPU")
-    if status["observedGeneration"] != body["metadata"].get("generation"):
+    if status.observed_generation != managed.generation:
         said.append("  note        the operator has not seen the last change of the spec yet")
-    moved = status.get("lastTransition")
-    if moved:
-        when = age(now - (unix_seconds(moved.get("time")) or now))
-        said.append(f"  last move   {moved['from']} → {moved['to']} {when} ago ({moved['trigger']})")
-        said.append(f"              {moved.get('message', '')}".rstrip())
-    said += [f"  {'policy' if not at else '':<10}  {line}" for at, line in enumerate(policy(spec, now))]
+    moved = status.last_transition
+    if moved is not None:
+        when = "at some time" if moved.unix_seconds is None else f"{age(now - moved.unix_seconds)} ago"
+        said.append(f"  last move   {moved.from_ or '?'} → {moved.to or '?'} {when} ({moved.trigger or 'unknown'})")
+        said.append(f"              {moved.message}".rstrip())
+    said += [f"  {'policy' if not at else '':<10}  {line}" for at, line in enumerate(policy(managed.policy, now))]
+    said += [f"  problem     {problem.message}" for problem in managed.problems]
     said.append("  conditions")
     for kind in ("Ready", "IdleSignalAvailable", "ReplicasReachable"):
-        found = condition(body, kind)
-        if found:
-            said.append(f"    {kind}={found['status']} ({found['reason']}): {found['message']}")
+        found = status.condition(kind)
+        if found is not None:
+            said.append(f"    {kind}={found.status} ({found.reason}): {found.message}")
     said.append("  now")
     if isinstance(replicas, str):
         return "\n".join([*said, f"    {replicas}"])
@@ -85,17 +88,17 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
     return "\n".join(said)
 
 
-def policy(spec: Object, now: float) -> list[str]:
+def policy(asked: Policy, now: float) -> list[str]:
     """What it asks for, a sentence each; what overrides it first."""
-    asked = spec.get("policy") or {}
     said = []
-    mode = spec.get("mode", "Active")
-    if mode != "Active":
-        said.append({"Paused": "Paused: nothing is ordered", "Observe": "Observe: explains and orders nothing"}[mode])
-    held, until = spec.get("residency", "Auto"), unix_seconds(spec.get("residencyUntil"))
-    if held != "Auto" and (until is None or until > now):
+    if asked.mode is Mode.PAUSED:
+        said.append("Paused: nothing is ordered")
+    if asked.mode is Mode.OBSERVE:
+        said.append("Observe: explains and orders nothing")
+    held, until = asked.residency, asked.residency_until
+    if held is not None and (until is None or until > now):
         said.append(f"by hand {held}, " + ("until somebody clears it" if until is None else f"{age(until - now)} more"))
-    offload, unload = asked.get("offloadAfterSeconds"), asked.get("unloadAfterSeconds")
+    offload, unload = asked.offload_after_seconds, asked.unload_after_seconds
     if offload is None and unload is None:
         said.append("idleness never moves it")
     if offload == 0:
@@ -105,9 +108,8 @@ def policy(spec: Object, now: float) -> list[str]:
     if unload is not None:
         said.append(f"out of host RAM as well after {age(unload)}")
     said += [
-        f"at least {window['residency']} for {age(window['durationSeconds'])} from each "
-        f"“{window['cron']}” ({window['timeZone']})"
-        for window in asked.get("schedule") or ()
+        f"at least {window.residency} for {age(window.duration_seconds)} from each “{window.cron}” ({window.time_zone})"
+        for window in asked.schedule
     ]
     return said
 

@@ -5,12 +5,13 @@ taken is a column as well (`timestamp(…)`). All of it must be asked for one in
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .. import metrics
 from ..idleness.columns import Asked
 from ..idleness.join import EXPORTED
 from ..idleness.reading import COLUMNS
+from ..metrics import Metric
 
 _ASKED: Mapping[Asked, str] = {
     Asked.VALUE: "%s",
@@ -29,9 +30,13 @@ def columns(*matchers: str) -> dict[str, str]:
     return {each.name: _ASKED[each.asked] % _series(each.metric.name, matchers) for each in COLUMNS}
 
 
-def exported(*matchers: str) -> str:
-    """All that the pods export of it, in one answer. For a few pods; when the samples were taken is not in it."""
-    return _series("", (f'__name__=~"{"|".join(metric.name for metric in EXPORTED)}"', *matchers))
+def exported(*matchers: str, also: Sequence[Metric] = ()) -> str:
+    """All that the pods export of it in one answer, for a few pods; when the samples were taken is not in it.
+
+    also: other metrics, for who shows more than the verdict.
+    """
+    names = "|".join(metric.name for metric in (*EXPORTED, *also))
+    return _series("", (f'__name__=~"{names}"', *matchers))
 
 
 def times(*matchers: str) -> dict[str, str]:
@@ -40,12 +45,20 @@ def times(*matchers: str) -> dict[str, str]:
     return {name: query for name, query in columns(*matchers).items() if name in wanted}
 
 
+def fresh_for() -> str:
+    """How old a sample may be, as the operator says; of several the most lenient."""
+    return f"max({metrics.IDLE_SIGNAL_FRESH_FOR.name})"
+
+
 def among(namespaces: Sequence[str]) -> tuple[str, ...]:
-    """A matcher of these namespaces; none for all. A name is no pattern, and a quote in it does not end the string."""
-    if not namespaces:
-        return ()
-    pattern = "|".join(re.escape(name) for name in namespaces).replace("\\", "\\\\").replace('"', '\\"')
-    return (f'namespace=~"{pattern}"',)
+    """A matcher of these namespaces; none for all."""
+    return (one_of("namespace", namespaces),) if namespaces else ()
+
+
+def one_of(label: str, values: Iterable[str]) -> str:
+    """A matcher of these values and no others. A value is no pattern, and a quote in it does not end the string."""
+    pattern = "|".join(map(re.escape, values)).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{label}=~"{pattern}"'
 
 
 def _series(name: str, matchers: Sequence[str]) -> str:
