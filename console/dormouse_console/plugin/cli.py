@@ -124,6 +124,8 @@ async def _replicas(
         found = await look(prometheus, managed.namespace, {pod for pod, _ in owned})
     # Without the pods' own list, what has no reading may be gone as well as missing: the conditions say which.
     keys = [key for each in sorted(owned) if (key := (managed.namespace, *each)) in found.signal.readings]
+    if not keys:
+        return "Prometheus has no figures of its replicas at the moment; the conditions say why"
     return [as_json(key, found, managed.policy, now) for key in keys]
 
 

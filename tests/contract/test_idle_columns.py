@@ -1,0 +1,182 @@
+"""A column is said once: a new line of the reading is asked for, read, joined and compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import pytest
+from dormouse_contract import Residency, metrics
+from dormouse_contract.idleness import (
+    COLUMNS,
+    Asked,
+    IdleSignal,
+    Reading,
+    SignalState,
+    build,
+    join,
+    join_exported,
+    reading,
+)
+from dormouse_contract.idleness.columns import agreed, as_column, column, counted, earliest, present
+from dormouse_contract.promql import idle_signal
+from dormouse_operator.idle_signal.changes import changed_pods
+from hypothesis import given
+from hypothesis import strategies as st
+
+KEY = ("speech", "tts-0", "tts")
+LABELS = dict(zip(("namespace", "pod", "model"), KEY, strict=True))
+NOW = 1_800_000_000.0
+FRESH = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    samples: tuple[tuple[dict[str, str], float], ...]
+    evaluated_at: float = NOW
+    warning: str = ""
+
+
+RESIDENCIES = Answer((({**LABELS, "residency": "GPU"}, 1.0),))
+
+
+def looked(**values: float) -> IdleSignal:
+    given = {"in_flight": 0.0, "idle_since": NOW - 100, "sampled_at": NOW - 1} | values
+    return build(RESIDENCIES, {name: Answer(((LABELS, value),)) for name, value in given.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Wider(Reading):
+    """A reading with a column more."""
+
+    waiting: float | None = column(metrics.HELD_REQUESTS, agreed)
+
+
+@pytest.fixture
+def one_column_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    wider = tuple(found for each in fields(Wider) if (found := as_column(each)) is not None)
+    for module in (reading, join, idle_signal):
+        monkeypatch.setattr(module, "COLUMNS", wider)
+    monkeypatch.setattr(reading, "Reading", Wider)
+
+
+def test_a_new_column_is_asked_for_read_joined_and_compared(one_column_more: None) -> None:
+    assert idle_signal.columns()["waiting"] == metrics.HELD_REQUESTS.name
+    one, other = looked(waiting=1), looked(waiting=2)
+    assert [each.readings[KEY].waiting for each in (one, other)] == [1, 2]  # type: ignore[attr-defined]
+    assert changed_pods(one, other, FRESH) == {KEY[:2]}
+    assert looked(waiting=math.nan).see(KEY, FRESH).state is SignalState.INVALID
+    raw = [
+        (metrics.RESIDENCY.name, {**LABELS, "residency": "GPU"}, 1.0, NOW),
+        (metrics.HELD_REQUESTS.name, LABELS, 3, NOW),
+    ]
+    assert join_exported(raw, NOW).signal().readings[KEY].waiting == 3  # type: ignore[attr-defined]
+
+
+def another(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case Residency():
+            return Residency.CPU
+        case str():
+            return f"{value}!"
+    return (value or 0) + 1
+
+
+SEEN = looked(last_transition=5, released_bytes=5, gpu_memory_bytes=5).readings[KEY]
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Reading)])
+def test_a_reading_that_differs_in_any_field_is_noticed_but_for_the_moment_of_its_scrape(name: str) -> None:
+    before = IdleSignal({KEY: SEEN}, evaluated_at=NOW)
+    after = IdleSignal({KEY: replace(SEEN, **{name: another(getattr(SEEN, name))})}, evaluated_at=NOW)
+    expected = frozenset() if name == "sampled_at" else {KEY[:2]}
+    assert changed_pods(before, after, FRESH) == expected
+
+
+def test_a_reading_that_became_old_is_noticed() -> None:
+    signal = IdleSignal({KEY: SEEN}, evaluated_at=NOW)
+    assert changed_pods(signal, replace(signal, evaluated_at=NOW + FRESH - 2), FRESH) == frozenset()
+    assert changed_pods(signal, replace(signal, evaluated_at=NOW + FRESH), FRESH) == {KEY[:2]}
+
+
+# What is compared by itself, or is another one at each look and in no verdict.
+OF_THE_LOOK = {"readings", "models_by_pod", "evaluated_at", "clock_ahead_seconds", "retry_after_seconds"}
+CHANGES: dict[str, Any] = {"failure_state": SignalState.PROMETHEUS_THROTTLED, "silent": {("a", "b"): "away"}}
+
+
+@pytest.mark.parametrize("name", sorted({each.name for each in fields(IdleSignal)} - OF_THE_LOOK))
+def test_a_look_that_differs_in_any_circumstance_may_concern_anybody(name: str) -> None:
+    before = IdleSignal({KEY: SEEN}, evaluated_at=NOW)
+    value = CHANGES[name] if name in CHANGES else another(getattr(before, name))
+    assert changed_pods(before, replace(before, **{name: value}), FRESH) is None
+
+
+def test_a_new_circumstance_is_compared_too() -> None:
+    @dataclass(frozen=True, slots=True)
+    class WiderLook(IdleSignal):
+        mood: str = field(default="")
+
+    before = WiderLook({KEY: SEEN}, evaluated_at=NOW)
+    assert changed_pods(before, replace(before, mood="low"), FRESH) is None
+
+
+def test_queries_are_those_that_were_always_asked_and_one_for_what_was_refused() -> None:
+    assert idle_signal.residencies() == "dormouse_model_residency == 1"
+    assert idle_signal.columns('pod="a"') == {
+        "in_flight": 'dormouse_model_in_flight_requests{pod="a"}',
+        "idle_since": 'dormouse_model_idle_since_timestamp_seconds{pod="a"}',
+        "sampled_at": 'timestamp(dormouse_model_idle_since_timestamp_seconds{pod="a"})',
+        "last_transition": 'dormouse_model_last_transition_timestamp_seconds{pod="a"}',
+        "released_bytes": 'dormouse_model_gpu_memory_released_bytes{pod="a"}',
+        "gpu_memory_bytes": 'dormouse_model_gpu_memory_bytes{pod="a"}',
+        "transitioning": 'dormouse_model_transition_start_timestamp_seconds{pod="a"} > 0',
+        "unload_refused": 'dormouse_model_unload_refused{pod="a"} > 0',
+    }
+
+
+@given(
+    st.dictionaries(st.sampled_from([each.name for each in COLUMNS]), st.floats()), st.sampled_from(["GPU", "Moon", ""])
+)
+def test_whatever_is_found_is_a_reading_that_equals_itself(values: dict[str, float], tier: str) -> None:
+    found = {name: (value,) for name, value in values.items()}
+    one, other = (reading.read(KEY, {tier}, found) for _ in range(2))
+    assert one == other
+    seen = IdleSignal({KEY: one}, evaluated_at=NOW).see(KEY, FRESH)
+    assert not seen.observation.idleness_known or not one.fault
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([each.metric.name for each in COLUMNS] + [metrics.RESIDENCY.name, "up"]),
+            st.dictionaries(
+                st.sampled_from(["namespace", "pod", "model", "residency", "job"]), st.sampled_from(["a", "GPU"])
+            ),
+            st.floats(),
+            st.none() | st.floats(),
+        ),
+        max_size=12,
+    )
+)
+def test_whatever_pods_export_is_joined(samples: list[tuple[str, dict[str, str], float, float | None]]) -> None:
+    signal = join_exported(samples, NOW).signal()
+    for key in signal.readings:
+        signal.see(key, FRESH)
+
+
+@pytest.mark.parametrize(
+    ("check", "nothing"),
+    [(agreed, None), (counted, None), (earliest, None), (present, False)],
+    ids=lambda each: str(each),
+)
+def test_nothing_is_said_by_nothing(check: Any, nothing: Any) -> None:
+    assert check(()) is nothing
+
+
+def test_each_way_of_asking_is_known_to_both_sources() -> None:
+    for asked in Asked:
+        assert asked.of(5.0, 7.0) in (5.0, 7.0)
+    assert Asked.POSITIVE.of(0.0, 7.0) is None
