@@ -1,12 +1,28 @@
-"""The bodies of the control API, as they travel. JSON in camelCase; unknown fields are refused.
+"""The bodies of the control API, as they travel. JSON in camelCase.
+
+An order is refused when it has a field that is not known: who sends it means something by it. An answer is read as
+far as it is known, since operator, sidecar and library may each be a version apart: a field, a trigger or a tier of a
+newer library must not hide the rest.
 
 Python code uses the snake_case names; `from_json()` reads the wire form and `to_json()` writes it.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_serializer,
+)
 from pydantic.alias_generators import to_camel
 
 from .residency import Residency, TransitionOutcome, Trigger
@@ -18,6 +34,8 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 MAX_BODY_BYTES = 16 * 1024
 # Ten years: what is longer is no length of time that anybody means.
 MAX_SECONDS = 10 * 365 * 24 * 3600
+# Of a word that is not known; the longest that is known has 16.
+MAX_WORD_CHARACTERS = 32
 
 
 def _integral(value: object) -> object:
@@ -32,7 +50,7 @@ _Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_integral)]
 
 
 class Wire(BaseModel):
-    """Base of every body: immutable, camelCase, nothing unknown."""
+    """Base of every body: immutable, camelCase. An order takes nothing that is not known."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, ser_json_inf_nan="null"
@@ -48,6 +66,41 @@ class Wire(BaseModel):
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True)
+
+
+class Answer(Wire):
+    """Base of what is answered: what a newer version says besides is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+_Words = TypeVar("_Words", bound=StrEnum)
+
+
+def _known_or_text(words: type[_Words]) -> tuple[PlainValidator, WithJsonSchema]:
+    """A member of the enum where it is one, else the word itself: one that a newer version has."""
+
+    known = frozenset(words)
+
+    def read(value: object) -> StrEnum | str:
+        if not isinstance(value, str):
+            raise ValueError("a word is expected")
+        return words(value) if value in known else value[:MAX_WORD_CHARACTERS]
+
+    return PlainValidator(read), WithJsonSchema({"type": "string", "enum": list(words)})
+
+
+def _none_if_unreadable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
+    """What can't be read of a part is nothing that we know of; the rest stands."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+_AnyTier = Annotated[Residency | str, *_known_or_text(Residency)]
+_AnyTrigger = Annotated[Trigger | str, *_known_or_text(Trigger)]
+_AnyOutcome = Annotated[TransitionOutcome | str, *_known_or_text(TransitionOutcome)]
 
 
 class OrderStamp(Wire):
@@ -90,7 +143,7 @@ class PolicyLoan(Wire):
     pod_uid: Annotated[_Name | None, Field(alias="podUID")] = None
 
 
-class TransitionSnapshot(Wire):
+class TransitionSnapshot(Answer):
     """A transition under way; `startedAt` is Unix seconds."""
 
     from_: Annotated[Residency, Field(alias="from")]
@@ -99,15 +152,25 @@ class TransitionSnapshot(Wire):
     started_at: float
 
 
-class LastTransitionSnapshot(Wire):
+class TransitionReport(Answer):
+    """`LastTransitionSnapshot` of whatever version: a tier, trigger or outcome that is not known is its plain word."""
+
+    from_: Annotated[_AnyTier, Field(alias="from")]
+    to: _AnyTier
+    trigger: _AnyTrigger
+    reason: str
+    time: Annotated[float, Field(allow_inf_nan=False)]
+    seconds: Annotated[float, Field(allow_inf_nan=False)]
+    released_bytes: Annotated[int, Field(le=2**63)]
+    outcome: _AnyOutcome
+
+
+class LastTransitionSnapshot(TransitionReport):
     """The last transition that ended; `time` is when it ended (Unix seconds), `seconds` how long it took."""
 
     from_: Annotated[Residency, Field(alias="from")]
     to: Residency
     trigger: Trigger
-    reason: str
-    time: float
-    seconds: float
     released_bytes: int
     outcome: TransitionOutcome
 
@@ -115,7 +178,7 @@ class LastTransitionSnapshot(Wire):
 ReleasedMethod = Literal["nvml", "device-delta", "sim"]
 
 
-class ModelSnapshot(Wire):
+class ModelSnapshot(Answer):
     """One replica's state of one model, all taken at one moment.
 
     idle_seconds: now − the latest of last request's end, last wake and load; 0 while in flight.
@@ -143,7 +206,7 @@ class ModelSnapshot(Wire):
     last_transition: LastTransitionSnapshot | None
 
 
-class SuggestedTimeout(Wire):
+class SuggestedTimeout(Answer):
     """The idle timeout that the rate of use suggests. setting: as it is written for `--idle-timeout`.
 
     idle_timeout_seconds: None is never.
@@ -154,7 +217,7 @@ class SuggestedTimeout(Wire):
     because: str
 
 
-class ReplayedTimeout(Wire):
+class ReplayedTimeout(Answer):
     """What one idle timeout would have done over the observed uses; not what was done.
 
     setting: as it is written for `--idle-timeout`. idle_timeout_seconds: None is never.
@@ -172,7 +235,7 @@ class ReplayedTimeout(Wire):
     waited_seconds: float | None
 
 
-class ModelAdvice(Wire):
+class ModelAdvice(Answer):
     """Advice on one model's idle timeout, from the uses of the last `observed_seconds` (a day at most).
 
     suggested: None before the first use.
@@ -187,7 +250,7 @@ class ModelAdvice(Wire):
     replayed: list[ReplayedTimeout]
 
 
-class ModelList(Wire):
+class ModelList(Answer):
     """`GET /dormouse/v1/models`. advice: by model; only on the port for people, and left out elsewhere."""
 
     models: list[ModelSnapshot]
@@ -198,6 +261,26 @@ class ModelList(Wire):
         # Readers of an earlier version refuse a field that they don't know, null included.
         body: dict[str, Any] = serialize(self)
         return body if self.advice is not None else {"models": body["models"]}
+
+
+class ModelReport(Answer):
+    """What an operator takes of a snapshot, of whatever version: that the model is there, and how it moved last."""
+
+    name: str
+    last_transition: Annotated[TransitionReport | None, WrapValidator(_none_if_unreadable)] = None
+
+
+def _named(models: object) -> object:
+    """Those of a list that say what they are."""
+    if not isinstance(models, list):
+        return models
+    return [each for each in models if isinstance(each, dict) and isinstance(each.get("name"), str)]
+
+
+class ModelReports(Answer):
+    """`ModelList`, as far as an operator needs it."""
+
+    models: Annotated[list[ModelReport], BeforeValidator(_named)]
 
 
 class ProblemReason(StrEnum):
@@ -218,13 +301,20 @@ class ProblemReason(StrEnum):
     INTERNAL = "Internal"
 
 
-class Problem(BaseModel):
-    """An RFC 9457 problem. `detail` says what happened, what is unharmed and what to do next."""
+class ProblemReport(BaseModel):
+    """A problem of whatever version: a reason that is not known is its plain word."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: str = "about:blank"
     title: str
     status: int
+    detail: str = ""
+    reason: Annotated[ProblemReason | str, *_known_or_text(ProblemReason)]
+
+
+class Problem(ProblemReport):
+    """An RFC 9457 problem. `detail` says what happened, what is unharmed and what to do next."""
+
     detail: str
     reason: ProblemReason

@@ -13,12 +13,12 @@ from typing import TypeVar
 import httpx
 from dormouse_contract.wire import (
     CONTROL_PREFIX,
-    ModelList,
-    ModelSnapshot,
+    ModelReport,
+    ModelReports,
     OrderStamp,
     PolicyLoan,
-    Problem,
     ProblemReason,
+    ProblemReport,
     ResidencyOrder,
 )
 from pydantic import BaseModel, ValidationError
@@ -74,7 +74,7 @@ class Answer:
 
     outcome: Outcome
     detail: str = ""
-    snapshots: tuple[ModelSnapshot, ...] = ()
+    snapshots: tuple[ModelReport, ...] = ()
     retry_after_seconds: float | None = None
 
 
@@ -164,10 +164,10 @@ class ControlClient:
         return _Line(http)
 
     async def list_models(self, ip: str) -> Answer:
-        return await self._call("GET", ip, "/models", None, ModelList)
+        return await self._call("GET", ip, "/models", None, ModelReports)
 
     async def order(self, ip: str, model: str, order: ResidencyOrder) -> Answer:
-        return await self._call("PUT", ip, f"/models/{model}/residency", order.to_json(), ModelSnapshot)
+        return await self._call("PUT", ip, f"/models/{model}/residency", order.to_json(), ModelReport)
 
     async def lend(self, ip: str, model: str, loan: PolicyLoan) -> Answer:
         return await self._call("PUT", ip, f"/models/{model}/policy", loan.to_json(), None)
@@ -225,18 +225,19 @@ def _read(response: httpx.Response, expected: type[BaseModel] | None) -> Answer:
         if expected is None:
             return Answer(outcome)
         parsed = _parse(response, expected)
-        if isinstance(parsed, ModelList):
+        if isinstance(parsed, ModelReports):
             return Answer(outcome, snapshots=tuple(parsed.models))
-        if isinstance(parsed, ModelSnapshot):
+        if isinstance(parsed, ModelReport):
             return Answer(outcome, snapshots=(parsed,))
         # It did what was asked, in words of another version; the signal will show it.
         return Answer(outcome, "the replica's answer is of another version")
-    problem = _parse(response, Problem)
+    problem = _parse(response, ProblemReport)
     status = response.status_code
     outcome = _STATUSES.get(status, Outcome.UNEXPECTED)
     detail = f"HTTP {status}"
     if problem is not None:
-        outcome = _REFUSALS.get(problem.reason, outcome)
+        if isinstance(problem.reason, ProblemReason):
+            outcome = _REFUSALS.get(problem.reason, outcome)
         detail = problem.detail or problem.title
     return Answer(outcome, detail[:512], retry_after_seconds=_retry_after(response))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 
 from dormouse_contract.managed_model import ManagedModel
-from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
+from dormouse_contract.wire import ModelReport, OrderStamp, ResidencyOrder
 
 from .cluster.pods import Pod
 from .loans import Lent, LoanKey, Terms, loan, withdrawal
@@ -194,7 +194,7 @@ class Replicas:
         if any(moved) or before.models != after.models or reached != answer.outcome.reached:
             self._on_news(pod)
 
-    def _remember(self, pod: Pod, snapshot: ModelSnapshot) -> bool:
+    def _remember(self, pod: Pod, snapshot: ModelReport) -> bool:
         memory = self.memory(pod, snapshot.name)
         if memory.last_transition == snapshot.last_transition:
             return False

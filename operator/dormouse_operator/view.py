@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from dormouse_contract import Action, Decision, Policy, Residency, Trigger, plan
 from dormouse_contract.idleness import IdleSignal, Seen
 from dormouse_contract.managed_model import ManagedModel
-from dormouse_contract.wire import LastTransitionSnapshot
+from dormouse_contract.wire import TransitionReport
 
 from .cluster.fleet import Claim, Lost
 from .cluster.pods import Pod
@@ -34,7 +34,7 @@ class ReplicaMemory:
     refusal: Outcome | None = None
     refusal_detail: str = ""
     dirty_idle_since: float | None = None
-    last_transition: LastTransitionSnapshot | None = None
+    last_transition: TransitionReport | None = None
     loan_misunderstood: str = ""
 
 

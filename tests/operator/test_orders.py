@@ -110,3 +110,32 @@ async def test_a_call_under_way_ends_as_it_began_when_the_key_changes() -> None:
     assert (await under_way).outcome is Outcome.DONE
     assert (await calls.order("10.0.0.1", "tts", ORDER)).outcome is Outcome.DONE
     await calls.close()
+
+
+NEWER = SNAPSHOT | {
+    "tiers": ["GPU", "CPU"],
+    "residency": "Disk",
+    "lastTransition": {
+        "from": "GPU",
+        "to": "Disk",
+        "trigger": "Claim",
+        "reason": "room",
+        "time": NOW,
+        "seconds": 1,
+        "releasedBytes": 5,
+        "outcome": "ok",
+    },
+}
+
+
+async def test_an_operator_that_was_rolled_back_keeps_the_replicas_of_a_newer_library() -> None:
+    answer = await client(httpx.Response(200, json={"models": [NEWER], "features": ["claims"]})).list_models("10.0.0.1")
+    assert answer.outcome is Outcome.DONE
+    assert [each.name for each in answer.snapshots] == ["tts"]
+    done = await client(httpx.Response(200, json=NEWER)).order("10.0.0.1", "tts", ORDER)
+    assert [each.name for each in done.snapshots] == ["tts"]
+
+
+async def test_a_refusal_of_a_newer_library_keeps_its_sentence() -> None:
+    answer = await client(problem(503, "Draining")).order("10.0.0.1", "tts", ORDER)
+    assert (answer.outcome, answer.detail) == (Outcome.CANNOT_NOW, "why")

@@ -8,7 +8,7 @@ import pytest
 from dormouse_contract.idleness import IdleSignal
 from dormouse_contract.managed_model import Status
 from dormouse_contract.quantity import as_quantity
-from dormouse_contract.wire import LastTransitionSnapshot
+from dormouse_contract.wire import LastTransitionSnapshot, TransitionReport
 from dormouse_operator.orders import Outcome
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import Contact, ReplicaMemory, View
@@ -207,3 +207,48 @@ def test_the_last_transition_is_copied_with_its_figures_and_never_goes_back() ->
 )
 def test_quantities_never_claim_more_than_was_measured(count: float, text: str) -> None:
     assert as_quantity(count) == text
+
+
+def reported(**changes: Any) -> ReplicaMemory:
+    whole = moved().model_dump(by_alias=True) | changes
+    return ReplicaMemory(last_transition=TransitionReport.model_validate(whole))
+
+
+def test_a_trigger_that_the_crd_does_not_have_is_left_out_of_the_status() -> None:
+    last = summarize(make({}, memory=reported(trigger="Claim")), NOW).last_transition
+    assert last is not None
+    assert last.to_dict()["trigger"] is None
+    assert (last.from_, last.to) == ("GPU", "CPU")
+
+
+def test_a_tier_that_the_crd_does_not_have_is_no_last_transition() -> None:
+    assert summarize(make({}, memory=reported(to="Disk")), NOW).last_transition is None
+
+
+def test_a_moment_that_no_calendar_has_does_not_stop_the_operator() -> None:
+    assert summarize(make({}, memory=reported(time=1e300)), NOW).last_transition is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "words"),
+    [
+        ({"residency": "GPU", "residencyUntil": "2027-01-01T00:00:00,5Z"}, "InvalidSpec", "counts as Auto"),
+        ({"mode": "Careful"}, "InvalidSpec", "nothing is ordered"),
+        ({"policy": {"schedule": [BAD_WINDOW]}}, "InvalidSchedule", "The rest of the policy holds."),
+    ],
+)
+def test_what_is_not_understood_is_said_in_ready(spec: dict[str, Any], reason: str, words: str) -> None:
+    view = make(spec)
+    condition = summarize(view, NOW).condition("Ready")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("False", reason)
+    assert words in condition.message
+    assert not any(replica.moves for replica in view.replicas)
+
+
+def test_a_selector_of_a_newer_version_selects_nobody_and_can_be_deleted() -> None:
+    body = managed_model(selector={"matchExpressions": [{"key": "app", "operator": "Exists"}]})
+    made = fleet(body, pod())
+    assert ready(view_of(made, signal())) == ("False", "InvalidSpec")
+    made.observe_managed_model(body, deleted=True)
+    assert not made.managed_models

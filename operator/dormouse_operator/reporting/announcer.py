@@ -7,6 +7,7 @@ trouble for a moment while it starts. What is lost with a restart is a count.
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -105,7 +106,9 @@ class Announcer:
             self._announced[key] = told
             return
         event = transition_event(owner, pod, model, moved, self._clock(), self._instance)
-        if self._tell(owner, (pod.uid, model, event["reason"], moved.from_, moved.trigger), event):
+        # Words that are not known are one kind, so that a pod can't make us remember each that it invents.
+        kind = [word if isinstance(word, StrEnum) else "" for word in (moved.from_, moved.trigger)]
+        if self._tell(owner, (pod.uid, model, event["reason"], *kind), event):
             self._announced[key] = moved.time
 
     def _wish(self, owner: ManagedModel, replica: ReplicaView) -> None:

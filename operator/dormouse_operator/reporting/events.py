@@ -11,7 +11,7 @@ from typing import Any
 from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.managed_model import API_VERSION, KIND, Condition, ManagedModel, Status
 from dormouse_contract.timestamps import to_rfc3339_micro
-from dormouse_contract.wire import LastTransitionSnapshot
+from dormouse_contract.wire import TransitionReport
 
 from ..cluster.kube import MERGE_PATCH, Kube
 from ..cluster.pods import Pod
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 
 def transition_event(
-    owner: ManagedModel, pod: Pod, model: str, moved: LastTransitionSnapshot, now: float, instance: str
+    owner: ManagedModel, pod: Pod, model: str, moved: TransitionReport, now: float, instance: str
 ) -> dict[str, Any]:
-    failed = moved.outcome is not TransitionOutcome.OK
+    failed = moved.outcome in (TransitionOutcome.FAILED, TransitionOutcome.REFUSED)
     reason = f"Transition{str(moved.outcome).capitalize()}" if failed else _word(moved)
     message = describe(moved).message
     note = f"{model} of {pod.name}: {moved.from_} → {moved.to} in {moved.seconds:.1f} s by {moved.trigger}"
@@ -45,7 +45,9 @@ def transition_event(
     )
 
 
-def _word(moved: LastTransitionSnapshot) -> str:
+def _word(moved: TransitionReport) -> str:
+    if not isinstance(moved.to, Residency) or not isinstance(moved.outcome, TransitionOutcome):
+        return "Moved"
     if moved.to is Residency.CPU:
         return "Offloaded" if moved.from_ is Residency.GPU else "Loaded"
     return "Woken" if moved.to is Residency.GPU else "Unloaded"

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from dormouse_contract import Residency, TransitionOutcome
+from dormouse_contract import Residency, TransitionOutcome, Trigger
 from dormouse_contract.managed_model import LastTransition, ReplicaCounts, Status
 from dormouse_contract.quantity import as_quantity
 from dormouse_contract.timestamps import to_rfc3339, to_rfc3339_micro
-from dormouse_contract.wire import LastTransitionSnapshot
+from dormouse_contract.wire import TransitionReport
 
 from ..view import View
 from .conditions import conditions
@@ -40,7 +40,8 @@ def summarize(view: View, now: float) -> Status:
     )
 
 
-def describe(transition: LastTransitionSnapshot) -> LastTransition:
+def describe(transition: TransitionReport) -> LastTransition:
+    """In the words that the CRD has; a trigger that it does not have stays empty."""
     figures = [transition.reason] if transition.reason else []
     if transition.released_bytes > 0:
         figures.append(f"released {as_quantity(transition.released_bytes)}")
@@ -48,7 +49,7 @@ def describe(transition: LastTransitionSnapshot) -> LastTransition:
         transition.from_,
         transition.to,
         to_rfc3339_micro(transition.time),
-        transition.trigger,
+        transition.trigger if isinstance(transition.trigger, Trigger) else "",
         "; ".join(figures)[:1024],
     )
 
@@ -80,6 +81,9 @@ def _last_transition(view: View, previous: LastTransition | None) -> LastTransit
         for replica in view.present
         if replica.memory.last_transition is not None
         and replica.memory.last_transition.outcome is TransitionOutcome.OK
+        # A tier that the CRD does not have can't be written.
+        and isinstance(replica.memory.last_transition.from_, Residency)
+        and isinstance(replica.memory.last_transition.to, Residency)
         # What the replica did before the object was there is not its story.
         and replica.memory.last_transition.time >= view.owner.created
     ]

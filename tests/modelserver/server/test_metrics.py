@@ -3,8 +3,9 @@
 import math
 
 import httpx
+import pytest
 from dormouse_contract import metrics
-from dormouse_modelserver import Residency, ResidencyManager
+from dormouse_modelserver import ModelChanged, Residency, ResidencyManager
 from prometheus_client.parser import text_string_to_metric_families
 
 # The other pod metrics are the sidecar's, or the operator's.
@@ -89,3 +90,20 @@ async def test_figures_follow_what_happens(control: httpx.AsyncClient, manager: 
 async def test_a_simulated_device_says_that_it_is_one(control: httpx.AsyncClient) -> None:
     samples = await scrape(control)
     assert value(samples, "dormouse_model_gpu_info", gpu_uuid="sim", device="sim:1MiB") == 1
+
+
+async def test_an_unload_that_was_refused_shows_until_the_next_use(
+    control: httpx.AsyncClient, manager: ResidencyManager
+) -> None:
+    tts = manager["tts"]
+    async with tts.on_gpu() as model:
+        for parameter in model.parameters():
+            parameter.data += 1
+    await tts.amove_to(Residency.CPU)
+    assert value(await scrape(control), "dormouse_model_unload_refused") == 0
+    with pytest.raises(ModelChanged):
+        await tts.amove_to(Residency.UNLOADED)
+    assert value(await scrape(control), "dormouse_model_unload_refused") == 1
+    async with tts.on_gpu():
+        pass
+    assert value(await scrape(control), "dormouse_model_unload_refused") == 0
