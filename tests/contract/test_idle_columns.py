@@ -169,8 +169,12 @@ def test_whatever_pods_export_is_joined(samples: list[tuple[str, dict[str, str],
 
 @pytest.mark.parametrize(
     ("check", "nothing"),
-    [(agreed, None), (counted, None), (earliest, None), (present, False)],
-    ids=lambda each: str(each),
+    [
+        pytest.param(agreed, None, id="agreed"),
+        pytest.param(counted, None, id="counted"),
+        pytest.param(earliest, None, id="earliest"),
+        pytest.param(present, False, id="present"),
+    ],
 )
 def test_nothing_is_said_by_nothing(check: Any, nothing: Any) -> None:
     assert check(()) is nothing
