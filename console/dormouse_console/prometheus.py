@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx
-from dormouse_operator.errors import SignalUnavailable
+from dormouse_prometheus.errors import PrometheusUnavailable
 
 from .errors import ConsoleError
 
@@ -61,7 +61,7 @@ class Prometheus:
         try:
             # As a form: a query over many pods is longer than an address may be.
             response = await (await self._client()).post(self._url + path, data=dict(asked))
-        except SignalUnavailable as error:
+        except PrometheusUnavailable as error:
             raise NoFigures(str(error)) from error
         except httpx.HTTPError as error:
             raise NoFigures(f"Prometheus does not answer ({type(error).__name__})") from error

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
-from dormouse_operator.prometheus.connection import PrometheusConnection
-from dormouse_operator.prometheus.settings import PrometheusSettings
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.settings import PrometheusSettings
 
 from .app import create_app
 from .callers import Callers, LocalCallers, TokenCallers, loopback_only

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from dormouse_prometheus.errors import PrometheusError
+from dormouse_prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
+
 from .errors import OperatorError, SettingsError
 from .keys.settings import KeyOrigin, KeySettings
 from .leadership.settings import LeaseSettings
-from .prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
 from .savings import command as savings_command
 from .settings import Settings
 from .webhook.command import add_webhook, webhook_settings
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .app import run
 
         asyncio.run(run(settings))
-    except OperatorError as error:
+    except (OperatorError, PrometheusError) as error:
         print(f"dormouse-operator: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

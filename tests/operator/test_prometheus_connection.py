@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from dormouse_operator.errors import SignalUnavailable
 from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_operator.idle_signal.signal import IdleSignal, SignalState, failed
-from dormouse_operator.prometheus.api import PrometheusApi
-from dormouse_operator.prometheus.connection import PrometheusConnection
-from dormouse_operator.prometheus.settings import PrometheusSettings
+from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.errors import PrometheusUnavailable
+from dormouse_prometheus.settings import PrometheusSettings
 
 from localcluster.binaries import ensure_binaries
 from localcluster.pki import CertificateAuthority
@@ -43,7 +43,7 @@ async def look_again(connection: PrometheusConnection, settings: PrometheusSetti
     try:
         api = PrometheusApi(await connection.client(), settings.url, settings.timeout_seconds)
         return await read_idle_signal(api, clock=lambda: NOW)
-    except SignalUnavailable as error:
+    except PrometheusUnavailable as error:
         return failed(error)
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot
-from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.savings.ledger import Ledger
 from dormouse_operator.savings.query import read_ledger
 from dormouse_operator.telemetry import Telemetry
+from dormouse_prometheus.api import PrometheusApi
 from prometheus_client import CollectorRegistry, start_http_server
 
 from localcluster.ports import reserve_port

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 from dormouse_operator.cluster.resources import managed_model
 from dormouse_operator.errors import OperatorError
-from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.savings.command import told
+from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.errors import PrometheusError
 
 from ..changes import Change, has_no_effect_because, patch_for
 from ..errors import ConsoleError, SettingsError
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser(os.environ).parse_args(arguments)
     try:
         print(_run(given, os.environ))
-    except (ConsoleError, OperatorError) as error:
+    except (ConsoleError, OperatorError, PrometheusError) as error:
         print(f"kubectl dormouse: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BrokenPipeError):

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from dormouse_contract import metrics
+from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.errors import PrometheusUnavailable
 
 from ..cluster.fleet import Fleet
 from ..cluster.resources import Pod
-from ..errors import SignalUnavailable
-from ..prometheus.api import PrometheusApi
 
 
 def ordered_pods(fleet: Fleet) -> dict[str, Pod]:
@@ -26,7 +26,7 @@ async def all_report(prometheus: PrometheusApi, pods: Iterable[Pod], expires_at:
     """
     try:
         answer = await prometheus.query(metrics.TRUST_EXPIRY.name)
-    except SignalUnavailable:
+    except PrometheusUnavailable:
         return False
     told: defaultdict[tuple[str, str], set[float]] = defaultdict(set)
     for labels, value in answer.samples:

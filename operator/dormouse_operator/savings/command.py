@@ -5,10 +5,11 @@ import json
 import re
 import time
 
+from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.flags import prometheus_settings
+
 from ..errors import SettingsError
-from ..prometheus.api import PrometheusApi
-from ..prometheus.connection import PrometheusConnection
-from ..prometheus.flags import prometheus_settings
 from ..quantity import from_quantity
 from .ledger import Price, as_table
 from .query import read_ledger
@@ -39,7 +40,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 async def run(given: argparse.Namespace) -> str:
-    """What is printed. Raises SettingsError and SignalUnavailable with what to do."""
+    """What is printed. Raises SettingsError and PrometheusUnavailable with what to do."""
     settings = prometheus_settings(given, patience_seconds=QUERY_SECONDS)
     connection = PrometheusConnection(settings)
     try:

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Mapping
 
 from dormouse_contract import Residency, metrics
+from dormouse_prometheus.api import PrometheusApi
 
-from ..prometheus.api import PrometheusApi
 from .ledger import Figures, Ledger, Replica, ledger
 
 _Key = tuple[str, str, str]
@@ -25,7 +25,7 @@ async def read_ledger(
     scrape_interval_seconds: float,
     namespace: str | None = None,
 ) -> Ledger:
-    """Raises SignalUnavailable with the reason in words. A range is whole seconds, at least one."""
+    """Raises PrometheusUnavailable with the reason in words. A range is whole seconds, at least one."""
     seconds = max(1, round(until - since))
     names = queries(seconds, namespace)
     vectors = await asyncio.gather(*(prometheus.query(promql, at=until) for promql in names.values()))

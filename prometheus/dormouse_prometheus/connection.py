@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from ..errors import SignalUnauthorized
+from .errors import PrometheusUnauthorized
 from .settings import PrometheusSettings
 
 # A projected token has 1 KB, a bundle of all the usual authorities 200 KB.
@@ -37,7 +37,7 @@ class PrometheusConnection:
         self._one_at_a_time = asyncio.Lock()
 
     async def client(self) -> httpx.AsyncClient:
-        """Raises SignalUnauthorized when a file can't be used. What it gave before must not be in use any more."""
+        """Raises PrometheusUnauthorized when a file can't be used. What it gave before must not be in use any more."""
         settings = self._settings
         headers = self._headers()
         made_of = tuple(
@@ -100,7 +100,7 @@ class PrometheusConnection:
                 context.load_cert_chain(settings.certificate_file, settings.key_file, password="")
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__
-            raise SignalUnauthorized(
+            raise PrometheusUnauthorized(
                 f"the CA, certificate or key for Prometheus can't be used ({reason}); write PEM into "
                 "the files, without a passphrase, a key that belongs to its certificate"
             ) from error
@@ -111,7 +111,7 @@ def _secret(path: Path) -> str:
     """What goes into a header. The value is never part of a message."""
     text = _text(path)
     if not (text.isascii() and text.isprintable()):
-        raise SignalUnauthorized(f"{path} has more than one line or odd characters; write the bare secret into it")
+        raise PrometheusUnauthorized(f"{path} has more than one line or odd characters; write the bare secret into it")
     return text
 
 
@@ -119,9 +119,9 @@ def _text(path: Path) -> str:
     try:
         text = _read(path).decode().strip()
     except UnicodeDecodeError as error:
-        raise SignalUnauthorized(f"{path} is no text; write the bare secret into it") from error
+        raise PrometheusUnauthorized(f"{path} is no text; write the bare secret into it") from error
     if not text:
-        raise SignalUnauthorized(f"{path} is empty; write the secret into it")
+        raise PrometheusUnauthorized(f"{path} is empty; write the secret into it")
     return text
 
 
@@ -130,7 +130,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise SignalUnauthorized(f"{path} can't be read ({error.strerror}); mount the file") from error
+        raise PrometheusUnauthorized(f"{path} can't be read ({error.strerror}); mount the file") from error
     if len(content) > MAX_FILE_BYTES:
-        raise SignalUnauthorized(f"{path} has more than {MAX_FILE_BYTES} bytes; it can't be the right file")
+        raise PrometheusUnauthorized(f"{path} has more than {MAX_FILE_BYTES} bytes; it can't be the right file")
     return content

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic_core import from_json
 
-from ..collector import without_collector
-from ..errors import SignalThrottled, SignalUnauthorized, SignalUnavailable
+from .collector import without_collector
+from .errors import PrometheusThrottled, PrometheusUnauthorized, PrometheusUnavailable
 from .settings import QUERY_TIMEOUT_SECONDS
 
 # 10,000 replicas answer 3 MB to a query.
@@ -52,7 +52,7 @@ class PrometheusApi:
         self._timeout_seconds = timeout_seconds
 
     async def query(self, promql: str, at: float | None = None) -> Vector:
-        """Raises SignalUnavailable with the reason in words, whatever goes wrong.
+        """Raises PrometheusUnavailable with the reason in words, whatever goes wrong.
 
         `at` pins the evaluation time, so that several queries see the same scrape.
         """
@@ -65,7 +65,7 @@ class PrometheusApi:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._ask(parameters)
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise SignalUnavailable(f"Prometheus gave no answer within {self._timeout_seconds:g} s") from error
+            raise PrometheusUnavailable(f"Prometheus gave no answer within {self._timeout_seconds:g} s") from error
         except (httpx.HTTPError, OSError) as error:
             raise _unreached(error) from error
 
@@ -82,7 +82,7 @@ class PrometheusApi:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise SignalUnavailable(
+                    raise PrometheusUnavailable(
                         f"Prometheus' answer has more than {MAX_ANSWER_BYTES >> 20} MiB and was not read to its end; "
                         "give each operator fewer --namespaces"
                     )
@@ -90,28 +90,28 @@ class PrometheusApi:
             return _vector(response, body)
 
 
-def _unreached(error: Exception) -> SignalUnavailable:
+def _unreached(error: Exception) -> PrometheusUnavailable:
     tls = _tls_error(error)
     if isinstance(tls, ssl.SSLCertVerificationError):
-        return SignalUnavailable(
+        return PrometheusUnavailable(
             f"Prometheus' certificate is not trusted ({tls.verify_message}); give its authority by "
             "--prometheus-ca-file, or its name by --prometheus-server-name"
         )
     if tls is not None and "ALERT" in (tls.reason or ""):
-        return SignalUnauthorized(
+        return PrometheusUnauthorized(
             f"Prometheus refuses the TLS connection ({tls.reason}); does it want a client certificate? "
             "Give it by --prometheus-cert-file"
         )
     if tls is not None:
-        return SignalUnavailable(
+        return PrometheusUnavailable(
             f"there is no TLS with Prometheus ({tls.reason}); does it speak plain http? Check --prometheus-url"
         )
     if isinstance(error, httpx.ConnectError):
-        return SignalUnavailable("Prometheus can't be reached; does it run, and is --prometheus-url right?")
+        return PrometheusUnavailable("Prometheus can't be reached; does it run, and is --prometheus-url right?")
     if isinstance(error, httpx.DecodingError):
-        return SignalUnavailable("Prometheus' answer can't be unpacked; what stands between must not compress it")
+        return PrometheusUnavailable("Prometheus' answer can't be unpacked; what stands between must not compress it")
     # A refused TLS client may see no more than this: the reset overtakes the alert.
-    return SignalUnavailable(
+    return PrometheusUnavailable(
         f"Prometheus broke off the connection ({type(error).__name__}); does it restart, or want a client certificate?"
     )
 
@@ -128,20 +128,20 @@ def _refuse_what_is_no_answer(response: httpx.Response) -> None:
     """By the head alone; such a body is not worth reading."""
     status = response.status_code
     if status in (401, 403):
-        raise SignalUnauthorized(
+        raise PrometheusUnauthorized(
             f"Prometheus refuses the operator's credentials (HTTP {status}); "
             "check the flags --prometheus-… that give them, and what they may read"
         )
     if response.is_redirect:
         raise _redirected(response)
     if status == 429 or (status == 503 and "retry-after" in response.headers):
-        raise SignalThrottled(
+        raise PrometheusThrottled(
             f"Prometheus asks the operator to come later (HTTP {status}); raise its limits or the operator's --tick",
             _retry_after(response.headers),
         )
 
 
-def _redirected(response: httpx.Response) -> SignalUnavailable:
+def _redirected(response: httpx.Response) -> PrometheusUnavailable:
     """Never followed: it would take the credentials along, and what comes there is a page."""
     try:
         target = response.request.url.join(response.headers["location"])
@@ -151,8 +151,8 @@ def _redirected(response: httpx.Response) -> SignalUnavailable:
     except (httpx.InvalidURL, KeyError, ValueError):
         where, same = "somewhere", False
     if same and where.endswith("/api/v1/query"):
-        return SignalUnavailable(f"Prometheus moved to {where}; write that address into --prometheus-url")
-    return SignalUnauthorized(
+        return PrometheusUnavailable(f"Prometheus moved to {where}; write that address into --prometheus-url")
+    return PrometheusUnauthorized(
         f"Prometheus' address leads to {where}, a login page perhaps (HTTP {response.status_code}); give "
         "credentials that are taken without one, or the address of Prometheus itself"
     )
@@ -179,16 +179,16 @@ def _vector(response: httpx.Response, body: bytes | bytearray) -> Vector:
         answer = from_json(body)
     except ValueError as error:
         kind = _quoted(response.headers.get("content-type", "no content type"))
-        raise SignalUnavailable(
+        raise PrometheusUnavailable(
             f"what answers at the Prometheus URL is not its API (HTTP {status}, {kind}); check --prometheus-url"
         ) from error
     if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
         detail = answer.get("error") if isinstance(answer, dict) else None
-        raise SignalUnavailable(f"Prometheus answered HTTP {status}: {_quoted(detail or 'no error text')}")
+        raise PrometheusUnavailable(f"Prometheus answered HTTP {status}: {_quoted(detail or 'no error text')}")
     try:
         return _parse(answer)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise SignalUnavailable(
+        raise PrometheusUnavailable(
             "Prometheus answered JSON that is no instant vector; is --prometheus-url that of a Prometheus API?"
         ) from error
 
