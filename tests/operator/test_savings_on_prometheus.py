@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from dormouse_contract.savings.ledger import Ledger
 from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot
-from dormouse_operator.savings.ledger import Ledger
 from dormouse_operator.savings.query import read_ledger
 from dormouse_operator.telemetry import Telemetry
 from dormouse_prometheus.api import PrometheusApi

@@ -5,13 +5,13 @@ import json
 import re
 import time
 
+from dormouse_contract.quantity import from_quantity
+from dormouse_contract.savings.ledger import Price, as_table
 from dormouse_prometheus.api import PrometheusApi
 from dormouse_prometheus.connection import PrometheusConnection
 from dormouse_prometheus.flags import prometheus_settings
 
 from ..errors import SettingsError
-from ..quantity import from_quantity
-from .ledger import Price, as_table
 from .query import read_ledger
 
 # A month of a large fleet is more work for Prometheus than a look at the present.

@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Mapping
 
 from dormouse_contract import Residency, metrics
+from dormouse_contract.savings.ledger import Figures, Ledger, Replica, ledger
 from dormouse_prometheus.api import PrometheusApi
-
-from .ledger import Figures, Ledger, Replica, ledger
 
 _Key = tuple[str, str, str]
 _BY = "namespace, pod, model"
