@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable
 
-from dormouse_prometheus.api import PrometheusApi
 from dormouse_prometheus.connection import PrometheusConnection
 from dormouse_prometheus.errors import PrometheusUnavailable
 
@@ -49,11 +48,6 @@ def instance() -> str:
     return os.environ.get("POD_NAME") or socket.gethostname()
 
 
-async def _prometheus(settings: Settings, connection: PrometheusConnection) -> PrometheusApi:
-    """With the credentials as they are now. Raises PrometheusUnavailable for those that can't be read."""
-    return PrometheusApi(await connection.client(), settings.prometheus.url, settings.prometheus.timeout_seconds)
-
-
 def wire_signal_source(
     settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
 ) -> SignalSource:
@@ -62,7 +56,7 @@ def wire_signal_source(
 
     async def ask() -> IdleSignal:
         try:
-            api = await _prometheus(settings, connection)
+            api = await connection.api()
             signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
         except PrometheusUnavailable as error:
             signal = failed(error)
@@ -132,7 +126,7 @@ def wire_key_keeper(
 
     async def reported(expires_at: float) -> bool:
         try:
-            api = await _prometheus(settings, connection)
+            api = await connection.api()
         except PrometheusUnavailable:
             return False
         return await all_report(api, ordered_pods(fleet).values(), expires_at)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from .answers import Series, Vector
+from .api import PrometheusApi
 from .errors import PrometheusUnauthorized
 from .settings import PrometheusSettings
 
@@ -33,11 +35,22 @@ class PrometheusConnection:
         self._user_agent = user_agent
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
+        self._before: httpx.AsyncClient | None = None
         self._made_of: tuple[bytes, ...] = ()
         self._one_at_a_time = asyncio.Lock()
 
+    async def query(self, promql: str, at: float | None = None) -> Vector:
+        return await (await self.api()).query(promql, at)
+
+    async def query_range(self, promql: str, start: float, end: float, step: int) -> tuple[Series, ...]:
+        return await (await self.api()).query_range(promql, start, end, step)
+
+    async def api(self) -> PrometheusApi:
+        """For one look, of as many queries as it takes. Raises PrometheusUnauthorized when a file can't be used."""
+        return PrometheusApi(await self.client(), self._settings.url, self._settings.timeout_seconds)
+
     async def client(self) -> httpx.AsyncClient:
-        """Raises PrometheusUnauthorized when a file can't be used. What it gave before must not be in use any more."""
+        """Raises PrometheusUnauthorized when a file can't be used."""
         settings = self._settings
         headers = self._headers()
         made_of = tuple(
@@ -47,16 +60,22 @@ class PrometheusConnection:
         async with self._one_at_a_time:
             if self._client is None or made_of != self._made_of:
                 fresh = self._new_client()
-                await self.close()
-                self._client, self._made_of = fresh, made_of
+                # Somebody may be in the middle of a look with the one before: it stays until the next renewal.
+                await self._close(self._before)
+                self._before, self._client, self._made_of = self._client, fresh, made_of
             client = self._client
         client.headers.update(headers)
         return client
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        for client in (self._client, self._before):
+            await self._close(client)
+        self._client = self._before = None
+
+    @staticmethod
+    async def _close(client: httpx.AsyncClient | None) -> None:
+        if client is not None:
+            await client.aclose()
 
     def _headers(self) -> dict[str, str]:
         settings = self._settings

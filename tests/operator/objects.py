@@ -11,7 +11,7 @@ from dormouse_operator.idle_signal.join import build
 from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.orders import Outcome
 from dormouse_operator.view import Contact, ReplicaMemory, View, look
-from dormouse_prometheus.api import Vector
+from dormouse_prometheus.answers import Vector
 
 NOW = 1_800_000_000.0
 QUERIES = ("in_flight", "idle_since", "sampled_at", "last_transition", "released", "gpu_memory", "moving_since")

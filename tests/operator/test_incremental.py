@@ -27,7 +27,7 @@ from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
-from dormouse_prometheus.api import Vector
+from dormouse_prometheus.answers import Vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import httpx
 from dormouse_contract import metrics
-from dormouse_prometheus.api import Vector
+from dormouse_prometheus.answers import Vector
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..cluster.resources import Pod

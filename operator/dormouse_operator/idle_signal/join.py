@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from dormouse_contract import Residency
-from dormouse_prometheus.api import Vector
+from dormouse_prometheus.answers import Vector
 
 from .signal import IdleSignal, Reading, ReplicaKey
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dormouse_contract import metrics
-from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.api import Prometheus
 from dormouse_prometheus.collector import without_collector
 from dormouse_prometheus.errors import PrometheusUnavailable
 
@@ -39,7 +39,7 @@ QUERIES = {
 
 
 async def read_idle_signal(
-    prometheus: PrometheusApi, *, namespaces: Sequence[str] = (), clock: Callable[[], float]
+    prometheus: Prometheus, *, namespaces: Sequence[str] = (), clock: Callable[[], float]
 ) -> IdleSignal:
     """Never raises for what Prometheus does: then nothing is known, with the reason in `failure`.
 

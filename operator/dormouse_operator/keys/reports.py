@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from dormouse_contract import metrics
-from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.api import Prometheus
 from dormouse_prometheus.errors import PrometheusUnavailable
 
 from ..cluster.fleet import Fleet
@@ -17,7 +17,7 @@ def ordered_pods(fleet: Fleet) -> dict[str, Pod]:
     return {pod.uid: pod for pod in selected if pod.has_sidecar and pod.ip is not None}
 
 
-async def all_report(prometheus: PrometheusApi, pods: Iterable[Pod], expires_at: float) -> bool:
+async def all_report(prometheus: Prometheus, pods: Iterable[Pod], expires_at: float) -> bool:
     """Whether each of them says that the latest certificate it trusts expires at `expires_at`.
 
     Exactly then: a later time is the certificate of another operator and tells nothing of ours. An old

@@ -7,7 +7,7 @@ import time
 
 from dormouse_contract.quantity import from_quantity
 from dormouse_contract.savings.ledger import Price, as_table
-from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.api import Prometheus
 from dormouse_prometheus.connection import PrometheusConnection
 from dormouse_prometheus.flags import prometheus_settings
 
@@ -44,12 +44,12 @@ async def run(given: argparse.Namespace) -> str:
     settings = prometheus_settings(given, patience_seconds=QUERY_SECONDS)
     connection = PrometheusConnection(settings)
     try:
-        return await told(given, PrometheusApi(await connection.client(), settings.url, settings.timeout_seconds))
+        return await told(given, connection)
     finally:
         await connection.close()
 
 
-async def told(given: argparse.Namespace, prometheus: PrometheusApi) -> str:
+async def told(given: argparse.Namespace, prometheus: Prometheus) -> str:
     """The same from a Prometheus that is reached in whatever way."""
     seconds = _duration(given.since)
     price = _price(given.price_per_gpu_hour, given.gpu_memory)

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 from dormouse_contract import Residency, metrics
 from dormouse_contract.savings.ledger import Figures, Ledger, Replica, ledger
-from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.api import Prometheus
 
 _Key = tuple[str, str, str]
 _BY = "namespace, pod, model"
 
 
 async def read_ledger(
-    prometheus: PrometheusApi,
+    prometheus: Prometheus,
     *,
     since: float,
     until: float,
