@@ -15,7 +15,7 @@ from .app import create_app
 from .callers import Callers, LocalCallers, TokenCallers, loopback_only
 from .kube import connect
 from .local import kubectl_proxy, through
-from .prometheus import Prometheus
+from .timeseries import TimeSeries
 
 _log = logging.getLogger("dormouse.console")
 
@@ -78,15 +78,15 @@ async def _serve(settings: Settings, socket: Path | None) -> None:
 
 
 @asynccontextmanager
-async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[Prometheus]:
+async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[TimeSeries]:
     if settings is None:
         _log.warning("No --prometheus-url: the page has no figures over time")
-        yield Prometheus(None)
+        yield TimeSeries(None)
         return
     if settings.risk:
         _log.warning("%s", settings.risk)
     connection = PrometheusConnection(settings, user_agent="dormouse-console")
     try:
-        yield Prometheus(connection.client, settings.url)
+        yield TimeSeries(connection)
     finally:
         await connection.close()

@@ -1,16 +1,18 @@
-"""Prometheus, for the figures that no object of the API server has. Without it the page goes on and says so."""
+"""What the page shows of Prometheus: figures as JSON can hold them, or a sentence that says why there are none.
+
+The page goes on without figures, so each failure of the client becomes `NoFigures` here, whose text is shown as it is.
+"""
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
 
-import httpx
-from dormouse_prometheus.errors import PrometheusUnavailable
+from dormouse_prometheus.answers import Labels
+from dormouse_prometheus.api import Prometheus
+from dormouse_prometheus.errors import PrometheusThrottled, PrometheusUnavailable
 
 from .errors import ConsoleError
-
-Labels = Mapping[str, str]
 
 
 class NoFigures(ConsoleError):
@@ -19,63 +21,52 @@ class NoFigures(ConsoleError):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """`points` are (Unix seconds, value), in order; one of an instant query. No NaN is among them."""
+    """`points` are (Unix seconds, value), in order; one of an instant query. Each value is finite."""
 
     labels: Labels
     points: tuple[tuple[float, float], ...]
 
 
-class Prometheus:
-    """`client` gives one with the credentials of this moment; None when no Prometheus is configured.
+class TimeSeries:
+    """`prometheus` is None where none is configured. `monotonic` is the clock of a rest that Prometheus asked for."""
 
-    url: what comes before `/api/v1`; empty where the client knows it.
-    """
-
-    def __init__(self, client: Callable[[], Awaitable[httpx.AsyncClient]] | None, url: str = "") -> None:
-        self._client = client
-        self._url = f"{url.rstrip('/')}/" if url else ""
-
-    @classmethod
-    def through(cls, http: httpx.AsyncClient) -> Self:
-        """By a client that has the address and the way."""
-
-        async def same() -> httpx.AsyncClient:
-            return http
-
-        return cls(same)
+    def __init__(self, prometheus: Prometheus | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._prometheus = prometheus
+        self._monotonic = monotonic
+        self._resting = ""
+        self._resting_until = -math.inf
 
     @property
     def configured(self) -> bool:
-        return self._client is not None
+        return self._prometheus is not None
 
     async def instant(self, promql: str, at: float) -> list[Series]:
-        return await self._ask("api/v1/query", {"query": promql, "time": f"{at:.3f}"})
+        try:
+            vector = await self._awake().query(promql, at)
+        except PrometheusUnavailable as error:
+            raise self._no_figures(error) from error
+        return [Series(labels, _finite((vector.evaluated_at, value))) for labels, value in vector.samples]
 
     async def over_time(self, promql: str, start: float, end: float, step: int) -> list[Series]:
-        asked = {"query": promql, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": str(step)}
-        return await self._ask("api/v1/query_range", asked)
-
-    async def _ask(self, path: str, asked: Mapping[str, str]) -> list[Series]:
-        if self._client is None:
-            raise NoFigures("The console was started without --prometheus-url, so there are no figures over time")
         try:
-            # As a form: a query over many pods is longer than an address may be.
-            response = await (await self._client()).post(self._url + path, data=dict(asked))
+            found = await self._awake().query_range(promql, start, end, step)
         except PrometheusUnavailable as error:
-            raise NoFigures(str(error)) from error
-        except httpx.HTTPError as error:
-            raise NoFigures(f"Prometheus does not answer ({type(error).__name__})") from error
-        try:
-            answer = response.json()
-        except ValueError as error:
-            raise NoFigures(f"What answers as Prometheus is something else (HTTP {response.status_code})") from error
-        if not isinstance(answer, dict) or answer.get("status") != "success":
-            why = answer.get("error") if isinstance(answer, dict) else None
-            raise NoFigures(f"Prometheus answered HTTP {response.status_code}: {str(why or 'no reason given')[:300]}")
-        return [_series(entry) for entry in answer["data"]["result"]]
+            raise self._no_figures(error) from error
+        return [Series(each.labels, _finite(*each.points)) for each in found]
+
+    def _awake(self) -> Prometheus:
+        if self._prometheus is None:
+            raise NoFigures("The console was started without --prometheus-url, so there are no figures over time")
+        if self._monotonic() < self._resting_until:
+            raise NoFigures(self._resting)
+        return self._prometheus
+
+    def _no_figures(self, error: PrometheusUnavailable) -> NoFigures:
+        if isinstance(error, PrometheusThrottled):
+            # For everybody's page: it is the same Prometheus.
+            self._resting, self._resting_until = str(error), self._monotonic() + error.retry_after_seconds
+        return NoFigures(str(error))
 
 
-def _series(entry: Mapping[str, Any]) -> Series:
-    samples = entry["values"] if "values" in entry else [entry["value"]]
-    points = ((float(at), float(value)) for at, value in samples)
-    return Series(entry["metric"], tuple(point for point in points if math.isfinite(point[1])))
+def _finite(*points: tuple[float, float]) -> tuple[tuple[float, float], ...]:
+    return tuple(point for point in points if math.isfinite(point[1]))

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from dormouse_contract.savings.question import add_arguments
 from dormouse_prometheus.errors import PrometheusError
 from dormouse_prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
 
+from . import savings as savings_command
 from .errors import OperatorError, SettingsError
 from .keys.settings import KeyOrigin, KeySettings
 from .leadership.settings import LeaseSettings
-from .savings import command as savings_command
 from .settings import Settings
 from .webhook.command import add_webhook, webhook_settings
 
@@ -97,7 +98,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         for command in of:
             command.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
 
-    savings_command.add_arguments(savings)
+    savings.add_argument("--namespace", default=None, help="only this namespace; by default all")
+    add_arguments(savings)
     both = (run, savings)
     flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
     add_prometheus_flags(both, partial(flag, of=both), environment)

@@ -28,6 +28,12 @@ class Prometheus(Protocol):
         """From `start` to `end`, Unix seconds, at every `step` seconds."""
 
 
+async def at_one_instant(prometheus: Prometheus, queries: Mapping[str, str], at: float) -> dict[str, Vector]:
+    """The answers by the queries' names. Raises PrometheusUnavailable when one of them fails."""
+    vectors = await asyncio.gather(*(prometheus.query(promql, at) for promql in queries.values()))
+    return dict(zip(queries, vectors, strict=True))
+
+
 class PrometheusApi:
     """`client` brings transport and credentials; `url` is what comes before `/api/v1`."""
 
