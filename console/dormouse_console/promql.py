@@ -30,7 +30,7 @@ def step_of(seconds: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Namespace None is the whole cluster. Names are checked here, so no scope can hold more than it says."""
+    """Namespace None is the whole cluster. What callers name is checked here, so no scope can hold more than it says."""
 
     namespace: str | None = None
 
@@ -61,10 +61,10 @@ class Scope:
 
     def tiers(self, pods: list[str]) -> str:
         """2 on the GPU, 1 in host RAM, 0 on disk only, per replica."""
-        return use.tiers_of_pods(map(object_name, pods), self._selection)
+        return use.tiers_of_pods(pods, self._selection)
 
     def replicas(self, pods: list[str]) -> str:
-        return use.of_pods(map(object_name, pods), self._selection)
+        return use.of_pods(pods, self._selection)
 
     @property
     def _selection(self) -> Selection:
