@@ -30,7 +30,7 @@ def step_of(seconds: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Namespace None is the whole cluster. What callers name is checked here, so no scope can hold more than it says."""
+    """Namespace None is the whole cluster. Callers' names are checked here, so no scope can hold more than it says."""
 
     namespace: str | None = None
 
