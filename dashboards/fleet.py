@@ -132,7 +132,7 @@ def _who(board: Dashboard) -> Dashboard:
                 "Who is awake",
                 "Models by the memory that their weights hold on GPUs now.",
                 BYTES,
-                f"topk(50, sum by (namespace, model) ({memory.of_replicas(metrics.GPU_MEMORY, PODS)}) > 0)",
+                f"topk(50, {memory.by_model(metrics.GPU_MEMORY, PODS)} > 0)",
                 named | {"Value": "On the GPU"},
                 links=[to_model()],
             )
@@ -141,7 +141,6 @@ def _who(board: Dashboard) -> Dashboard:
 
 
 def _cost(board: Dashboard) -> Dashboard:
-    stayed = memory.of_replicas(metrics.RESIDUAL, PODS)
     return (
         board.with_row(Row("What it cost in waiting"))
         .with_panel(
@@ -149,7 +148,7 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Wakes",
                 "How often weights came back to the GPU in the chosen range.",
                 COUNT,
-                f"sum({waiting.wakes(PODS, RANGE)}) or vector(0)",
+                f"{waiting.wakes(PODS, RANGE)} or vector(0)",
                 decimals=0,
             )
         )
@@ -179,7 +178,7 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Wakes by cause",
                 "Demand is a request; Schedule and Manual come ahead of one.",
                 COUNT,
-                query(f"sum by (trigger) ({waiting.wakes(PODS, RATE)})", "{{trigger}}"),
+                query(waiting.wakes(PODS, RATE, "trigger"), "{{trigger}}"),
                 stacked=True,
             )
         )
@@ -189,7 +188,7 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Bytes of the weights that the last release did not measurably give back. Anything but 0 is worth a "
                 "look.",
                 BYTES,
-                query(f"sum by (namespace, model) ({stayed}) > 0", "{{namespace}}/{{model}}"),
+                query(f"{memory.by_model(metrics.RESIDUAL, PODS)} > 0", "{{namespace}}/{{model}}"),
             )
         )
     )

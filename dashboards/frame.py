@@ -79,13 +79,13 @@ class Transitions(AnnotationQuery):
     """Marks each transition."""
 
     def build(self) -> model.AnnotationQuery:
-        moves = waiting.moves_of_replicas(PODS, STEP)
+        labels = ("namespace", "pod", "model", "from", "to", "trigger", "outcome")
         return _Labelled(
             name="Transitions",
             datasource=SOURCE,
             enable=True,
             icon_color="blue",
-            expr=f"sum by (namespace, pod, model, from, to, trigger, outcome) ({moves}) > 0",
+            expr=f"{waiting.moves(PODS, STEP, *labels)} > 0",
         )
 
 

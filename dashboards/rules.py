@@ -1,44 +1,78 @@
-"""The recording rules as Prometheus reads them: a plain rules file, which the chart wraps in a PrometheusRule."""
+"""Recording rules and alerts as Prometheus reads them: plain rules files, which the chart wraps in PrometheusRules."""
 
+import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from dormouse_contract.promql.rules import Group, groups
 
-FILE = Path(__file__).parents[1] / "charts" / "dormouse" / "files" / "rules" / "recording.yaml"
-_HEAD = """\
+from dashboards.alerts import ALERTS, Alert
+
+FOLDER = Path(__file__).parents[1] / "charts" / "dormouse" / "files" / "rules"
+_RECORDING = """\
 # Recording rules, written by `python -m dashboards.rules` from contract/dormouse_contract/promql/rules.py.
 # Names are level:metric:operations. Figures are per replica first, so that a pod that two jobs scrape counts once.
 groups:"""
+_ALERTS = """\
+# Alerts, written by `python -m dashboards.rules` from dashboards/alerts.py. Each has a runbook.
+groups:
+  - name: dormouse.alerts
+    rules:"""
 _WIDTH = 110
 
 
 def generated() -> dict[Path, str]:
     """Each generated file with what it should be."""
-    return {FILE: "\n".join((_HEAD, *(line for group in groups() for line in _group(group)))) + "\n"}
+    recording = (_RECORDING, *(line for group in groups() for line in _group(group)))
+    alerts = (_ALERTS, *(line for alert in ALERTS for line in _alert(alert)))
+    return {
+        FOLDER / "recording.yaml": "\n".join(recording) + "\n",
+        FOLDER / "alerts.yaml": "\n".join(alerts) + "\n",
+    }
 
 
 def _group(group: Group) -> Iterator[str]:
     yield f"  - name: {group.name}"
     yield "    rules:"
     for rule in group.rules:
-        if rule.why:
-            yield f"      # {rule.why}"
+        yield from _why(rule.why)
         yield f"      - record: {rule.record}"
-        lines = list(folded(rule.expression))
-        if len(lines) == 1:
-            yield f"        expr: {lines[0]}"
-        else:
-            yield "        expr: |"
-            yield from (f"          {line}" for line in lines)
+        yield from _expression(rule.expression)
+
+
+def _alert(alert: Alert) -> Iterator[str]:
+    yield from _why(alert.why)
+    yield f"      - alert: {alert.name}"
+    yield from _expression(alert.condition)
+    yield f"        for: {alert.pending_for}"
+    yield f"        labels: {{severity: {alert.severity}}}"
+    yield "        annotations:"
+    yield f"          summary: {json.dumps(alert.summary, ensure_ascii=False)}"
+    yield "          description: >-"
+    yield from textwrap.wrap(
+        alert.description, _WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12, break_on_hyphens=False
+    )
+    yield f"          runbook_url: {alert.runbook_url}"
+
+
+def _why(text: str) -> Iterator[str]:
+    if text:
+        yield f"      # {text}"
+
+
+def _expression(expression: str) -> Iterator[str]:
+    lines = list(folded(expression))
+    if len(lines) == 1:
+        yield f"        expr: {lines[0]}"
+    else:
+        yield "        expr: |"
+        yield from (f"          {line}" for line in lines)
 
 
 def folded(expression: str, indent: str = "") -> Iterator[str]:
     """The same in lines: what stands in parentheses and does not fit goes below them, further in."""
-    if len(indent) + len(expression) <= _WIDTH:
-        yield indent + expression
-        return
-    opened = _longest_parenthesis(expression)
+    opened = _longest_parenthesis(expression) if len(indent) + len(expression) > _WIDTH else None
     if opened is None:
         yield indent + expression
         return

@@ -127,7 +127,7 @@ def test_savings_add_a_pods_lives_and_count_it_once(prometheus: Prometheus, pod:
 def test_what_the_page_the_dashboards_and_the_rules_add_up_is_the_same(prometheus: Prometheus, pod: Pod) -> None:
     shown = by_pod(prometheus, memory.saved_by_replicas(EVERYTHING, f"{RANGE}s"))
     assert shown[pod.name] == pytest.approx(pod.saved, rel=0.02)
-    wakes = f"sum by (pod) ({waiting.wakes(EVERYTHING, f'{RANGE}s')})"
+    wakes = waiting.wakes(EVERYTHING, f"{RANGE}s", "pod")
     assert round(by_pod(prometheus, wakes)[pod.name]) == pod.wakes
 
 

@@ -85,7 +85,7 @@ def test_no_runbook_is_left_over() -> None:
     assert {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"} == named
 
 
-def test_the_recording_rules_are_what_the_code_gives() -> None:
+def test_the_committed_rules_are_what_the_code_gives() -> None:
     for path, text in generated().items():
         assert path.read_text(encoding="utf-8") == text, "run: python -m dashboards.rules"
 

@@ -17,6 +17,10 @@ def of_replicas(metric: Metric, selection: Selection) -> str:
     return counted(replicas.now(selection.series(metric)), selection)
 
 
+def by_model(metric: Metric, selection: Selection) -> str:
+    return f"sum by (namespace, model) ({of_replicas(metric, selection)})"
+
+
 def held(selection: Selection) -> str:
     return f"sum({of_replicas(metrics.GPU_MEMORY, selection)})"
 

@@ -84,7 +84,7 @@ def groups() -> tuple[Group, ...]:
             (
                 Rule(
                     f"namespace_model_trigger:dormouse_wakes:increase{HOUR}",
-                    f"sum by (namespace, model, trigger) ({waiting.wakes(EVERYTHING, HOUR)})",
+                    waiting.wakes(EVERYTHING, HOUR, "namespace", "model", "trigger"),
                     "A counter that appears with its first event has no increase yet: what it begins with counts too.",
                 ),
                 Rule(BUCKETS, waiting.wait_buckets(EVERYTHING, HOUR, "namespace", "model")),

@@ -4,21 +4,19 @@ from .. import metrics
 from . import replicas
 from .selection import Selection
 
-MOVES = ("from", "to", "trigger", "outcome")
+_KINDS = ("from", "to", "trigger", "outcome")
+_WAKES = ('to="GPU"', 'outcome="ok"')
 
 
 def moves(selection: Selection, within: str, *by: str, only: tuple[str, ...] = ()) -> str:
-    """Transitions, by the labels `by`; `only` are matchers."""
-    return f"sum by ({', '.join(by)}) ({moves_of_replicas(selection, within, only=only)})"
+    """Transitions, in all or by the labels `by`; `only` are matchers."""
+    each = replicas.events(selection.series(metrics.TRANSITIONS, *only), within, *_KINDS)
+    return f"sum by ({', '.join(by)}) ({each})" if by else f"sum({each})"
 
 
-def moves_of_replicas(selection: Selection, within: str, only: tuple[str, ...] = ()) -> str:
-    return replicas.events(selection.series(metrics.TRANSITIONS, *only), within, *MOVES)
-
-
-def wakes(selection: Selection, within: str) -> str:
-    """Per replica and cause."""
-    return moves_of_replicas(selection, within, only=('to="GPU"', 'outcome="ok"'))
+def wakes(selection: Selection, within: str, *by: str) -> str:
+    """How often weights came back to the GPU."""
+    return moves(selection, within, *by, only=_WAKES)
 
 
 def waited(selection: Selection, within: str) -> str:
