@@ -18,6 +18,8 @@ from .local import kubectl_proxy, through
 from .timeseries import TimeSeries
 
 _log = logging.getLogger("dormouse.console")
+# 10,000 ManagedModels are 2 MB, and a page has four answers at a time in the chart's 256 Mi.
+MAX_ANSWER_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[Time
         return
     if settings.risk:
         _log.warning("%s", settings.risk)
-    connection = PrometheusConnection(settings, user_agent="dormouse-console")
+    connection = PrometheusConnection(settings, user_agent="dormouse-console", max_answer_bytes=MAX_ANSWER_BYTES)
     try:
         yield TimeSeries(connection)
     finally:

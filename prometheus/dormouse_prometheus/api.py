@@ -37,10 +37,17 @@ async def at_one_instant(prometheus: Prometheus, queries: Mapping[str, str], at:
 class PrometheusApi:
     """`client` brings transport and credentials; `url` is what comes before `/api/v1`."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, timeout_seconds: float = QUERY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        timeout_seconds: float = QUERY_TIMEOUT_SECONDS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
         self._client = client
         self._url = f"{url.rstrip('/')}/api/v1"
         self._timeout_seconds = timeout_seconds
+        self._max_answer_bytes = max_answer_bytes
 
     async def query(self, promql: str, at: float | None = None) -> Vector:
         asked = {"query": promql} if at is None else {"query": promql, "time": repr(at)}
@@ -78,9 +85,9 @@ class PrometheusApi:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
+                if len(body) > self._max_answer_bytes:
                     raise PrometheusUnavailable(
-                        f"Prometheus' answer has more than {MAX_ANSWER_BYTES >> 20} MiB and was not read to its end; "
-                        "ask for fewer namespaces, or for a shorter time"
+                        f"Prometheus' answer has more than {self._max_answer_bytes >> 20} MiB and was not read to its "
+                        "end; ask for fewer namespaces, or for a shorter time"
                     )
             return response, body

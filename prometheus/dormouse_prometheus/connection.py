@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from .answers import Series, Vector
-from .api import PrometheusApi
+from .api import MAX_ANSWER_BYTES, PrometheusApi
 from .errors import PrometheusUnauthorized
 from .settings import PrometheusSettings
 
@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 1 << 20
 
 
 class PrometheusConnection:
-    """`user_agent` is who asks; `transport` replaces the network in tests."""
+    """`user_agent` is who asks; `transport` replaces the network. An answer has at most `max_answer_bytes`."""
 
     def __init__(
         self,
@@ -30,9 +30,11 @@ class PrometheusConnection:
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         user_agent: str = "dormouse-operator",
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._settings = settings
         self._user_agent = user_agent
+        self._max_answer_bytes = max_answer_bytes
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._before: httpx.AsyncClient | None = None
@@ -47,7 +49,8 @@ class PrometheusConnection:
 
     async def api(self) -> PrometheusApi:
         """For one look, of as many queries as it takes. Raises PrometheusUnauthorized when a file can't be used."""
-        return PrometheusApi(await self.client(), self._settings.url, self._settings.timeout_seconds)
+        client = await self.client()
+        return PrometheusApi(client, self._settings.url, self._settings.timeout_seconds, self._max_answer_bytes)
 
     async def client(self) -> httpx.AsyncClient:
         """Raises PrometheusUnauthorized when a file can't be used."""

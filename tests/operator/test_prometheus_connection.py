@@ -72,6 +72,19 @@ async def test_a_token_that_was_replaced_is_used_at_the_next_look(tmp_path: Path
     assert [headers["authorization"] for headers in seen] == ["Bearer one", "Bearer two"]
 
 
+async def test_a_look_that_goes_on_while_files_are_replaced_is_not_cut_off(
+    authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    bundle = write(tmp_path / "ca.crt", authority.certificate.read_text())
+    settings = PrometheusSettings("https://prometheus", ca_file=bundle)
+    connection = PrometheusConnection(settings, recorder([]))
+    looking = await connection.api()
+    bundle.write_text(authority.certificate.read_text() * 2)
+    assert not (await look_again(connection, settings)).failure
+    assert (await looking.query("up")).samples == ()
+    await connection.close()
+
+
 async def test_headers_travel_with_the_query_and_their_secrets_come_from_files(tmp_path: Path) -> None:
     settings = PrometheusSettings(
         "http://mimir/prometheus",
