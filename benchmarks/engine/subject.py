@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
-from dormouse_modelserver.engine.device import DeviceBackend
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.options import WeightsOptions
-from dormouse_modelserver.engine.pace import Pace, Path
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.device import DeviceBackend
+from dormouse_modelserver.engines.torch.options import WeightsOptions
+from dormouse_modelserver.engines.torch.pace import Pace, Path
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from .cases import Case

@@ -11,25 +11,25 @@ import torch
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
-from .arbiter import Arbiter
 from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
-from .engine.bundle import MirrorMode
-from .engine.canary import Canary
-from .engine.canary import checked as checked_canary
-from .engine.engine import Engine
-from .engine.open_device import open_device
-from .engine.options import UnloadChanges, WeightsOptions
-from .engine.weights import Weights
+from .engines.torch.checks.canary import Canary
+from .engines.torch.checks.canary import checked as checked_canary
+from .engines.torch.open_device import open_device
+from .engines.torch.options import UnloadChanges, WeightsOptions
+from .engines.torch.process import Engine
+from .engines.torch.sharing.bundle import MirrorMode
+from .engines.torch.weights import Weights
 from .errors import ConfigurationError, NoSuchModel
-from .keeper import Keeper
+from .lifecycle.idle_timer import Keeper
+from .lifecycle.registry import Roster
+from .lifecycle.room.arbiter import Arbiter
+from .lifecycle.settings import AfterTask, SlotSettings
+from .lifecycle.slot import Slot
 from .model import Model
-from .roster import Roster
 from .server.authority import token_authority
 from .server.install import install_routes
 from .server.routes import control_router
 from .server.socket import serve_socket
-from .settings import AfterTask, SlotSettings
-from .slot import Slot
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from dormouse_contract.wire import ModelSnapshot
 
 from .arguments import check_residency, check_seconds_argument
 from .errors import DormouseError
-from .hold import Hold
-from .slot import Slot
-from .uses_gpu import UsesGpu, hold_while_running
+from .lifecycle.slot import Slot
+from .lifecycle.uses.hold import Hold
+from .lifecycle.uses.uses_gpu import UsesGpu, hold_while_running
 
 T = TypeVar("T")
 P = ParamSpec("P")

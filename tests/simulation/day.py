@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from dormouse_contract import Observation, Residency, plan
 from dormouse_contract.wire import OrderStamp
-from dormouse_modelserver.transition import Transition
+from dormouse_modelserver.lifecycle.transition import Transition
 from dormouse_operator.cluster.resources import ManagedModel, managed_model
 from dormouse_operator.loans import terms_for
 

@@ -15,18 +15,18 @@ from typing import Any
 
 from dormouse_contract import Residency, Trigger, metrics
 from dormouse_contract.wire import ModelList, OrderStamp, PolicyLoan, Problem, ProblemReason, ResidencyOrder
-from dormouse_modelserver.engine.device import Fence
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.device import Fence
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from dormouse_modelserver.errors import DormouseError
-from dormouse_modelserver.keeper import Keeper
+from dormouse_modelserver.lifecycle.idle_timer import Keeper
+from dormouse_modelserver.lifecycle.settings import SlotSettings
+from dormouse_modelserver.lifecycle.slot import Slot
+from dormouse_modelserver.lifecycle.telemetry import Telemetry
+from dormouse_modelserver.lifecycle.transition import Transition
+from dormouse_modelserver.lifecycle.uses.waiting import Place
 from dormouse_modelserver.server.problems import refusal_for
-from dormouse_modelserver.settings import SlotSettings
-from dormouse_modelserver.slot import Slot
-from dormouse_modelserver.telemetry import Telemetry
-from dormouse_modelserver.transition import Transition
-from dormouse_modelserver.waiting import Place
 from torch import nn
 
 from .judge import Judge

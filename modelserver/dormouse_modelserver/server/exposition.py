@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..engine.device import DeviceMemory
-from ..engine.host_memory import read_host_memory
-from ..roster import Roster
-from ..slot import SlotFigures
+from ..engines.torch.device import DeviceMemory
+from ..lifecycle.registry import Roster
+from ..lifecycle.room.host_memory import read_host_memory
+from ..lifecycle.slot import SlotFigures
 
 _Family = GaugeMetricFamily | CounterMetricFamily
 _FAMILIES: dict[metrics.MetricType, Any] = {

@@ -5,7 +5,7 @@ import logging
 import threading
 from concurrent.futures import Future
 
-from ..engine.device import DeviceBackend, DeviceMemory
+from ..engines.torch.device import DeviceBackend, DeviceMemory
 
 _log = logging.getLogger("dormouse")
 # A scrape is given up after 8 s by the sidecar; it should have everything else until then.

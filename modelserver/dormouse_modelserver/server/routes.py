@@ -14,10 +14,10 @@ from dormouse_contract.wire import (
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ..engine.device import check_works
-from ..roster import Roster
-from ..slot import Slot
-from ..transition import Transition
+from ..engines.torch.device import check_works
+from ..lifecycle.registry import Roster
+from ..lifecycle.slot import Slot
+from ..lifecycle.transition import Transition
 from .authority import Authority, anyone
 from .exposition import render_metrics
 from .memory_reading import MemoryReading

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.zoo import X, seeded

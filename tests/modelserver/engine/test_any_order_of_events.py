@@ -6,9 +6,9 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import DormouseError, ModelChanged
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.weights import Weights
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule

@@ -7,12 +7,12 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed, DeviceFull, DormouseError, HostFull
-from dormouse_modelserver.engine import bundle as bundles
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.host_budget import HostBudget
-from dormouse_modelserver.engine.host_memory import HostMemory
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sharing import bundle as bundles
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.weights import Weights
+from dormouse_modelserver.lifecycle.room.host_budget import HostBudget
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.modelserver.odd_zoo import sparse

@@ -7,10 +7,10 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed, LoadFailed
-from dormouse_modelserver.engine.device import Arena
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.device import Arena
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.odd_zoo import sparse

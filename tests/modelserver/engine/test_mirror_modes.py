@@ -10,11 +10,11 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import HostFull
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.host_budget import HostBudget
-from dormouse_modelserver.engine.host_memory import HostMemory
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
+from dormouse_modelserver.lifecycle.room.host_budget import HostBudget
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.modelserver.zoo import X, seeded
@@ -238,9 +238,9 @@ _PEAK = """
 from pathlib import Path
 import torch
 from torch import nn
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 N = 100
 def load():
     model = nn.ParameterList(nn.Parameter(torch.empty(1 << 20), requires_grad=False) for _ in range(N))

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.pace import Pace, Path
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.pace import Pace, Path
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from dormouse_modelserver.errors import WakeTimeout
 from torch import nn
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import LoadFailed, ModelChanged, ModelNotHeld
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from torch import nn
 
 from tests.modelserver.zoo import X

@@ -9,8 +9,8 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import DeviceFull, IntegrityError, LoadFailed, ModelBusy, ModelNotHeld, ResidencyManager
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from torch import nn
 
 from tests.modelserver.zoo import X

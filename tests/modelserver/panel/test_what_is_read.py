@@ -13,9 +13,9 @@ import httpx
 import pytest
 from dormouse_contract import Action, Observation, Policy, Residency, plan
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.engine.occupancy import program_of, read_occupancy
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.history import RECENT_TRANSITIONS
+from dormouse_modelserver.engines.nvml.occupancy import program_of, read_occupancy
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.history.history import RECENT_TRANSITIONS
 from dormouse_modelserver.server.authority import anyone
 from dormouse_modelserver.server.panel.language import preferred
 from dormouse_modelserver.server.panel.reading import next_move, read_state

@@ -13,9 +13,9 @@ from functools import partial
 import pytest
 from dormouse_contract import Trigger
 from dormouse_modelserver import CopyFailed, DeviceBroken, Model, Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.moving import carry_out
-from dormouse_modelserver.transition import Transition
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.moving import carry_out
+from dormouse_modelserver.lifecycle.transition import Transition
 from torch import nn
 
 from tests.waiting import auntil, until

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from dormouse_modelserver import CopyFailed, Model, ModelBusy, ModelChanged, Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
 from torch import nn
 
 from tests.waiting import auntil, until

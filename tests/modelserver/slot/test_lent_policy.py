@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from dormouse_contract.wire import OrderStamp, PolicyLoan
 from dormouse_modelserver import Model, Residency, ResidencyManager, StaleOrder
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.settings import SlotSettings
-from dormouse_modelserver.slot import Slot
-from dormouse_modelserver.telemetry import Telemetry
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.settings import SlotSettings
+from dormouse_modelserver.lifecycle.slot import Slot
+from dormouse_modelserver.lifecycle.telemetry import Telemetry
 from torch import nn
 
 from tests.modelserver.engine.using import weights_on

@@ -16,7 +16,7 @@ from dormouse_modelserver import (
     ResidencyManager,
     TransitionFailed,
 )
-from dormouse_modelserver.engine.host_memory import HostMemory
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.waiting import until

@@ -5,12 +5,12 @@ from typing import Any
 
 from dormouse_contract import Action, Observation, Policy, plan
 
-from ...engine.device import DeviceBackend
-from ...engine.host_memory import read_host_memory
-from ...engine.occupancy import Occupancy, read_occupancy
+from ...engines.nvml.occupancy import Occupancy, read_occupancy
+from ...engines.torch.device import DeviceBackend
 from ...errors import DeviceBroken
-from ...roster import Roster
-from ...slot import Slot
+from ...lifecycle.registry import Roster
+from ...lifecycle.room.host_memory import read_host_memory
+from ...lifecycle.slot import Slot
 from ..authority import Access
 from .state import DeviceState, HolderState, ModelState, NextMove, PanelState
 

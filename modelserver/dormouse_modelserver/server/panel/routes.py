@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ...roster import Roster
+from ...lifecycle.registry import Roster
 from ..authority import Authority
 from ..problems import ProblemRoute, Refusal
 from ..routes import add_control_routes, as_json, read_body
