@@ -10,7 +10,7 @@ import torch
 from dormouse_modelserver.engines.torch.device import DeviceBackend
 from dormouse_modelserver.engines.torch.options import WeightsOptions
 from dormouse_modelserver.engines.torch.pace import Pace, Path
-from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
@@ -43,7 +43,7 @@ class Subject:
         self.most_bytes_copied = 0
         self._device, self._samples, self._pace = device, samples, _LastPace()
         options: WeightsOptions[nn.Sequential] = WeightsOptions(frozen=case.frozen)
-        self._weights = Weights("subject", load, Engine(device, pace=self._pace), options)
+        self._weights = Weights("subject", load, TorchProcess(device, pace=self._pace), options)
 
     @property
     def host_bytes(self) -> int:

@@ -14,13 +14,14 @@ from fastapi import APIRouter, FastAPI
 from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
 from .engines.torch.checks.canary import Canary
 from .engines.torch.checks.canary import checked as checked_canary
+from .engines.torch.device import DeviceBackend
 from .engines.torch.open_device import open_device
 from .engines.torch.options import UnloadChanges, WeightsOptions
-from .engines.torch.process import Engine
+from .engines.torch.process import TorchProcess
 from .engines.torch.sharing.bundle import MirrorMode
 from .engines.torch.weights import Weights
 from .errors import ConfigurationError, NoSuchModel
-from .lifecycle.idle_timer import Keeper
+from .lifecycle.idle_timer import IdleTimer
 from .lifecycle.registry import Roster
 from .lifecycle.room.arbiter import Arbiter
 from .lifecycle.settings import AfterTask, SlotSettings
@@ -53,6 +54,8 @@ class ResidencyManager(Roster):
     process serves.
     """
 
+    device: DeviceBackend
+
     def __init__(
         self,
         device: str = "auto",
@@ -83,8 +86,8 @@ class ResidencyManager(Roster):
         )
         self._models: dict[str, Model[Any]] = {}
         self._arbiter = Arbiter(self.slots, lambda: self.device.memory().total)
-        self._engine = Engine(self.device, make_room=self._arbiter.make_room)
-        self._keeper = Keeper(self.slots)
+        self._process = TorchProcess(self.device, make_room=self._arbiter.make_room)
+        self._idle_timer = IdleTimer(self.slots)
         folder = os.environ.get("DORMOUSE_GPU_ARBITER", "") if gpu_arbiter is None else gpu_arbiter
         if folder:
             self._arbiter.join(folder, self.device.gpu_uuid)
@@ -146,10 +149,10 @@ class ResidencyManager(Roster):
             own = replace(own, unload_timeout_seconds=_never(unload_timeout))
         if after_task is not None:
             own = replace(own, after_task=after_task)
-        weights = Weights(name, load, self._engine, options)
+        weights = Weights(name, load, self._process, options)
         slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._slot_changed)
         self.add(slot)
-        self._models[name] = model = Model(slot)
+        self._models[name] = model = Model(slot, weights)
         return model
 
     def __getitem__(self, name: str) -> Model[Any]:
@@ -174,13 +177,13 @@ class ResidencyManager(Roster):
         install_routes(self, app, prefix)
 
     def _slot_changed(self, slot: Slot[Any]) -> None:
-        self._keeper.slot_changed(slot)
+        self._idle_timer.slot_changed(slot)
         self._arbiter.slot_changed()
 
     def close(self) -> None:
         """Stop the timers and the sockets. Models stay usable where they are."""
         self.drain()
-        self._keeper.close()
+        self._idle_timer.close()
         self._arbiter.close()
         self._close_socket()
 

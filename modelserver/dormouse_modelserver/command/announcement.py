@@ -30,7 +30,7 @@ def lines(settings: ServeSettings, roster: Roster) -> Iterator[str]:
     if settings.idle_timeout is None:
         yield _without_idle_timeout(settings)
     for slot in roster.slots():
-        yield f"model {slot.name}: {', '.join(_own(slot.settings, settings)) or 'as above'}"
+        yield f"model {slot.name}: {', '.join(_own(slot.view.settings, settings)) or 'as above'}"
     yield f"page {page_address(settings.host, settings.port)}"
 
 

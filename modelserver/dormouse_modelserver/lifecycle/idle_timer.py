@@ -25,7 +25,7 @@ _RETRY_SECONDS = 1.0
 _RETRY_FAILED_SECONDS = 10.0
 
 
-class Keeper:
+class IdleTimer:
     """One daemon thread for all slots of a manager."""
 
     def __init__(self, slots: Callable[[], Iterable[Slot[Any]]], clock: Clock = steady_unix_time) -> None:
@@ -44,7 +44,7 @@ class Keeper:
                 self._changed = True
                 self._next_look = revisit_at
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="dormouse-keeper", daemon=True)
+                    self._thread = threading.Thread(target=self._run, name="dormouse-idle-timer", daemon=True)
                     self._thread.start()
                 self._condition.notify()
 
@@ -82,15 +82,15 @@ class Keeper:
         return revisit_at
 
     def _due(self, slot: Slot[Any]) -> tuple[Callable[[], object] | None, float]:
-        if slot.device_broken:
+        if slot.view.device_broken:
             return None, math.inf  # nothing can be moved, now or later
         now = self._clock()
-        policy, observation, lapses_at = slot.outlook()
+        policy, observation, lapses_at = slot.view.outlook()
         decision = plan(policy, observation, now)
         times = [time for time in (decision.revisit_at, lapses_at) if time is not None]
         if decision.action is not Action.ORDER or decision.desired is None:
             return None, min(times, default=math.inf)
-        failed_at = slot.demotion_failed_at
+        failed_at = slot.view.demotion_failed_at
         if failed_at is not None and now < failed_at + _RETRY_FAILED_SECONDS:
             return None, min([failed_at + _RETRY_FAILED_SECONDS, *times])
         trigger = Trigger.AFTER_TASK if policy.offload_after_seconds == 0 else Trigger.IDLE

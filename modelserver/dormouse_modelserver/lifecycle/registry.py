@@ -4,8 +4,8 @@ from typing import Any
 
 from dormouse_contract.wire import ModelAdvice, ModelSnapshot
 
-from ..engines.torch.device import DeviceBackend
 from ..errors import ConfigurationError, NoSuchModel
+from .device import Device
 from .history.advice import advise
 from .slot import Slot
 from .telemetry import Telemetry
@@ -14,7 +14,7 @@ from .telemetry import Telemetry
 class Roster:
     """Slots by name, on one device. Slots are added and never taken away."""
 
-    def __init__(self, device: DeviceBackend, *, starting: bool = False) -> None:
+    def __init__(self, device: Device, *, starting: bool = False) -> None:
         self.device = device
         self.telemetry = Telemetry()
         self._slots: dict[str, Slot[Any]] = {}
@@ -37,11 +37,11 @@ class Roster:
         return tuple(self._slots.values())
 
     def snapshots(self) -> list[ModelSnapshot]:
-        return [slot.snapshot() for slot in self.slots()]
+        return [slot.view.snapshot() for slot in self.slots()]
 
     def advice(self) -> dict[str, ModelAdvice]:
         """For each model: which idle timeout suits it, and what others would have done."""
-        return {slot.name: advise(slot.observed()) for slot in self.slots()}
+        return {slot.name: advise(slot.view.observed()) for slot in self.slots()}
 
     def not_ready_because(self) -> str | None:
         """None when requests are taken: asleep, waking and a full GPU included."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from dormouse_contract import Residency, TransitionOutcome, Trigger
 from dormouse_contract.wire import LastTransitionSnapshot, TransitionSnapshot
 
-from ..engines.torch.options import Released
 from ..errors import DeviceFull, DormouseError, ModelChanged
+from .engine import Released
 
 
 @dataclass(slots=True)

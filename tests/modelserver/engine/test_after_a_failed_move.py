@@ -12,7 +12,7 @@ from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ReleasedMethod
 from dormouse_modelserver import CopyFailed, DeviceFull
 from dormouse_modelserver.engines.torch.device import Arena
-from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.engines.torch.weights import Weights
 from dormouse_modelserver.lifecycle.moving import carry_out
@@ -115,7 +115,7 @@ def test_nothing_is_held_while_room_is_made() -> None:
         device.error = None
         return True
 
-    weights = weights_on(device, load, engine=Engine(device, make_room=make_room))
+    weights = weights_on(device, load, engine=TorchProcess(device, make_room=make_room))
     weights.load()
     device.error = DeviceFull("sim", 2, 1)
     assert move(weights, Residency.GPU) is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 from dormouse_modelserver import CopyFailed, DeviceBroken, DeviceFull
 from dormouse_modelserver.engines.torch.cuda.device import CudaDevice
-from dormouse_modelserver.engines.torch.device import DeviceMemory
+from dormouse_modelserver.lifecycle.device import DeviceMemory
 
 from .fake_torch_cuda import STUCK, FakeTorchCuda
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed, DeviceFull, DormouseError, HostFull
-from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sharing import bundle as bundles
 from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
 from dormouse_modelserver.engines.torch.weights import Weights
@@ -113,7 +113,7 @@ def test_a_staging_buffer_that_host_ram_has_no_room_for_takes_no_device_memory(d
 def test_a_split_without_room_leaves_it_whole_until_there_is_some(
     device: SimDevice, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    family = Family(device, engine=Engine(device, HostBudget()))
+    family = Family(device, engine=TorchProcess(device, HostBudget()))
     family.a.wake()
     family.b.wake()
     made, original = [0], bundles.Bundle._part

@@ -8,7 +8,7 @@ import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed, LoadFailed
 from dormouse_modelserver.engines.torch.device import Arena
-from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
@@ -149,7 +149,7 @@ def test_who_waits_for_a_bundle_that_goes_is_woken_although_its_memory_is_refuse
 def test_a_reservation_that_could_not_be_closed_is_closed_before_the_next_one(
     monkeypatch: pytest.MonkeyPatch, device: Refusing
 ) -> None:
-    weights = on_gpu(weights_on(device, load, stable_addresses=True, engine=Engine(device)))
+    weights = on_gpu(weights_on(device, load, stable_addresses=True, engine=TorchProcess(device)))
     own, closed = weights._loaded.own, list[str]()  # type: ignore[union-attr]
     weights.offload()
     reservation: Any = own._reservation

@@ -10,7 +10,7 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import HostFull
-from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.engines.torch.weights import Weights
 from dormouse_modelserver.lifecycle.room.host_budget import HostBudget
@@ -43,7 +43,7 @@ def host() -> Host:
 
 @pytest.fixture
 def make_on(device: SimDevice, host: Host) -> Callable[..., Weights[Any]]:
-    engine = Engine(device, HostBudget(host.read))
+    engine = TorchProcess(device, HostBudget(host.read))
 
     def make(**options: Any) -> Weights[Any]:
         host.models.append(weights_on(device, load, name=f"m{len(host.models)}", engine=engine, **options))
@@ -238,7 +238,7 @@ _PEAK = """
 from pathlib import Path
 import torch
 from torch import nn
-from dormouse_modelserver.engines.torch.process import Engine
+from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.engines.torch.weights import Weights
 N = 100
@@ -249,12 +249,12 @@ def load():
     return model
 def kib(what):
     return int(next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(what)).split()[1])
-warm = Weights("warm", lambda: nn.Linear(2000, 2000), Engine(SimDevice("sim")))
+warm = Weights("warm", lambda: nn.Linear(2000, 2000), TorchProcess(SimDevice("sim")))
 warm.load()
 warm.unload()
 Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on
 before = kib("VmRSS")
-weights = Weights("large", load, Engine(SimDevice("sim")))
+weights = Weights("large", load, TorchProcess(SimDevice("sim")))
 weights.load()
 assert weights.host_bytes == N << 22
 print((kib("VmHWM") - before) * 1024)

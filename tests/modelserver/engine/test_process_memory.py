@@ -10,8 +10,8 @@ from dormouse_modelserver.engines.nvml.process_memory import ProcessMemory
 from dormouse_modelserver.engines.torch.cuda import device as cuda
 from dormouse_modelserver.engines.torch.cuda import pinned as cuda_pinned
 from dormouse_modelserver.engines.torch.moves.measure import Measure
-from dormouse_modelserver.engines.torch.options import Released
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.engine import Released
 
 _RESERVED_BYTES = 1000
 

@@ -84,11 +84,11 @@ def test_one_pinned_by_hand_never_leaves(manage: Manage) -> None:
     manager = manage(f"sim:{_ONE}")
     first, second = (manager.register(name, load=load_doubler) for name in ("first", "second"))
     use(first)
-    manager.slot("first").pinned_by_hand = True
+    manager.slot("first").pin_by_hand(True)
     with pytest.raises(DeviceFull):
         second.move_to(GPU)
     assert first.snapshot().residency is GPU
-    manager.slot("first").pinned_by_hand = False
+    manager.slot("first").pin_by_hand(False)
     use(second)
 
 
@@ -135,7 +135,7 @@ def test_the_room_that_a_first_load_needs_is_asked_for_when_it_is_known(room_for
         seen.append(models[0].snapshot().residency)
         return load_doubler()
 
-    models[1]._slot._weights._loader._load = load
+    models[1]._weights._loader._load = load
     use(models[1])
     assert seen == [GPU], "nobody was sent away before the need was known"
     assert models[0].snapshot().residency is CPU

@@ -1,22 +1,12 @@
 """The one seam between the engine and a device. Everything above it is the same code on CUDA and on `sim`."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from dormouse_contract.wire import ReleasedMethod
 
-from ...errors import DeviceBroken
-
-
-class Fence(Protocol):
-    """A point in the work that was queued on the device so far."""
-
-    def done(self) -> bool: ...
-
-    def wait(self) -> None:
-        """Block until everything queued before the fence is done."""
-        ...
+from ...lifecycle.device import Device
+from ...lifecycle.engine import Fence
 
 
 class Arena(Protocol):
@@ -80,37 +70,10 @@ class Sent(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceMemory:
-    """Bytes on the whole device, and what this process holds of them; measured, never added up by us."""
+class DeviceBackend(Device, Protocol):
+    """A device that torch weights can be on."""
 
-    total: int
-    used: int
-    used_by_this_process: int | None
-
-
-class DeviceBackend(Protocol):
-    """A device that weights can be on.
-
-    name: what the user called it (`sim`, `cuda:0`). gpu_uuid: the driver's UUID, or the name on `sim`.
-    """
-
-    name: str
-    gpu_uuid: str
     torch_device: torch.device
-    simulated: bool
-
-    @property
-    def broken(self) -> str | None:
-        """Why it does nothing any more in this process, one sentence of the driver's; None while it works.
-
-        Known, not asked for. Once it is broken every call that needs the device raises `DeviceBroken`.
-        """
-        ...
-
-    def examine(self) -> None:
-        """After an error: find out whether the device works at all. `broken` says so then; raises nothing."""
-        ...
 
     def allocate(self, nbytes: int) -> Arena:
         """Raises `DeviceFull` with need and room; nothing is allocated then."""
@@ -165,14 +128,6 @@ class DeviceBackend(Protocol):
         """
         ...
 
-    def memory(self) -> DeviceMemory: ...
-
     def held_bytes(self) -> tuple[int, ReleasedMethod]:
         """What a release is measured by: read before and after it. Bytes and how they were counted."""
         ...
-
-
-def check_works(device: DeviceBackend) -> None:
-    """Raises `DeviceBroken` when the device does nothing any more in this process."""
-    if device.broken is not None:
-        raise DeviceBroken(device.name, device.broken)

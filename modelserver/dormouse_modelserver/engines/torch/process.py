@@ -23,7 +23,7 @@ def no_room(name: str, full: DeviceFull) -> bool:
 
 
 @dataclass(slots=True)
-class Engine:
+class TorchProcess:
     """Everything here is thread-safe; `make_room` may block until another model has left the device.
 
     accounting: held for a moment by whoever takes or gives back device memory, so that what is measured before and

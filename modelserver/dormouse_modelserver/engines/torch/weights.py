@@ -13,18 +13,19 @@ from typing import Generic, TypeVar
 from dormouse_contract import Residency
 
 from ...errors import DeviceFull, DormouseError, LoadFailed, ModelChanged
+from ...lifecycle.engine import Fence, Released, Speed
 from .checks.canary import CanaryCheck
 from .checks.gate import Gate
 from .device import DeviceBackend
 from .layout.apart import report
-from .loading.loaded import Loaded
+from .loaded import Loaded
 from .loading.loader import Loader
 from .moves.leaving import bundles_of, leave, let_go, mirrors_kept, roll_back
 from .moves.stocktaking import is_changed, look_again, take_in, take_stock
 from .moves.waking import bring
-from .options import Released, Speed, WeightsOptions
+from .options import WeightsOptions
 from .pace import Path
-from .process import Engine
+from .process import TorchProcess
 
 T = TypeVar("T")
 _log = logging.getLogger("dormouse")
@@ -32,14 +33,14 @@ _log = logging.getLogger("dormouse")
 
 class Weights(Generic[T]):
     def __init__(
-        self, name: str, load: Callable[[], T], engine: Engine, options: WeightsOptions[T] | None = None
+        self, name: str, load: Callable[[], T], process: TorchProcess, options: WeightsOptions[T] | None = None
     ) -> None:
         self.speed = Speed()
-        self._name, self._engine = name, engine
+        self._name, self._process = name, process
         self._options: WeightsOptions[T] = options or WeightsOptions()
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
         self._loaded: Loaded[T] | None = None
-        self._loader = Loader(name, load, engine, self._options)
+        self._loader = Loader(name, load, process, self._options)
         self._reported = False
 
     # What it is -----------------------------------------------------------------------------------
@@ -53,7 +54,7 @@ class Weights(Generic[T]):
 
     @property
     def device(self) -> DeviceBackend:
-        return self._engine.device
+        return self._process.device
 
     @property
     def model(self) -> T:
@@ -84,9 +85,22 @@ class Weights(Generic[T]):
         loaded = self._loaded
         return (*report(loaded.apart), *loaded.opaque) if loaded is not None else ()
 
+    def admit(self) -> None:
+        self.gate.open = True
+
+    def shut(self) -> None:
+        self.gate.open = False
+
+    def fence(self) -> Fence:
+        return self._process.device.fence()
+
+    def clean_up(self) -> None:
+        """An arena that was closed while an error's frames held views of it went to torch's cache, and no further."""
+        self._process.device.trim()
+
     def estimate_seconds(self) -> float | None:
         """Until the weights are on the GPU from where they are; None until it was measured."""
-        loaded, speed, pace = self._loaded, self.speed, self._engine.pace
+        loaded, speed, pace = self._loaded, self.speed, self._process.pace
         if loaded is None:
             known = speed.load_seconds is not None and speed.restore_seconds is not None
             return (speed.load_seconds or 0.0) + (speed.restore_seconds or 0.0) if known else None
@@ -141,12 +155,12 @@ class Weights(Generic[T]):
         loaded = self._there()
         started = time.monotonic()
         try:
-            bring(self._engine, loaded, self._name)
+            bring(self._process, loaded, self._name)
             for one in loaded.apart:
-                self._engine.with_room(self._name, lambda one=one: one.send(self._engine.device))  # type: ignore[misc]
+                self._process.with_room(self._name, lambda one=one: one.send(self._process.device))  # type: ignore[misc]
             self._prove(loaded)
         except BaseException:
-            roll_back(self._engine, loaded, self._name)
+            roll_back(self._process, loaded, self._name)
             raise
         loaded.awake = True
         for bundle in loaded.bundles:
@@ -165,7 +179,7 @@ class Weights(Generic[T]):
             what = "canary"
             if self._canary is not None:
                 self._canary.ask(loaded.model, self._name)
-            self._engine.device.synchronize()
+            self._process.device.synchronize()
         except DormouseError:
             raise
         except Exception as error:
@@ -178,9 +192,9 @@ class Weights(Generic[T]):
 
     def offload(self) -> Released:
         """GPU → CPU; what changed is copied. Raises `CopyFailed`, `HostFull`, `IntegrityError`; still there then."""
-        loaded, engine, may_share = self._there(), self._engine, not self._options.stable_addresses
-        engine.device.synchronize()  # on streams of the app's own, too: their writes are part of the weights
-        inventory = look_again(engine, loaded, may_share=may_share)
+        loaded, process, may_share = self._there(), self._process, not self._options.stable_addresses
+        process.device.synchronize()  # on streams of the app's own, too: their writes are part of the weights
+        inventory = look_again(process, loaded, may_share=may_share)
         with bundles_of(loaded):
             stock = take_stock(loaded, inventory)
             self.speed.offload_bytes_copied = 0
@@ -188,21 +202,21 @@ class Weights(Generic[T]):
                 for bundle in loaded.bundles:
                     last = bundle.users <= {loaded}
                     if last or bundle is loaded.own:
-                        copied = take_in(engine, bundle, stock, may_share=may_share, whole=last)
+                        copied = take_in(process, bundle, stock, may_share=may_share, whole=last)
                         self.speed.offload_bytes_copied += copied
                 for one in loaded.apart:
                     one.take_in()
-                return leave(engine, loaded)
+                return leave(process, loaded)
 
     def unload(self) -> Released:
         """CPU or GPU → Unloaded. Raises `ModelChanged` when changes would be lost; nothing was moved then.
 
         What another model has too stays with that one, so only what is this one's alone can be lost.
         """
-        loaded, engine, may_share = self._there(), self._engine, not self._options.stable_addresses
+        loaded, process, may_share = self._there(), self._process, not self._options.stable_addresses
         if loaded.awake:
-            engine.device.synchronize()
-        inventory = look_again(engine, loaded, may_share=may_share)
+            process.device.synchronize()
+        inventory = look_again(process, loaded, may_share=may_share)
         with bundles_of(loaded):
             stock = take_stock(loaded, inventory)
             if self._options.unload_changes == "refuse" and is_changed(loaded, stock):
@@ -215,12 +229,12 @@ class Weights(Generic[T]):
             with mirrors_kept(loaded):
                 for bundle in loaded.bundles:
                     if not bundle.holders.keys() <= {loaded} and bundle.users == {loaded}:
-                        take_in(engine, bundle, stock, may_share=may_share)
+                        take_in(process, bundle, stock, may_share=may_share)
                 return self._unload(loaded)
 
     def _unload(self, loaded: Loaded[T]) -> Released:
         self._loaded = None
-        return let_go(self._engine, loaded)
+        return let_go(self._process, loaded)
 
     def _there(self) -> Loaded[T]:
         if self._loaded is None:

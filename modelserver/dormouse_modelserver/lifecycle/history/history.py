@@ -5,8 +5,8 @@ from collections import deque
 from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.wire import LastTransitionSnapshot
 
-from ...engines.torch.options import Released
 from ...errors import DormouseError, ModelChanged, TransitionFailed
+from ..engine import Released
 from ..telemetry import SavedMeter
 from ..transition import Transition, describe, outcome_of
 from .arrivals import Arrivals
@@ -27,9 +27,10 @@ class History:
     demotion_failed_at: when the last demotion failed; None when it did not.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, *, on_gpu: bool = False) -> None:
+        """on_gpu: it was there before its slot, which counts as its arrival."""
         self.last_request_end = self.idle_since = now
-        self.resident_since: float | None = None
+        self.resident_since: float | None = now if on_gpu else None
         self.arrivals = Arrivals(now)
         self.last: LastTransitionSnapshot | None = None
         self.recent: deque[LastTransitionSnapshot] = deque(maxlen=RECENT_TRANSITIONS)

@@ -64,7 +64,7 @@ class Arbiter:
 
     def _someone_leaves(self, name: str, reason: str) -> bool:
         here: list[_Idle] = [
-            (slot.idle_seconds, slot) for slot in self._slots() if slot.name != name and slot.may_make_room
+            (slot.view.idle_seconds, slot) for slot in self._slots() if slot.name != name and slot.view.may_make_room
         ]
         there: list[_Idle] = [(idle.idle_seconds, idle) for idle in self._neighbours.idle()] if self._neighbours else []
         for _, idle in sorted([*here, *there], key=lambda one: one[0], reverse=True):
@@ -79,9 +79,9 @@ class Arbiter:
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """What a neighbour asks."""
-        idle = {slot.name: slot for slot in self._slots() if slot.may_make_room}
+        idle = {slot.name: slot for slot in self._slots() if slot.view.may_make_room}
         if question.get("ask") == "idle":
-            return {"idle": [{"model": name, "idleSeconds": slot.idle_seconds} for name, slot in idle.items()]}
+            return {"idle": [{"model": name, "idleSeconds": slot.view.idle_seconds} for name, slot in idle.items()]}
         slot = idle.get(str(question.get("model")))
         left = question.get("ask") == "leave" and slot is not None and _demote(slot, str(question.get("reason")))
         return {"left": left}
@@ -96,4 +96,4 @@ def _demote(slot: Slot[Any], reason: str) -> bool:
         return False
     if move is None:
         return False
-    return move.settled.result() is None and not slot.on_device
+    return move.settled.result() is None and not slot.view.on_device

@@ -36,7 +36,7 @@ def panel_router(roster: Roster, prefix: str, authority: Authority, watch: Watch
         order = PinOrder.from_json(await read_body(request))
         slot = roster.slot(model)
         slot.pin_by_hand(order.pinned)
-        return as_json(slot.snapshot())
+        return as_json(slot.view.snapshot())
 
     @router.get("/v1/authority")
     async def try_token(request: Request) -> Response:

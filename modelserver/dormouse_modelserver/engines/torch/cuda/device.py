@@ -7,9 +7,11 @@ import torch
 from dormouse_contract.wire import ReleasedMethod
 
 from ....errors import ConfigurationError, CopyFailed, DeviceFull
+from ....lifecycle.device import DeviceMemory, Occupancy, check_works
+from ...nvml.occupancy import read_occupancy
 from ...nvml.process_memory import ProcessMemory
 from ..checks.checksum import CHECKSUM_NEEDS_BYTES, checksum, prepare_checksum
-from ..device import Arena, DeviceMemory
+from ..device import Arena
 from ..out_of_memory import lacks_memory
 from .driver import CudaDriver, load_driver
 from .health import CudaHealth, watched
@@ -218,6 +220,14 @@ class CudaDevice:
     def memory(self) -> DeviceMemory:
         free, total = torch.cuda.mem_get_info(self.torch_device)
         return DeviceMemory(total, total - free, self._process.read())
+
+    def occupancy(self) -> Occupancy:
+        check_works(self)
+        counted = read_occupancy(self.gpu_uuid)
+        if counted is not None:
+            return counted
+        memory = self.memory()
+        return Occupancy(memory.total, memory.used, memory.used_by_this_process, None)
 
     @watched
     def held_bytes(self) -> tuple[int, ReleasedMethod]:

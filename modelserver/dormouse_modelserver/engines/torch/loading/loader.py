@@ -8,18 +8,18 @@ from contextlib import ExitStack, suppress
 from typing import Generic, TypeVar
 
 from ....errors import HostFull, LoadFailed
-from ..checks.fingerprint import Fingerprint
 from ..checks.gate import Gate
 from ..layout.apart import Apart, why_apart
 from ..layout.filling import Filling
+from ..layout.fingerprint import Fingerprint
 from ..layout.inventory import Inventory, take_inventory
 from ..layout.packing import pack
+from ..loaded import Loaded
 from ..moves.leaving import let_go
 from ..options import WeightsOptions
-from ..process import Engine
+from ..process import TorchProcess
 from ..sharing.bundle import Bundle
 from .fresh import Fresh, LetGo, load_fresh, refuse_what_can_not_be_moved, tensors_of_guarded
-from .loaded import Loaded
 
 T = TypeVar("T")
 
@@ -32,8 +32,8 @@ _ATTEMPTS = 20
 class Loader(Generic[T]):
     """Loads one model as often as needed, and sees to it that the weights are the same each time."""
 
-    def __init__(self, name: str, load: Callable[[], T], engine: Engine, options: WeightsOptions[T]) -> None:
-        self._name, self._load, self._engine, self._options = name, load, engine, options
+    def __init__(self, name: str, load: Callable[[], T], process: TorchProcess, options: WeightsOptions[T]) -> None:
+        self._name, self._load, self._engine, self._options = name, load, process, options
         self._first: Fingerprint | None = None
         self._first_whole: tuple[object, ...] | None = None
 
@@ -114,26 +114,26 @@ class Loader(Generic[T]):
             shared.add(own)
 
     def _fill(self, loaded: Loaded[T], filling: Filling, may_skip_mirror: bool) -> None:
-        own, engine, mode = loaded.own, self._engine, self._options.mirror
+        own, process, mode = loaded.own, self._engine, self._options.mirror
         if not may_skip_mirror or mode == "keep":
             own.fill_mirror(filling)
             return
         with ExitStack() as stack:
             if mode == "auto":
                 with suppress(HostFull):
-                    promise = stack.enter_context(engine.host.promised(own.nbytes, at_any_price=False))
+                    promise = stack.enter_context(process.host.promised(own.nbytes, at_any_price=False))
                     own.fill_mirror(filling, promise)
                     return
         own.claim(loaded)
-        own.fill_device(filling, engine.with_room(self._name, own.allocate))
+        own.fill_device(filling, process.with_room(self._name, own.allocate))
 
     def _bundle(self) -> Bundle:
-        engine, options = self._engine, self._options
+        process, options = self._engine, self._options
         return Bundle(
             self._name,
-            engine.device,
-            engine.host,
-            engine.pace,
+            process.device,
+            process.host,
+            process.pace,
             frozen=options.frozen,
             mirror=options.mirror,
             stable=options.stable_addresses,

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ....errors import TransitionFailed
-from ..loading.loaded import Loaded
-from ..options import Released
-from ..process import Engine
+from ....lifecycle.engine import Released
+from ..loaded import Loaded
+from ..process import TorchProcess
 from ..sharing.bundle import Bundle
 from ..sharing.shared_bundles import locked
 from .attempts import Attempts
@@ -18,7 +18,7 @@ _log = logging.getLogger("dormouse")
 
 
 def leave(
-    engine: Engine, loaded: Loaded[Any], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()
+    process: TorchProcess, loaded: Loaded[Any], *, for_good: bool = False, stays: Collection[Bundle] = frozenset()
 ) -> Released:
     """Off the device, as far as nobody else needs it there; measured.
 
@@ -29,11 +29,11 @@ def leave(
     """
     was_there, attempt = loaded.awake, Attempts()
     with bundles_of(loaded):
-        with engine.accounting:
+        with process.accounting:
             # What was kept and not used, the check's scratch memory above all, is no part of this release.
             if was_there:
-                engine.device.trim()
-            measure = Measure(engine.device)
+                process.device.trim()
+            measure = Measure(process.device)
             held = sum(bundle.device_bytes for bundle in loaded.bundles)
             held += sum(one.device_bytes for one in loaded.apart)
             for one in loaded.apart:
@@ -45,8 +45,8 @@ def leave(
         loaded.awake = False
         for bundle in loaded.bundles:
             if for_good:
-                attempt(engine.shared.leave, loaded, bundle)
-            attempt(engine.shared.split_if_due, bundle)
+                attempt(process.shared.leave, loaded, bundle)
+            attempt(process.shared.split_if_due, bundle)
     if attempt.error is not None:
         _log.warning(
             "model %s: off the device, and not all of its memory was given back (%d of %d bytes): %s",
@@ -58,13 +58,13 @@ def leave(
     return released if was_there else Released()
 
 
-def let_go(engine: Engine, loaded: Loaded[Any]) -> Released:
+def let_go(process: TorchProcess, loaded: Loaded[Any]) -> Released:
     """Unloaded: its gate stays shut for good, and what nobody else holds is freed."""
     loaded.gate.retire()
-    return leave(engine, loaded, for_good=True)
+    return leave(process, loaded, for_good=True)
 
 
-def roll_back(engine: Engine, loaded: Loaded[Any], name: str) -> None:
+def roll_back(process: TorchProcess, loaded: Loaded[Any], name: str) -> None:
     """The wake failed. Off the device, as far as it has come.
 
     Others may have changed what they share with it, and have left, while this one kept it there: that is copied
@@ -79,7 +79,7 @@ def roll_back(engine: Engine, loaded: Loaded[Any], name: str) -> None:
                 except TransitionFailed as problem:
                     _log.warning("model %s: what it shares stays on the device: %s", name, problem)
                     stays.add(bundle)
-        leave(engine, loaded, stays=stays)
+        leave(process, loaded, stays=stays)
 
 
 @contextmanager

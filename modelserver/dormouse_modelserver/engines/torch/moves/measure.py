@@ -4,8 +4,8 @@ import logging
 
 from dormouse_contract.wire import ReleasedMethod
 
+from ....lifecycle.engine import Released
 from ..device import DeviceBackend
-from ..options import Released
 
 _log = logging.getLogger("dormouse")
 

@@ -5,14 +5,14 @@ from typing import Any
 
 from ..layout.apart import Apart, why_apart
 from ..layout.inventory import Inventory
-from ..loading.loaded import Loaded, Stock
-from ..process import Engine
+from ..loaded import Loaded, Stock
+from ..process import TorchProcess
 from ..sharing.bundle import Bundle
 
 
-def look_again(engine: Engine, loaded: Loaded[Any], *, may_share: bool) -> Inventory:
+def look_again(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -> Inventory:
     """What the model has now. Modules of another model may have been put into it: they are shared from now on."""
-    inventory, shared = loaded.look(), engine.shared
+    inventory, shared = loaded.look(), process.shared
     mine = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
     tensors = [found.tensor for found in inventory.tensors if id(found.tensor) not in mine]
     if not tensors:
@@ -45,7 +45,7 @@ def take_stock(loaded: Loaded[Any], inventory: Inventory) -> Stock:
     return stock
 
 
-def take_in(engine: Engine, bundle: Bundle, stock: Stock, *, may_share: bool, whole: bool = True) -> int:
+def take_in(process: TorchProcess, bundle: Bundle, stock: Stock, *, may_share: bool, whole: bool = True) -> int:
     """Bring a bundle's mirror up to date; returns the bytes copied. Raises as `Bundle.take_in`.
 
     whole: False while others go on using it on the device; then only what was added or replaced is taken in.
@@ -59,7 +59,7 @@ def take_in(engine: Engine, bundle: Bundle, stock: Stock, *, may_share: bool, wh
     finally:
         if bundle.packing is not before and may_share:
             # Tensors are known by identity: none is let go before that is put right.
-            engine.shared.taken_in(bundle)
+            process.shared.taken_in(bundle)
     return bundle.bytes_copied_back
 
 

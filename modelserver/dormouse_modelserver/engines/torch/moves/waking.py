@@ -4,26 +4,26 @@ from typing import Any
 
 from ....errors import DeviceFull
 from ..device import Arena
-from ..loading.loaded import Loaded
-from ..process import Engine
+from ..loaded import Loaded
+from ..process import TorchProcess
 from ..sharing.bundle import Bundle
 from .leaving import roll_back
 
 
-def bring(engine: Engine, loaded: Loaded[Any], name: str) -> None:
+def bring(process: TorchProcess, loaded: Loaded[Any], name: str) -> None:
     """All bundles of a model that are not there yet → the device, verified; the tensors point there then.
 
     Raises as `Weights.restore` does; the caller rolls back.
     """
     while True:
-        arenas = _claim_and_allocate(engine, loaded, name)
+        arenas = _claim_and_allocate(process, loaded, name)
         try:
             _fill(loaded, arenas)
             # The check's scratch memory would be kept for as long as the model is awake.
-            engine.device.trim()
+            process.device.trim()
             return
         except DeviceFull as full:  # the weights fit, and left no room to verify them in
-            _wait_for_room(engine, loaded, name, full)
+            _wait_for_room(process, loaded, name, full)
 
 
 def _fill(loaded: Loaded[Any], arenas: dict[Bundle, Arena]) -> None:
@@ -38,28 +38,28 @@ def _fill(loaded: Loaded[Any], arenas: dict[Bundle, Arena]) -> None:
             arena.close()
 
 
-def _wait_for_room(engine: Engine, loaded: Loaded[Any], name: str, full: DeviceFull) -> None:
+def _wait_for_room(process: TorchProcess, loaded: Loaded[Any], name: str, full: DeviceFull) -> None:
     """Raises `full` when no more room can be made."""
     if loaded.own.host_bytes or not loaded.own.on_device:  # it was not loaded there without a mirror
-        roll_back(engine, loaded, name)
-    if not engine.room_made(name, full):
+        roll_back(process, loaded, name)
+    if not process.room_made(name, full):
         raise full
 
 
-def _claim_and_allocate(engine: Engine, loaded: Loaded[Any], name: str) -> dict[Bundle, Arena]:
+def _claim_and_allocate(process: TorchProcess, loaded: Loaded[Any], name: str) -> dict[Bundle, Arena]:
     """No lock, no memory and no claim is held while room is made: whoever leaves for it may need the same bundles,
     and of a bundle that is claimed as a whole, no part can leave."""
     for bundle in loaded.bundles:
         with bundle.lock:
-            engine.shared.split_if_due(bundle)
+            process.shared.split_if_due(bundle)
     while True:
         while not all(bundle.claim(loaded) for bundle in loaded.bundles):
             pass  # one was split as we looked; `bundles` has its parts now
         try:
-            with engine.accounting:
+            with process.accounting:
                 return _allocate(loaded, [bundle for bundle in loaded.bundles if not bundle.on_device])
         except DeviceFull as full:
-            _wait_for_room(engine, loaded, name, full)
+            _wait_for_room(process, loaded, name, full)
 
 
 def _allocate(holder: object, bundles: list[Bundle]) -> dict[Bundle, Arena]:

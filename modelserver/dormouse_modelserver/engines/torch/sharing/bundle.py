@@ -21,12 +21,12 @@ import torch
 from ....errors import CopyFailed, IntegrityError
 from ....lifecycle.room.host_budget import HostBudget, Promise
 from ..checks.checksum import checksum, checksum_at_any_price
-from ..checks.fingerprint import Fingerprint, fingerprint
 from ..device import Arena, DeviceBackend, HostBuffer, Reservation
 from ..layout.filling import Filling
+from ..layout.fingerprint import Fingerprint, fingerprint
+from ..layout.first_copy import to_device, to_host
 from ..layout.inventory import Found
 from ..layout.packing import Packing, pack
-from ..loading.first_copy import to_device, to_host
 from ..pace import Pace, Path
 
 MirrorMode = Literal["auto", "keep", "drop"]

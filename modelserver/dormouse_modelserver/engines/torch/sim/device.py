@@ -5,6 +5,7 @@ nothing about a GPU's.
 """
 
 import mmap
+import os
 import time
 from collections.abc import Callable
 
@@ -12,9 +13,10 @@ import torch
 from dormouse_contract.wire import ReleasedMethod
 
 from ....errors import CopyFailed, DeviceFull
+from ....lifecycle.device import DeviceMemory, Holder, Occupancy, check_works, largest_first, program_of
 from ..breakage import Breakage, first_sentence
 from ..checks.checksum import checksum
-from ..device import Arena, DeviceMemory, Sent
+from ..device import Arena, Sent
 from .account import Account, FileAccount, LocalAccount
 from .faults import SimFaults as SimFaults
 from .memory import SimMemory
@@ -222,10 +224,12 @@ class SimDevice:
         used, mine = self._account.used()
         return DeviceMemory(self._account.capacity_bytes, used, mine)
 
-    def holders(self) -> dict[int, int]:
-        """Bytes by process id, of all that share the account."""
-        self._breakage.refuse()
-        return self._account.holders()
+    def occupancy(self) -> Occupancy:
+        """As the account says: of all processes that share it."""
+        check_works(self)
+        memory, mine = self.memory(), os.getpid()
+        holders = (Holder(pid, program_of(pid), held, pid == mine) for pid, held in self._account.holders().items())
+        return Occupancy(memory.total, memory.used, memory.used_by_this_process, largest_first(holders))
 
     def held_bytes(self) -> tuple[int, ReleasedMethod]:
         self._breakage.refuse()

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from ....lifecycle.room.host_budget import HostBudget, Promise
 from ..checks.checksum import checksum, checksum_at_any_price
 from ..device import Arena, DeviceBackend, HostBuffer
-from ..layout.filling import STRETCH_BYTES, Filling
+from .filling import STRETCH_BYTES, Filling
 
 
 def to_host(device: DeviceBackend, host: HostBudget, filling: Filling, promise: Promise | None) -> HostBuffer:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from ..layout.packing import Packing
-from .checksum import checksum
+from ..checks.checksum import checksum
+from .packing import Packing
 
 Checksum = Callable[[torch.Tensor], int]
 # By path: dtype, place in its region, shape, strides, and the checksum of the region.

@@ -6,10 +6,10 @@ from typing import Generic, TypeVar
 
 import torch
 
-from ..checks.gate import Gate
-from ..layout.apart import Apart, why_apart
-from ..layout.inventory import Found, Inventory
-from ..sharing.bundle import Bundle
+from .checks.gate import Gate
+from .layout.apart import Apart, why_apart
+from .layout.inventory import Found, Inventory
+from .sharing.bundle import Bundle
 
 T = TypeVar("T")
 
