@@ -348,7 +348,7 @@ class Day:
     def _check_loans(self) -> None:
         for pod in self.pods:
             for slot in pod.slots.values():
-                loan = slot._lending.current(pod.clock()) if pod.alive else None
+                loan = slot._state.lending.current(pod.clock()) if pod.alive else None
                 if loan is None or loan.order is None:
                     continue
                 for_seconds = unix_now() - self._wanted_until(loan.order.owner)
@@ -380,7 +380,7 @@ class Day:
         decision = plan(owner.policy, seen, pod.clock() - 120)
         if snapshot.residency is not decision.desired:
             self.judge.violated(f"at midnight {pod.name}/{slot.name} is on {snapshot.residency}: {decision.reason}")
-        loan = slot._lending.current(pod.clock())
+        loan = slot._state.lending.current(pod.clock())
         terms = terms_for(owner.policy, self.pace.scrape, pod.clock())
         if terms is None or loan is None or loan.order is None or loan.order.owner != owner.uid:
             self.judge.violated(f"at midnight {pod.name}/{slot.name} has the loan {loan}, and its owner lends {terms}")

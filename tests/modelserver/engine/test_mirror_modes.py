@@ -99,14 +99,14 @@ def test_auto_without_room_loads_straight_and_pays_the_copy_once(
     with pytest.raises(HostFull):
         weights.load()
     # While it is loaded nothing but the stretch is needed; this model is smaller than one, so room for it appears.
-    room = weights._engine.host.promised
+    room = weights._process.host.promised
 
     def stretch_only(nbytes: int, *, at_any_price: bool = True) -> Any:
         return room(nbytes if not at_any_price else 0, at_any_price=at_any_price)
 
-    weights._engine.host.promised = stretch_only  # type: ignore[method-assign,assignment]
+    weights._process.host.promised = stretch_only  # type: ignore[method-assign,assignment]
     weights.wake()
-    weights._engine.host.promised = room  # type: ignore[method-assign]
+    weights._process.host.promised = room  # type: ignore[method-assign]
     assert (weights.residency, weights.host_bytes) == (Residency.GPU, 0)
     assert torch.equal(answer(weights), twin)
     with pytest.raises(HostFull):

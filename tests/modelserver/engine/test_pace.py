@@ -67,7 +67,7 @@ def test_retry_after_follows_the_estimate(manage: Callable[..., Any]) -> None:  
     with other.on_gpu():
         pass
     assert slow.snapshot().restore_estimate_seconds is None
-    manager._engine.pace._rates.update({Path.RESTORE: MIB / 2, Path.VERIFY: 1e12})
+    manager._process.pace._rates.update({Path.RESTORE: MIB / 2, Path.VERIFY: 1e12})
     slow._weights.load()
     slow._slot._state.residency = slow._weights.residency
     manager.device.throttle_bytes_per_second = 4 * MIB

@@ -149,7 +149,7 @@ def test_the_history_is_bounded_and_newest_first(manage: Manage) -> None:
     for _ in range(RECENT_TRANSITIONS):
         tts.move_to(Residency.GPU)
         tts.move_to(Residency.CPU)
-    recent = tts._slot.recent_transitions()
+    recent = tts._slot.view.recent_transitions()
     assert len(recent) == RECENT_TRANSITIONS
     assert recent[0] == tts.snapshot().last_transition
     assert [ended.time for ended in recent] == sorted((ended.time for ended in recent), reverse=True)

@@ -142,7 +142,7 @@ def test_the_room_that_a_first_load_needs_is_asked_for_when_it_is_known(room_for
 
 
 def full_host(manager: ResidencyManager, nbytes: int) -> None:
-    manager._engine.host._read = lambda: HostMemory(1 << 30, nbytes)
+    manager._process.host._read = lambda: HostMemory(1 << 30, nbytes)
 
 
 @pytest.mark.parametrize("trigger", [Trigger.IDLE, Trigger.AFTER_TASK, Trigger.PRESSURE])
@@ -180,13 +180,13 @@ def test_changed_and_no_host_ram_it_stays_on_the_gpu_and_says_so_once_in_a_while
     assert last is not None
     assert "host RAM has room for 10 bytes" in last.reason
     assert "differ from what load gives" in last.reason
-    failed = manager.slot("m").demotion_failed_at
+    failed = manager.slot("m").view.demotion_failed_at
     use_now = model.snapshot()
     assert (use_now.residency, manager.device.memory().used) == (GPU, _ONE)
     with model.on_gpu() as held:
         assert ask(held, 1) == 4
     until(lambda: model.snapshot().idle_seconds > 0.3)
-    assert manager.slot("m").demotion_failed_at == failed, "it is not tried again and again"
+    assert manager.slot("m").view.demotion_failed_at == failed, "it is not tried again and again"
 
 
 def test_an_offload_by_order_that_fails_twice_is_told_each_time(manager: ResidencyManager) -> None:
