@@ -29,7 +29,7 @@ e2e: env ## The product on a real node: images, chart, kubelet (root, Debian; E2
 
 .PHONY: images
 images: env ## The container images, with docker, podman or buildah (IMAGE_ARGS="operator sidecar" for some)
-	$(PYTHON) -m localcluster.images $(IMAGE_ARGS)
+	$(PYTHON) -m images $(IMAGE_ARGS)
 
 .PHONY: check
 check: env ## Lint, format, types and import contracts

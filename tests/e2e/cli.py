@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from images import on_this_machine
 from localcluster.binaries import USUAL, binary, ensure_binaries
 from localcluster.errors import LocalClusterError
-from localcluster.images import on_this_machine
 from localcluster.node import cgroups, what_is_missing
 from localcluster.node.namespaces import inside
 from localcluster.progress import Progress
