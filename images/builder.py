@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images.catalogue import ROOT
-from localcluster.errors import ImageUnavailable
+from images.errors import ImageUnavailable
 
 PROBE_SECONDS = 20.0
 BUILDERS = ("docker", "podman", "buildah")

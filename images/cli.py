@@ -8,11 +8,11 @@ import sys
 
 from images.builder import Builder, find_builder
 from images.catalogue import IMAGES, PREFIX, ROOT, Image, product_version
-from localcluster.errors import LocalClusterError
+from images.errors import ImageUnavailable
 
 EXAMPLES = """\
 examples:
-  python -m images                      all four
+  python -m images                      all of them
   python -m images operator sidecar     only these
   python -m images --python-image docker.io/library/python:3.12-slim-bookworm@sha256:…
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         builder = find_builder()
         for name in options.names or IMAGES:
             _build(builder, IMAGES[name], options.tag, bases)
-    except LocalClusterError as error:
+    except ImageUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from images.builder import Builder
 from images.catalogue import IMAGES, PREFIX, ROOT
+from images.errors import ImageUnavailable
 from localcluster.cache import cache_directory, exclusive
-from localcluster.errors import ImageUnavailable
 from localcluster.progress import Progress
 
 TAG = "e2e"

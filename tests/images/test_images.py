@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from images import IMAGES, find_builder
-from localcluster.errors import ImageUnavailable
+from images import IMAGES, ImageUnavailable, find_builder
 
 
 def program(folder: Path, name: str, script: str) -> None:
