@@ -81,7 +81,7 @@ cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, unti
 	$(PYTHON) -m localcluster up
 
 .PHONY: clean
-clean: ## Remove what was generated; .venv and the cache stay
+clean: ## Remove what was built; .venv and the cache stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
