@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
+from dormouse_contract.defaults import AFTER_TASK, MAX_WAITING, SERVER_MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
@@ -62,13 +63,13 @@ class ResidencyManager(Roster):
         *,
         idle_timeout: float | None = None,
         unload_timeout: float | None = None,
-        after_task: AfterTask = "keep",
-        min_resident: float = 0.0,
-        wake_budget: float = 30.0,
+        after_task: AfterTask = AFTER_TASK,
+        min_resident: float = SERVER_MIN_RESIDENT_SECONDS,
+        wake_budget: float = WAKE_BUDGET_SECONDS,
         starting: bool = False,
         socket: str | None = None,
         gpu_arbiter: str | None = None,
-        max_waiting: int = 1024,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         check_text("device", device, "cuda:0")
         for setting, seconds in (

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+
 from .errors import OperatorError, SettingsError
 from .keys.settings import KeyOrigin, KeySettings
 from .leadership.settings import LeaseSettings
@@ -108,11 +110,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag(
         "--scrape-interval",
         "DORMOUSE_SCRAPE_INTERVAL",
-        "15",
+        f"{SCRAPE_INTERVAL_SECONDS:g}",
         "seconds between Prometheus' scrapes of a sidecar",
         of=both,
     )
-    flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
+    flag("--tick", "DORMOUSE_TICK", f"{TICK_SECONDS:g}", "seconds between two looks at the fleet when nothing happens")
     flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
     flag(
         "--managed-model-selector",

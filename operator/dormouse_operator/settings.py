@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+
 from .cluster.scope import Scope
 from .errors import SettingsError
 from .keys.settings import KeySettings
@@ -27,8 +29,8 @@ class Settings:
     kubeconfig: Path | None
     prometheus: PrometheusSettings
     operator_namespace: str
-    scrape_interval_seconds: float = 15.0
-    tick_seconds: float = 15.0
+    scrape_interval_seconds: float = SCRAPE_INTERVAL_SECONDS
+    tick_seconds: float = TICK_SECONDS
     namespaces: tuple[str, ...] = ()
     managed_model_selector: str = ""
     direct_reading_after_seconds: float | None = None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dormouse_contract.defaults import AFTER_TASK, SERVE_IDLE_TIMEOUT_SECONDS
+
 from ..errors import ConfigurationError
 from ..lifecycle.settings import AfterTask
 from .durations import parse_seconds, shown
@@ -51,12 +53,17 @@ class _Setting:
 
 
 _IDLE = _Setting(
-    "idle-timeout", "GPU_IDLE_TIMEOUT", "600", "seconds without use until GPU → CPU; 0 after each task; 'never'"
+    "idle-timeout",
+    "GPU_IDLE_TIMEOUT",
+    f"{SERVE_IDLE_TIMEOUT_SECONDS:g}",
+    "seconds without use until GPU → CPU; 0 after each task; 'never'",
 )
 _UNLOAD = _Setting(
     "unload-timeout", "GPU_UNLOAD_TIMEOUT", "never", "seconds without use until the weights leave host RAM; 'never'"
 )
-_AFTER = _Setting("after-task", "GPU_AFTER_TASK", "keep", "when a task ends 'keep' the weights there or 'offload' them")
+_AFTER = _Setting(
+    "after-task", "GPU_AFTER_TASK", AFTER_TASK, "when a task ends 'keep' the weights there or 'offload' them"
+)
 _HOST = _Setting("host", None, "127.0.0.1", "address to listen on")
 _PORT = _Setting("port", "PORT", "7860", "port to listen on")
 _DEVICE = _Setting("device", "DORMOUSE_DEVICE", "auto", "auto, cuda:0, or sim[:SIZE[@/path]] for a simulated one")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dormouse_contract import Policy
+from dormouse_contract.defaults import AFTER_TASK, MAX_WAITING, SERVER_MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
 from dormouse_contract.wire import PolicyLoan
 
 AfterTask = Literal["keep", "offload"]
@@ -20,10 +21,10 @@ class SlotSettings:
 
     idle_timeout_seconds: float | None = None
     unload_timeout_seconds: float | None = None
-    after_task: AfterTask = "keep"
-    min_resident_seconds: float = 0.0
-    wake_budget_seconds: float = 30.0
-    max_waiting: int = 1024
+    after_task: AfterTask = AFTER_TASK
+    min_resident_seconds: float = SERVER_MIN_RESIDENT_SECONDS
+    wake_budget_seconds: float = WAKE_BUDGET_SECONDS
+    max_waiting: int = MAX_WAITING
 
     def policy(self) -> Policy:
         """The same as a ladder; with `offload` after each task the first rung is 0."""

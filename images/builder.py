@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcluster.errors import ImageUnavailable
-from localcluster.images.catalogue import ROOT
+from images.catalogue import ROOT
+from images.errors import ImageUnavailable
 
 PROBE_SECONDS = 20.0
 BUILDERS = ("docker", "podman", "buildah")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localcluster.errors import ImageUnavailable
-from localcluster.images import IMAGES, find_builder
+from images import IMAGES, ImageUnavailable, find_builder
 
 
 def program(folder: Path, name: str, script: str) -> None:

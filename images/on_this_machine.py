@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from images.builder import Builder
+from images.catalogue import IMAGES, PREFIX, ROOT
+from images.errors import ImageUnavailable
 from localcluster.cache import cache_directory, exclusive
-from localcluster.errors import ImageUnavailable
-from localcluster.images.builder import Builder
-from localcluster.images.catalogue import IMAGES, PREFIX, ROOT
 from localcluster.progress import Progress
 
 TAG = "e2e"

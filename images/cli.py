@@ -1,4 +1,4 @@
-"""`python -m localcluster.images`: what `make images` does."""
+"""`python -m images`: what `make images` does."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import argparse
 import subprocess
 import sys
 
-from localcluster.errors import LocalClusterError
-from localcluster.images.builder import Builder, find_builder
-from localcluster.images.catalogue import IMAGES, PREFIX, ROOT, Image, product_version
+from images.builder import Builder, find_builder
+from images.catalogue import IMAGES, PREFIX, ROOT, Image, product_version
+from images.errors import ImageUnavailable
 
 EXAMPLES = """\
 examples:
-  python -m localcluster.images                      all four
-  python -m localcluster.images operator sidecar     only these
-  python -m localcluster.images --python-image docker.io/library/python:3.12-slim-bookworm@sha256:…
+  python -m images                      all of them
+  python -m images operator sidecar     only these
+  python -m images --python-image docker.io/library/python:3.12-slim-bookworm@sha256:…
 
 Each image has its bill of materials (CycloneDX) at /opt/dormouse/sbom.cdx.json.
 """
@@ -23,7 +23,7 @@ Each image has its bill of materials (CycloneDX) at /opt/dormouse/sbom.cdx.json.
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0, or 1 with one readable message on stderr."""
     parser = argparse.ArgumentParser(
-        prog="python -m localcluster.images",
+        prog="python -m images",
         description="Build the container images with docker, podman or buildah.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         builder = find_builder()
         for name in options.names or IMAGES:
             _build(builder, IMAGES[name], options.tag, bases)
-    except LocalClusterError as error:
+    except ImageUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

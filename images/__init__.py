@@ -4,7 +4,8 @@
 that needs no registry.
 """
 
-from localcluster.images.builder import Builder, find_builder
-from localcluster.images.catalogue import IMAGES, Image, product_version
+from images.builder import Builder, find_builder
+from images.catalogue import IMAGES, Image, product_version
+from images.errors import ImageUnavailable
 
-__all__ = ["IMAGES", "Builder", "Image", "find_builder", "product_version"]
+__all__ = ["IMAGES", "Builder", "Image", "ImageUnavailable", "find_builder", "product_version"]
