@@ -152,7 +152,7 @@ def test_a_reservation_that_could_not_be_closed_is_closed_before_the_next_one(
     weights = on_gpu(weights_on(device, load, stable_addresses=True, engine=TorchProcess(device)))
     own, closed = weights._loaded.own, list[str]()  # type: ignore[union-attr]
     weights.offload()
-    reservation: Any = own._reservation
+    reservation: Any = own._placing._reservation
     close: Callable[[], None] = reservation.close
 
     def refuse_once() -> None:
@@ -162,9 +162,9 @@ def test_a_reservation_that_could_not_be_closed_is_closed_before_the_next_one(
         close()
 
     monkeypatch.setattr(reservation, "close", refuse_once, raising=False)
-    own._reserved_bytes += 1  # as if the weights had another size by now
+    own._placing._reserved_bytes += 1  # as if the weights had another size by now
     with pytest.raises(CopyFailed):
         weights.restore()
     weights.restore()
     assert len(closed) == 2
-    assert own._reservation is not reservation
+    assert own._placing._reservation is not reservation

@@ -5,7 +5,7 @@ tensor is a view into its region with the strides that it had. What merely lies 
 the tensors of a memory-mapped file, gets a region each, with the alignment that kernels expect.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,6 +93,10 @@ class Packing:
     def point_at_nothing(self) -> None:
         """Make every tensor empty: reading it raises in torch, and nothing of the arena is held any more."""
         point_at_nothing(self.tensors)
+
+    def regions_of(self, chosen: Collection[int]) -> list[int]:
+        """The numbers of the regions that hold some of these tensors (by id)."""
+        return sorted({packed.region for packed in self.tensors if id(packed.tensor) in chosen})
 
     def select(self, numbers: Iterable[int]) -> "Packing":
         """Some of the regions, in the order given, and their tensors: a layout of its own."""

@@ -60,7 +60,7 @@ def take_in(process: TorchProcess, bundle: Bundle, stock: Stock, *, may_share: b
         if bundle.packing is not before and may_share:
             # Tensors are known by identity: none is let go before that is put right.
             process.shared.taken_in(bundle)
-    return bundle.bytes_copied_back
+    return bundle.mirror.bytes_copied_back
 
 
 def is_changed(loaded: Loaded[Any], stock: Stock) -> bool:

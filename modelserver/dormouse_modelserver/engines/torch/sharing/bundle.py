@@ -18,16 +18,19 @@ from typing import Any, Literal
 
 import torch
 
-from ....errors import CopyFailed, IntegrityError
+from ....errors import IntegrityError
 from ....lifecycle.room.host_budget import HostBudget, Promise
-from ..checks.checksum import checksum, checksum_at_any_price
-from ..device import Arena, DeviceBackend, HostBuffer, Reservation
+from ..checks.checksum import checksum_at_any_price
+from ..device import Arena, DeviceBackend
 from ..layout.filling import Filling
 from ..layout.fingerprint import Fingerprint, fingerprint
 from ..layout.first_copy import to_device, to_host
 from ..layout.inventory import Found
+from ..layout.original import Original
 from ..layout.packing import Packing, pack
 from ..pace import Pace, Path
+from .mirror import Mirror
+from .placing import Placing
 
 MirrorMode = Literal["auto", "keep", "drop"]
 # The first of these that one of a bundle's holders asked for is in force.
@@ -65,21 +68,14 @@ class Bundle:
         # Set once it may be joined; see `SharedBundles.join`.
         self.ready = threading.Event()
         self._unsettled: set[object] = set()
-        self.bytes_copied_back = 0
         self._name, self._device, self._host, self._pace = name, device, host, pace
-        self._frozen, self._mode, self._stable = frozen, mirror, stable
-        self._reservation: Reservation | None = None
-        self._reserved_bytes = 0
+        self._frozen, self._mode, self._placing = frozen, mirror, Placing(device, stable=stable)
         self.packing = Packing(0, (), ())
-        self._mirror: HostBuffer | None = None
+        self.mirror = Mirror(name, device, host, pace)
         self._arena: Arena | None = None
-        # Of the bytes as last known: those of the mirror, or of the arena without one. None: the mirror is torn.
-        self._sum: int | None = None
-        self._as_loaded: Fingerprint | None = None
-        # Of tensors that nobody needed any more for a while; see `narrow`.
-        self._unneeded: Fingerprint = {}
+        self._original = Original()
         self._dirty = False
-        # Of the bytes that `_sum` is of; `_dirty` may know of newer ones, on the device.
+        # Of the bytes that the mirror's sum is of; `_dirty` may know of newer ones, on the device.
         self._known_dirty = False
 
     # What it is -----------------------------------------------------------------------------------
@@ -100,15 +96,15 @@ class Bundle:
     def nbytes_for(self, holder: object) -> int:
         """Of the part that `holder` has: what it would take on the device once the bundle is split."""
         part = self.holders.get(holder)
-        regions = range(len(self.packing.regions)) if part is None else self._regions_of(part)
+        regions = range(len(self.packing.regions)) if part is None else self.packing.regions_of(part)
         return self.packing.select(regions).total_bytes
 
     @property
     def whole(self) -> tuple[object, ...] | None:
         """Its bytes and how they are laid out, in short: one checksum for all tensors. None when it isn't known."""
-        if self._sum is None:
+        if self.mirror.sum is None:
             return None
-        return (self._sum, *((p.path, p.tensor.dtype, p.offset, p.shape, p.stride) for p in self.packing.tensors))
+        return (self.mirror.sum, *((p.path, p.tensor.dtype, p.offset, p.shape, p.stride) for p in self.packing.tensors))
 
     @property
     def device_bytes(self) -> int:
@@ -117,8 +113,7 @@ class Bundle:
 
     @property
     def host_bytes(self) -> int:
-        mirror = self._mirror
-        return mirror.bytes.numel() if mirror is not None else 0
+        return self.mirror.nbytes
 
     def claim(self, user: object) -> bool:
         """Keep it on the device for `user` from now on, once it is there; False when it has been split meanwhile.
@@ -160,8 +155,8 @@ class Bundle:
     def fill_mirror(self, filling: Filling, promise: Promise | None = None) -> None:
         """Freshly loaded, laid out as `packing` → host RAM; see `first_copy.to_host`."""
         started = time.monotonic()
-        mirror = to_host(self._device, self._host, filling, promise)
-        self._keep(mirror, checksum(mirror.bytes))
+        self.mirror.keep(to_host(self._device, self._host, filling, promise))
+        self._mirrored()
         self._pace.measured(Path.LOAD, self.nbytes, time.monotonic() - started)
 
     def fill_device(self, filling: Filling, arena: Arena) -> None:
@@ -169,39 +164,25 @@ class Bundle:
         if not to_device(self._device, self._host, filling, arena):
             raise self._other_bytes(f"on {self._device.name} than were loaded")
         self.commit(arena)
-        self._sum = None if self._frozen else self._sum_there(arena.bytes)
-        self._as_loaded = fingerprint(self.packing, self._slices(arena.bytes), self._sum_there)
+        self.mirror.sum = None if self._frozen else self._sum_there(arena.bytes)
+        self._original = Original(fingerprint(self.packing, self._slices(arena.bytes), self._sum_there))
 
     # Towards the device ---------------------------------------------------------------------------
 
     def allocate(self) -> Arena:
-        """Memory for it on the device, at the same address each time if that was asked for. No lock is needed.
-
-        Raises `DeviceFull`, or `ConfigurationError` where addresses can't be reserved.
-        """
-        if not self._stable:
-            return self._device.allocate(self.nbytes)
-        if self._reservation is None or self._reserved_bytes != self.nbytes:
-            self._close_reservation()  # other weights than before: they can't be where the old ones were
-            self._reservation, self._reserved_bytes = self._device.reserve(self.nbytes), self.nbytes
-        return self._reservation.allocate()
-
-    def _close_reservation(self) -> None:
-        if self._reservation is not None:
-            self._reservation.close()  # once refused, it is tried again before the next one is made
-            self._reservation = None
+        """Memory for it on the device; see `Placing`. No lock is needed. Raises `DeviceFull`."""
+        return self._placing.allocate(self.nbytes)
 
     def bring(self, arena: Arena) -> None:
         """Host RAM → `arena`, verified. Raises `CopyFailed`, `IntegrityError`, or `DeviceFull` when there is no room to
         verify it in; nothing has changed then."""
-        mirror = self._there()
         started = time.monotonic()
-        self._device.copy_in(mirror.bytes, arena)
+        self._device.copy_in(self.mirror.bytes, arena)
         copied = time.monotonic()
         self._pace.measured(Path.RESTORE, self.nbytes, copied - started)
         if self._frozen:
             return
-        if self._device.checksum(arena.bytes) != self._sum:
+        if self._device.checksum(arena.bytes) != self.mirror.sum:
             raise self._other_bytes(f"on {self._device.name} than left it")
         self._pace.measured(Path.VERIFY, self.nbytes, time.monotonic() - copied)
 
@@ -220,7 +201,7 @@ class Bundle:
             packing, sources = pack(found)
             now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
             self._dirty = now != self.as_loaded
-        elif self._device_sum(self._arena) == self._sum:
+        elif self._device_sum(self._arena) == self.mirror.sum:
             self._dirty = self._known_dirty  # a change that was taken back is none
         else:
             now = fingerprint(self.packing, self._slices(self._arena.bytes), self._sum_there)
@@ -231,16 +212,16 @@ class Bundle:
 
         `found` is what belongs to it now. Raises `CopyFailed`, `HostFull` or `IntegrityError`; it is still there then.
         """
-        self.bytes_copied_back = 0
+        self.mirror.bytes_copied_back = 0
         if self._arena is None:
             return
         if not self._still_packed(self._arena, found):
             self._repack(found)
             return
-        if self._frozen and self._mirror is not None and self._sum is not None:
+        if self._frozen and self.mirror.whole:
             return
         device_sum = self._device_sum(self._arena)
-        if self._mirror is None or device_sum != self._sum:
+        if not self.mirror.exists or device_sum != self.mirror.sum:
             self._copy_back(self._arena, device_sum)
         self._dirty = self._known_dirty
 
@@ -275,31 +256,12 @@ class Bundle:
         return checksum_at_any_price(self._device.checksum, data)
 
     def _copy_back(self, arena: Arena, device_sum: int) -> None:
-        changed = device_sum != self._sum
+        changed = device_sum != self.mirror.sum
         self.remember_as_loaded()
-        if self._mirror is None:
-            with self._host.promised(self.nbytes):
-                mirror = self._device.host_buffer(self.nbytes)
-                self._copy_out(arena, mirror, device_sum)
-        else:
-            mirror, self._sum = self._mirror, None
-            self._copy_out(arena, mirror, device_sum)
-        self._keep(mirror, device_sum)
+        self.mirror.take(arena, device_sum)
+        self._mirrored()
         if changed:
-            self._known_dirty = fingerprint(self.packing, self._slices(mirror.bytes)) != self._as_loaded
-
-    def _copy_out(self, arena: Arena, mirror: HostBuffer, device_sum: int) -> None:
-        started = time.monotonic()
-        try:
-            self._device.copy_out(arena, mirror.bytes)
-            self._pace.measured(Path.COPY_BACK, self.nbytes, time.monotonic() - started)
-            if checksum(mirror.bytes) != device_sum:
-                raise self._other_bytes(f"in host RAM than are on {self._device.name}; it stays on the GPU")
-        except BaseException:
-            if mirror is not self._mirror:
-                mirror.close()
-            raise
-        self.bytes_copied_back = self.nbytes
+            self._known_dirty = self._mirror_differs()
 
     def _repack(self, found: list[Found]) -> None:
         """Tensors were replaced or added (`weight.data = other`): lay everything out anew, in a new mirror.
@@ -307,27 +269,20 @@ class Bundle:
         The tensors stay where they are, so the model goes on working if it must stay on the device.
         """
         self.remember_as_loaded()
-        self._drop_mirror()
-        self._sum = None
+        self.mirror.drop()
+        self.mirror.sum = None
         packing, sources = pack(found)
-        with self._host.promised(packing.total_bytes):
-            mirror = self._device.host_buffer(packing.total_bytes)
-            try:
-                filling = Filling(packing, sources)
-                # In stretches: no copy from the device may write to two registrations of host RAM (`cuda_pinned`).
-                for start, end in filling.stretches():
-                    filling.copy(start, end, mirror.bytes[start:end])
-            except RuntimeError as error:
-                mirror.close()
-                raise CopyFailed(f"{self._device.name}: {error}") from error
-        self.packing, self.bytes_copied_back = packing, packing.total_bytes
-        self._keep(mirror, checksum(mirror.bytes))
-        self._dirty = self._known_dirty = fingerprint(packing, self._slices(mirror.bytes)) != self._as_loaded
+        self.mirror.take_laid_out_anew(Filling(packing, sources))
+        self.packing = packing
+        self._mirrored()
+        self._dirty = self._known_dirty = self._mirror_differs()
 
-    def _keep(self, mirror: HostBuffer, mirror_sum: int) -> None:
-        self._mirror, self._sum = mirror, mirror_sum
+    def _mirrored(self) -> None:
         self.ready.set()
         self._host.can_spare(self)
+
+    def _mirror_differs(self) -> bool:
+        return fingerprint(self.packing, self._slices(self.mirror.bytes)) != self.as_loaded
 
     def leave(self) -> None:
         """Give the device's memory back; the mirror is what there is from now on."""
@@ -345,27 +300,23 @@ class Bundle:
 
         Raises `HostFull`, or `CopyFailed` when no more host RAM can be pinned; it is whole then.
         """
-        mirror = self._there()
-        numbers = self._regions_of(chosen)
+        numbers = self.packing.regions_of(chosen)
         others = sorted(set(range(len(self.packing.regions))) - set(numbers))
         parts: list[Bundle] = []
         try:
-            parts.extend(self._part(group, mirror) for group in (others, numbers))
+            parts.extend(self._part(group) for group in (others, numbers))
         except BaseException:
             for part in parts:
-                part._drop_mirror()
+                part.mirror.drop()
             raise
         self.superseded = True
-        self._drop_mirror()
+        self.mirror.drop()
         return tuple(parts)
 
     def part_of(self, chosen: Collection[int]) -> frozenset[int] | None:
         """What a holder of these tensors (by id) has of it, as `holders` says it; shared bytes can't be parted."""
         there = {id(packed.tensor) for packed in self.packing.tensors}.intersection(chosen)
-        return None if len(self._regions_of(there)) in (0, len(self.packing.regions)) else frozenset(there)
-
-    def _regions_of(self, chosen: Collection[int]) -> list[int]:
-        return sorted({packed.region for packed in self.packing.tensors if id(packed.tensor) in chosen})
+        return None if len(self.packing.regions_of(there)) in (0, len(self.packing.regions)) else frozenset(there)
 
     def differs(self, found: list[Found]) -> bool:
         """Whether these, a part of its tensors, are other than what was loaded. Nothing is copied."""
@@ -373,29 +324,20 @@ class Bundle:
             return False
         if self._arena is None:
             paths = {item.path for item in found}
-            whole = fingerprint(self.packing, self._slices(self._there().bytes))
+            whole = fingerprint(self.packing, self._slices(self.mirror.bytes))
             now = {path: value for path, value in whole.items() if path in paths}
         else:
             packing, sources = pack(found)
             now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
         return any(self.as_loaded.get(path) != value for path, value in now.items())
 
-    def _part(self, numbers: list[int], mirror: HostBuffer) -> "Bundle":
+    def _part(self, numbers: list[int]) -> "Bundle":
         part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
         part.packing, part.joined = self.packing.select(numbers), self.joined
-        with self._host.promised(part.nbytes):
-            buffer = self._device.host_buffer(part.nbytes)
-            # Between two places in host RAM: that is no copy of the driver's, so registrations don't matter.
-            for number, region in zip(numbers, part.packing.regions, strict=True):
-                start = self.packing.regions[number].offset
-                buffer.bytes[region.offset : region.end].copy_(mirror.bytes[start : start + region.nbytes])
-        part._keep(buffer, checksum(buffer.bytes))
-        paths = {packed.path for packed in part.packing.tensors}
-        if self._as_loaded is not None:
-            part._as_loaded = {path: value for path, value in self._as_loaded.items() if path in paths}
-        part._unneeded = {path: value for path, value in self._unneeded.items() if path in paths}
-        changed = self._known_dirty and fingerprint(part.packing, part._slices(buffer.bytes)) != part._as_loaded
-        part._dirty = part._known_dirty = changed
+        part.mirror.take_part(self.mirror, self.packing, numbers, part.packing)
+        part._mirrored()
+        part._original = self._original.part(packed.path for packed in part.packing.tensors)
+        part._dirty = part._known_dirty = self._known_dirty and part._mirror_differs()
         return part
 
     # The mirror -----------------------------------------------------------------------------------
@@ -405,10 +347,10 @@ class Bundle:
         if not self.lock.acquire(blocking=False):
             return 0
         try:
-            if self._mode == "keep" or self._unsettled or self._arena is None or self._mirror is None:
+            if self._mode == "keep" or self._unsettled or self._arena is None or not self.mirror.exists:
                 return 0
             self.remember_as_loaded()
-            return self._drop_mirror()
+            return self.mirror.drop()
         finally:
             self.lock.release()
 
@@ -416,45 +358,31 @@ class Bundle:
         """Unloaded: nothing is held any more."""
         with ExitStack() as stack:  # the last one first, and each whatever the others raise
             stack.callback(self.ready.set)
-            stack.callback(self._close_reservation)
+            stack.callback(self._placing.close)
             stack.callback(self.leave)
-            stack.callback(self._drop_mirror)
+            stack.callback(self.mirror.drop)
+
+    # What it was ----------------------------------------------------------------------------------
 
     def remember_as_loaded(self) -> None:
-        """Before the mirror is written for the first time: what it was."""
-        if self._as_loaded is None and self._mirror is not None and self._sum is not None:
-            self._as_loaded = fingerprint(self.packing, self._slices(self._mirror.bytes))
-
-    def narrow(self, kept: Collection[int]) -> None:
-        """Only these of its tensors (by id) are needed from now on: that others go is no change of what was loaded."""
-        paths = {packed.path for packed in self.packing.tensors if id(packed.tensor) in kept}
-        whole = self.as_loaded
-        self._as_loaded = {path: value for path, value in whole.items() if path in paths}
-        self._unneeded.update((path, value) for path, value in whole.items() if path not in paths)
-
-    def widen(self, wanted: Collection[int]) -> None:
-        """A model has joined that needs these: of what nobody needed meanwhile, it is known again what it was."""
-        for packed in self.packing.tensors if self._unneeded else ():
-            if id(packed.tensor) in wanted and packed.path in self._unneeded:
-                self._as_loaded = {**self.as_loaded, packed.path: self._unneeded.pop(packed.path)}
+        """Before the mirror is written for the first time."""
+        if self.mirror.whole:
+            self._original.remember(lambda: fingerprint(self.packing, self._slices(self.mirror.bytes)))
 
     @property
     def as_loaded(self) -> Fingerprint:
         self.remember_as_loaded()
-        return self._as_loaded or {}
+        return self._original.values
 
-    def _drop_mirror(self) -> int:
-        mirror, self._mirror = self._mirror, None
-        if mirror is None:
-            return 0
-        nbytes = mirror.bytes.numel()
-        mirror.close()
-        return nbytes
+    def narrow(self, kept: Collection[int]) -> None:
+        """Only these of its tensors (by id) are needed from now on."""
+        self.remember_as_loaded()
+        self._original.narrow(packed.path for packed in self.packing.tensors if id(packed.tensor) in kept)
 
-    def _there(self) -> HostBuffer:
-        if self._mirror is None:
-            raise RuntimeError(f"the weights of model {self._name!r} are not in host RAM")
-        return self._mirror
+    def widen(self, wanted: Collection[int]) -> None:
+        """A model has joined that needs these: of what nobody needed meanwhile, it is known again what it was."""
+        self.remember_as_loaded()
+        self._original.widen(packed.path for packed in self.packing.tensors if id(packed.tensor) in wanted)
 
     def _slices(self, data: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
         def bytes_of(number: int, end: int) -> torch.Tensor:
