@@ -30,7 +30,10 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """Timeouts in seconds, None for never. behind_sidecar: an operator decides, as long as it lends a policy."""
+    """Timeouts in seconds, None for never. behind_sidecar: an operator decides, as long as it lends a policy.
+
+    preload: load every model into host RAM at start, and be ready only then.
+    """
 
     models: dict[str, ModelSettings]
     app: str | None
@@ -42,6 +45,7 @@ class ServeSettings:
     device: str
     project_dir: Path
     behind_sidecar: bool = False
+    preload: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,10 @@ _AFTER = _Setting(
 _HOST = _Setting("host", None, "127.0.0.1", "address to listen on")
 _PORT = _Setting("port", "PORT", "7860", "port to listen on")
 _DEVICE = _Setting("device", "DORMOUSE_DEVICE", "auto", "auto, cuda:0, or sim[:SIZE[@/path]] for a simulated one")
-_SETTINGS = (_IDLE, _UNLOAD, _AFTER, _HOST, _PORT, _DEVICE)
+_PRELOAD = _Setting(
+    "preload", "DORMOUSE_PRELOAD", "false", "load each model into host RAM at start; /readyz is 503 until that is done"
+)
+_SETTINGS = (_IDLE, _UNLOAD, _AFTER, _HOST, _PORT, _DEVICE, _PRELOAD)
 
 
 def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +88,11 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--app", metavar="MODULE:FUNCTION", help="create_app(residency), returns your ASGI app")
     for setting in _SETTINGS:
         source = f"; also {setting.variable}" if setting.variable else ""
-        parser.add_argument(
-            f"--{setting.key}", metavar="VALUE", help=f"{setting.help} (default {setting.default}{source})"
-        )
+        said = f"{setting.help} (default {setting.default}{source})"
+        if setting is _PRELOAD:
+            parser.add_argument(f"--{setting.key}", action="store_const", const="true", help=said)
+        else:
+            parser.add_argument(f"--{setting.key}", metavar="VALUE", help=said)
 
 
 def resolve(given: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> ServeSettings:
@@ -126,6 +135,7 @@ def resolve(given: argparse.Namespace, environment: Mapping[str, str] = os.envir
         device=value(_DEVICE)[0],
         project_dir=project_dir,
         behind_sidecar=behind_sidecar,
+        preload=_yes_or_no(*value(_PRELOAD)),
     )
     if not settings.models and settings.app is None:
         raise ConfigurationError(
@@ -179,6 +189,12 @@ def _port(text: str, source: str) -> int:
     if not 0 < port < 65536:
         raise ConfigurationError(f"{source} is {text!r}; write a port from 1 to 65535")
     return port
+
+
+def _yes_or_no(text: str, source: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ConfigurationError(f"{source} is {text!r}; write true or false")
+    return text.lower() == "true"
 
 
 def _after_task(text: str, source: str) -> AfterTask:

@@ -32,6 +32,8 @@ _log = logging.getLogger("dormouse")
 _PREFIX = "/dormouse"
 # What the kernel queues while the loop is busy; uvicorn's own default.
 _BACKLOG = 2048
+# What unloading may take at the end; the operating system takes back the rest in any case.
+_UNLOAD_SECONDS = 5.0
 
 
 def run(settings: ServeSettings) -> int:
@@ -58,7 +60,13 @@ def run(settings: ServeSettings) -> int:
             front = _InFront(manager, app, _authority(settings.host))
             with closing(front.watch):
                 front.watch.start()
-                return _serve(_Server(manager, front), listener)
+                if settings.preload:
+                    manager.preload_in_background()
+                server = _Server(manager, front)
+                status = _serve(server, listener)
+                if not server.force_exit:
+                    manager.unload_all(_UNLOAD_SECONDS)
+                return status
         finally:
             manager.close()
 

@@ -15,6 +15,8 @@ from ..errors import ConfigurationError
 
 FILE_NAME = "dormouse.toml"
 MODEL_KEYS = ("load", "idle-timeout", "unload-timeout", "after-task")
+# These may be written true or false without quotes.
+SWITCHES = ("preload",)
 _TARGET = '"package.module:function"'
 
 
@@ -53,7 +55,7 @@ def read_settings_file(path: Path, known: Iterable[str]) -> SettingsFile:
         raise ConfigurationError(f"{path}: models is no table; write [models] and tts = {_TARGET}")
     return SettingsFile(
         app,
-        {key: _text(value, f"{path}: {key}") for key, value in values.items()},
+        {key: _text(value, f"{path}: {key}", switch=key in SWITCHES) for key, value in values.items()},
         {name: _model(path, name, table) for name, table in models.items()},
     )
 
@@ -71,7 +73,9 @@ def _model(path: Path, name: str, table: Any) -> dict[str, str]:
     return {key: _text(value, f"{where}.{key}") for key, value in table.items()}
 
 
-def _text(value: Any, where: str) -> str:
+def _text(value: Any, where: str, *, switch: bool = False) -> str:
+    if switch and isinstance(value, bool):
+        return _as_toml(value)
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -44,8 +44,20 @@ class Fence(Protocol):
         ...
 
 
+class DoneAlready:
+    """The fence of an engine whose uses queue nothing: an answer that is complete leaves no work behind."""
+
+    def done(self) -> bool:
+        return True
+
+    def wait(self) -> None:
+        pass
+
+
 class Engine(Protocol[T_co]):
     """One model of one engine. The properties are read at any time, from any thread, and never block.
+
+    An engine may inherit from this; what a method does then, where it needs no code, stands in its last sentence.
 
     Each move either completes or leaves the model in a whole tier, which `residency` then names; it raises a
     `DormouseError` that says why. Any other exception counts as `TransitionFailed`.
@@ -83,20 +95,18 @@ class Engine(Protocol[T_co]):
         ...
 
     def estimate_seconds(self) -> float | None:
-        """Until it is on the GPU from where it is; None until that was measured."""
-        ...
+        """Until it is on the GPU from where it is; None until that was measured. Always None."""
+        return None
 
     def admit(self) -> None:
-        """Somebody uses the model from now on. Called under the slot's lock: returns at once."""
-        ...
+        """Somebody uses the model from now on. Called under the slot's lock: returns at once. Does nothing."""
 
     def shut(self) -> None:
-        """Nobody uses the model any more. Called under the slot's lock: returns at once."""
-        ...
+        """Nobody uses the model any more. Called under the slot's lock: returns at once. Does nothing."""
 
     def fence(self) -> Fence:
-        """Mark what the calling thread has queued on the device; the next move waits for it."""
-        ...
+        """Mark what the calling thread has queued on the device; the next move waits for it. Nothing is queued."""
+        return DoneAlready()
 
     def wake(self) -> None:
         """From wherever it is → GPU."""
@@ -115,15 +125,4 @@ class Engine(Protocol[T_co]):
         ...
 
     def clean_up(self) -> None:
-        """After a move that failed: give back what it left behind. Raises nothing."""
-        ...
-
-
-class DoneAlready:
-    """The fence of an engine whose uses queue nothing: an answer that is complete leaves no work behind."""
-
-    def done(self) -> bool:
-        return True
-
-    def wait(self) -> None:
-        pass
+        """After a move that failed: give back what it left behind. Raises nothing. Does nothing."""

@@ -198,6 +198,17 @@ class Slot(Generic[T]):
             self._telemetry.transition(self.name, self._state.residency, to, trigger, refused, 0.0, f"{reason}; {busy}")
             raise
 
+    def begin_load(self, trigger: Trigger, reason: str) -> Transition | None:
+        """Start to load it into host RAM and return that, or the move under way; None when it is loaded already.
+
+        Raises `DeviceBroken`.
+        """
+        check_works(self._engine.device)
+        with self._state.lock:
+            if self._state.transition is not None or self._state.residency is not Residency.UNLOADED:
+                return self._state.transition
+            return self._start(Residency.CPU, trigger, reason)
+
     def _begin(self, to: Residency, if_idle_for: float | None, trigger: Trigger, reason: str) -> Transition | None:
         state = self._state
         under_way = state.transition

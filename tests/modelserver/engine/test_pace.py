@@ -11,7 +11,7 @@ from dormouse_modelserver.engines.torch.weights import Weights
 from dormouse_modelserver.errors import WakeTimeout
 from torch import nn
 
-from tests.modelserver.slot.conftest import manage  # noqa: F401 - a fixture
+from tests.modelserver.lifecycle.conftest import manage  # noqa: F401 - a fixture
 from tests.modelserver.zoo import seeded
 
 from .using import on_gpu, weights_on

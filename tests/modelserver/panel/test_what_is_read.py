@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.modelserver.slot.conftest import load_doubler
+from tests.modelserver.lifecycle.conftest import load_doubler
 from tests.waiting import until
 
 Manage = Callable[..., ResidencyManager]

@@ -9,7 +9,7 @@ import pytest
 from dormouse_modelserver.command.announcement import lines, page_address
 from dormouse_modelserver.command.serve_settings import ServeSettings
 
-from tests.modelserver.slot.conftest import Loads, Manage, manage
+from tests.modelserver.lifecycle.conftest import Loads, Manage, manage
 
 __all__ = ["manage"]  # the fixture
 

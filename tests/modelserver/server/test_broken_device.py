@@ -14,7 +14,7 @@ from dormouse_modelserver.lifecycle.device import DeviceMemory
 from dormouse_modelserver.server import memory_reading
 from fastapi import FastAPI
 
-from tests.modelserver.slot.conftest import Stop, ask
+from tests.modelserver.lifecycle.conftest import Stop, ask
 from tests.waiting import auntil, until
 
 from .serving_process import Serving

@@ -297,7 +297,7 @@ def test_the_interpreter_ends() -> None:
     program = """
     import time
     from dormouse_modelserver import DeviceBroken, Residency, ResidencyManager
-    from tests.modelserver.slot.conftest import load_doubler
+    from tests.modelserver.lifecycle.conftest import load_doubler
 
     manager = ResidencyManager("sim:1MiB", socket="", idle_timeout=0.05)
     tts = manager.register("tts", load=load_doubler)
