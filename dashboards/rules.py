@@ -11,11 +11,11 @@ from dashboards.alerts import ALERTS, Alert
 
 FOLDER = Path(__file__).parents[1] / "charts" / "dormouse" / "files" / "rules"
 _RECORDING = """\
-# Recording rules, written by `python -m dashboards.rules` from contract/dormouse_contract/promql/rules.py.
+# Recording rules, made by `make generate` from contract/dormouse_contract/promql/rules.py.
 # Names are level:metric:operations. Figures are per replica first, so that a pod that two jobs scrape counts once.
 groups:"""
 _ALERTS = """\
-# Alerts, written by `python -m dashboards.rules` from dashboards/alerts.py. Each has a runbook.
+# Alerts, made by `make generate` from dashboards/alerts.py. Each has a runbook.
 groups:
   - name: dormouse.alerts
     rules:"""
@@ -94,12 +94,3 @@ def _longest_parenthesis(expression: str) -> tuple[int, int] | None:
             if not open_at and not expression[:begin].endswith(("by ", "on ")):
                 found.append((begin, at))
     return max(found, key=lambda pair: pair[1] - pair[0], default=None)
-
-
-def write() -> None:
-    for path, text in generated().items():
-        path.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write()

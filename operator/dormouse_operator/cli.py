@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
 from dormouse_contract.savings.question import add_arguments
 from dormouse_prometheus.errors import PrometheusError
 from dormouse_prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
@@ -112,11 +113,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag(
         "--scrape-interval",
         "DORMOUSE_SCRAPE_INTERVAL",
-        "15",
+        f"{SCRAPE_INTERVAL_SECONDS:g}",
         "seconds between Prometheus' scrapes of a sidecar",
         of=both,
     )
-    flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
+    flag("--tick", "DORMOUSE_TICK", f"{TICK_SECONDS:g}", "seconds between two looks at the fleet when nothing happens")
     flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
     flag(
         "--managed-model-selector",

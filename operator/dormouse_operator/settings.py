@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
 from dormouse_prometheus.settings import PrometheusSettings
 
 from .cluster.scope import Scope
@@ -28,8 +29,8 @@ class Settings:
     kubeconfig: Path | None
     prometheus: PrometheusSettings
     operator_namespace: str
-    scrape_interval_seconds: float = 15.0
-    tick_seconds: float = 15.0
+    scrape_interval_seconds: float = SCRAPE_INTERVAL_SECONDS
+    tick_seconds: float = TICK_SECONDS
     namespaces: tuple[str, ...] = ()
     managed_model_selector: str = ""
     direct_reading_after_seconds: float | None = None

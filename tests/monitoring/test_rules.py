@@ -87,7 +87,7 @@ def test_no_runbook_is_left_over() -> None:
 
 def test_the_committed_rules_are_what_the_code_gives() -> None:
     for path, text in generated().items():
-        assert path.read_text(encoding="utf-8") == text, "run: python -m dashboards.rules"
+        assert path.read_text(encoding="utf-8") == text, "run: make generate"
 
 
 def test_an_expression_in_lines_is_the_expression() -> None:

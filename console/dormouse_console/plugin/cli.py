@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS
 from dormouse_contract.savings.question import BadQuestion, add_arguments, question
 from dormouse_operator.cluster.resources import managed_model
 from dormouse_prometheus.api import at_one_instant
@@ -222,7 +223,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     savings = command("savings", "what sleeping saved, from Prometheus", figures_from)
     savings.add_argument("-A", "--all-namespaces", action="store_true", help="the default, unless -n is given")
     add_arguments(savings)
-    savings.add_argument("--scrape-interval", default="15", help="Prometheus' for the sidecars (default 15 s)")
+    scrape = f"{SCRAPE_INTERVAL_SECONDS:g}"
+    savings.add_argument("--scrape-interval", default=scrape, help=f"Prometheus' for the sidecars (default {scrape} s)")
     return parser
 
 

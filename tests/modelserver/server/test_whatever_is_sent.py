@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import strategies as st
 
-from tests.modelserver.slot.conftest import load_doubler
+from tests.modelserver.lifecycle.conftest import load_doubler
 
 _manager = ResidencyManager("sim:1MiB", socket="")
 _manager.register("tts", load_doubler)
