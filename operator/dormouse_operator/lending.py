@@ -4,10 +4,10 @@ from collections.abc import Callable, Container, Iterable
 from functools import partial
 
 from .cluster.resources import ManagedModel, Pod
-from .errands import Errands
 from .loans import Inherited, LoanKey, Terms, due_at, terms_for, valid_for
 from .replicas import Replicas
 from .view import ReplicaView, View
+from .workqueue.queue import Errands
 
 
 class Lending:

@@ -13,10 +13,9 @@ from functools import partial
 
 from dormouse_contract import Action
 
-from .agenda import Agenda
 from .cluster.fleet import Fleet
 from .cluster.resources import ManagedModel, Name, Pod
-from .errands import Errands
+from .dirty_set import Agenda
 from .idle_signal.changes import changed_pods
 from .idle_signal.signal import IdleSignal, SignalState
 from .keys.trust import TrustPublisher
@@ -25,6 +24,7 @@ from .replicas import Replicas
 from .reporting.recorder import Recorder
 from .telemetry import Telemetry
 from .view import ReplicaView, View, look
+from .workqueue.queue import Errands
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2

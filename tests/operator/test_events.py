@@ -8,12 +8,12 @@ from typing import Any
 
 from dormouse_contract.wire import LastTransitionSnapshot
 from dormouse_operator.cluster.status import Condition, Status
-from dormouse_operator.errands import Errands
 from dormouse_operator.errors import KubeNotFound
 from dormouse_operator.reporting.announcer import SERIES_SECONDS, SERIES_WRITTEN_EVERY_SECONDS, Announcer
 from dormouse_operator.reporting.events import troubles
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import ReplicaMemory, View
+from dormouse_operator.workqueue.queue import Errands
 
 from .objects import NOW, fleet, managed_model, pod, signal, view_of
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 from dormouse_contract.wire import ModelSnapshot, PolicyLoan, ResidencyOrder
-from dormouse_operator.agenda import Agenda
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.kube import Kube
 from dormouse_operator.cluster.resources import ManagedModel
-from dormouse_operator.errands import Errands
+from dormouse_operator.dirty_set import Agenda
 from dormouse_operator.idle_signal.join import build
 from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.keys.trust import TrustPublisher
@@ -28,6 +27,7 @@ from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
+from dormouse_operator.workqueue.queue import Errands
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry

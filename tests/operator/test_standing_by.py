@@ -6,11 +6,11 @@ import json
 import ssl
 
 import httpx
-from dormouse_operator.errands import Errands
 from dormouse_operator.loans import Terms, due_at
 from dormouse_operator.orders import ControlClient, Fence
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.telemetry import Telemetry
+from dormouse_operator.workqueue.queue import Errands
 from prometheus_client import CollectorRegistry
 
 from .fake_pod import FakeModel

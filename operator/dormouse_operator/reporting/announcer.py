@@ -15,9 +15,9 @@ from dormouse_contract import Action, Residency
 from ..cluster.kube import Kube
 from ..cluster.resources import ManagedModel
 from ..cluster.status import Status
-from ..errands import Errands
 from ..timestamps import from_rfc3339_or_none
 from ..view import ReplicaView, View
+from ..workqueue.queue import Errands
 from .events import condition_event, post, tell_more, transition_event, troubles, wish_event
 
 # A move of the same kind within this time continues the series; Kubernetes' own recorders take six minutes.

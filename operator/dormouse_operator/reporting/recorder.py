@@ -9,9 +9,9 @@ from ..cluster.fleet import Fleet
 from ..cluster.kube import MERGE_PATCH, Kube
 from ..cluster.resources import GROUP, PLURAL, VERSION, ManagedModel
 from ..cluster.status import Status
-from ..errands import Errands
 from ..errors import KubeConflict, KubeError, KubeNotFound
 from ..view import View
+from ..workqueue.queue import Errands
 from .announcer import Announcer
 from .summary import summarize
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dormouse_operator.errands import Errands
+from dormouse_operator.workqueue.queue import Errands
 
 
 class Clock:
