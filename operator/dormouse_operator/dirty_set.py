@@ -14,7 +14,7 @@ from .cluster.resources import Name
 FULL_PASS_SECONDS = 600.0
 
 
-class Agenda:
+class DirtySet:
     """`now` is Unix seconds throughout."""
 
     def __init__(self, full_pass_seconds: float = FULL_PASS_SECONDS) -> None:
@@ -28,7 +28,7 @@ class Agenda:
         self._full_pass_at = float("-inf")
 
     def takes_everything(self, now: float) -> bool:
-        """Whether it is time for a full pass; asking takes it off the agenda. A clock set back brings one forward."""
+        """Whether it is time for a full pass; asking takes it off. A clock set back brings one forward."""
         if self._full_pass_at <= now < self._full_pass_at + self._full_pass_seconds:
             return False
         self._full_pass_at = now

@@ -2,7 +2,7 @@
 
 Level-based: a look at a ManagedModel sees all that is known of it and starts what is missing, so that a pass
 that was lost, doubled or cut off in the middle does no harm. Whom a pass looks at is a saving and no more
-(`agenda.py`): a pass over the whole fleet finds the same. Calls run beside the loop (`errands.py`); a pass
+(`dirty_set.py`): a pass over the whole fleet finds the same. Calls run beside the loop (`workqueue/`); a pass
 itself waits for nothing but Prometheus.
 """
 
@@ -15,7 +15,7 @@ from dormouse_contract import Action
 
 from .cluster.fleet import Fleet
 from .cluster.resources import ManagedModel, Name, Pod
-from .dirty_set import Agenda
+from .dirty_set import DirtySet
 from .idle_signal.changes import changed_pods
 from .idle_signal.signal import IdleSignal, SignalState
 from .keys.trust import TrustPublisher
@@ -24,7 +24,8 @@ from .replicas import Replicas
 from .reporting.recorder import Recorder
 from .telemetry import Telemetry
 from .view import ReplicaView, View, look
-from .workqueue.queue import Errands
+from .workqueue.keys import OrderModel, ProbePod
+from .workqueue.queue import WorkQueue
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2
@@ -67,16 +68,16 @@ class Reconciler:
         self._leads = leads
         # A sample may be one scrape old when it is read, and one scrape may be missed.
         self._fresh_for_seconds = 2 * scrape_interval_seconds + tick_seconds
-        self._errands = Errands(concurrency=concurrency, monotonic=monotonic)
+        self._queue = WorkQueue(concurrency=concurrency, monotonic=monotonic)
         self._signal = IdleSignal(failure="Prometheus was not asked yet")
         self._signal_read_at = float("-inf")
         self._trust_checked_at = float("-inf")
-        self._agenda = Agenda()
+        self._dirty = DirtySet()
         self._views: dict[Name, View] = {}
         self._shown: set[tuple[str, str]] = set()
         self._lending = Lending(
             replicas,
-            self._errands,
+            self._queue,
             fleet.pods.values,
             clock=clock,
             scrape_interval_seconds=scrape_interval_seconds,
@@ -92,7 +93,7 @@ class Reconciler:
                 await self.reconcile()
             except Exception:
                 log.exception("A pass over the fleet failed; models stay as they are until the next one.")
-                self._agenda.everything()
+                self._dirty.everything()
             took = self._monotonic() - started
             # Where a pass is expensive, a stream of changes must not make it the only thing we do.
             await asyncio.sleep(max(DEBOUNCE_SECONDS, 5 * took))
@@ -105,7 +106,7 @@ class Reconciler:
                     pass
 
     async def stop(self, within_seconds: float) -> None:
-        await asyncio.gather(self._errands.stop(within_seconds), self._recorder.errands.stop(within_seconds))
+        await asyncio.gather(self._queue.shut_down(within_seconds), self._recorder.queue.shut_down(within_seconds))
 
     async def reconcile(self) -> None:
         """One pass."""
@@ -115,7 +116,7 @@ class Reconciler:
         if self._leads() and self._replicas.lead_anew():
             self._lending.lead_anew()
             # As a standby nothing was changed, so nothing counts as settled.
-            self._agenda.everything()
+            self._dirty.everything()
         names = await self._whom()
         for position, name in enumerate(names):
             if position % LOOKS_WITHOUT_PAUSE == LOOKS_WITHOUT_PAUSE - 1:
@@ -146,22 +147,22 @@ class Reconciler:
         if self._monotonic() - self._signal_read_at >= self._tick_seconds / 2:
             before, self._signal = self._signal, await self._read_signal()
             self._signal_read_at = self._monotonic()
-            names |= self._agenda.unsettled()
+            names |= self._dirty.unsettled()
             pods = changed_pods(before, self._signal, self._fresh_for_seconds)
             if pods is None:
-                self._agenda.everything()
+                self._dirty.everything()
             else:
                 names |= {owner.key for pod in map(self._fleet.pods.get, pods) if pod for owner in owners_of(pod)}
         now = self._clock()
-        if not self._agenda.takes_everything(now):
-            return names.union(self._agenda.due(now))
+        if not self._dirty.takes_everything(now):
+            return names.union(self._dirty.due(now))
         self._tidy()
         return self._fleet.managed_models.keys() | self._views.keys()
 
     def _tidy(self) -> None:
         """Forgets what is gone. Until then it takes room and does nothing: UIDs are never used again."""
         alive = {pod.uid for pod in self._fleet.pods.values() if pod.alive}
-        self._errands.forget(lambda key: isinstance(key, tuple) and key[1] not in alive)
+        self._queue.forget_pods_but(alive)
         owners = {owner.uid for owner in self._fleet.managed_models.values()}
         self._replicas.forget_all_but(alive, owners)
         self._recorder.forget_all_but(owners)
@@ -184,14 +185,14 @@ class Reconciler:
         now = self._clock()
         loans = self._lending.due_at(view, now) if self._leads() else []
         settled = written and self._is_settled(view) and not any(at <= now for at in loans)
-        self._agenda.looked_at(owner.key, settled=settled, again_at=self._again_at(view, now, loans))
+        self._dirty.looked_at(owner.key, settled=settled, again_at=self._again_at(view, now, loans))
 
     def _drop(self, name: Name) -> None:
         """It was deleted; what it lent is taken back by `Lending.withdraw`."""
         view = self._views.pop(name, None)
         if view is not None:
             self._lending.want_nothing(view.owner.uid)
-        self._agenda.forget((name,))
+        self._dirty.forget((name,))
 
     def _look(self, owner: ManagedModel) -> View:
         return look(
@@ -209,7 +210,7 @@ class Reconciler:
 
     def _act(self, view: View) -> None:
         for replica in view.replicas:
-            key = ("order", replica.pod.uid, replica.model)
+            key = OrderModel(replica.pod.namespace, replica.pod.uid, replica.model)
             outcome = replica.contact.outcome
             if outcome is None or not outcome.reached or not replica.exists:
                 continue
@@ -217,14 +218,14 @@ class Reconciler:
             if replica.decision.action is Action.ORDER:
                 self._order(key, view.owner, replica)
             else:
-                self._errands.settle(key)
+                self._queue.forget(key)
 
     def _is_settled(self, view: View) -> bool:
         """Nothing is under way or to be tried again."""
         return all(
             contact.outcome is not None
             and contact.outcome.reached
-            and self._errands.free_in(("pod", pod.uid)) is not None
+            and self._queue.due_in(ProbePod(pod.namespace, pod.uid)) is not None
             for pod, contact in view.contacts
         ) and not any(
             replica.decision.action is Action.ORDER or _untold_transition(replica) for replica in view.replicas
@@ -232,7 +233,7 @@ class Reconciler:
 
     def _again_at(self, view: View, now: float, loans: Iterable[float]) -> float | None:
         """The first moment to come at which time alone may call for something (Unix seconds)."""
-        contacts = (self._errands.free_in(("pod", pod.uid)) for pod, _ in view.contacts)
+        contacts = (self._queue.due_in(ProbePod(pod.namespace, pod.uid)) for pod, _ in view.contacts)
         times = [
             *(replica.decision.revisit_at for replica in view.replicas),
             *(now + seconds for seconds in contacts if seconds is not None),
@@ -246,7 +247,7 @@ class Reconciler:
             if pod.ip is not None:
                 lost = contact.outcome is not None and not contact.outcome.reached
                 subject = (pod.ip, self._untold_of(pod), lost)
-                self._errands.start(("pod", pod.uid), subject, partial(self._replicas.introduce, pod))
+                self._queue.add(ProbePod(pod.namespace, pod.uid), subject, partial(self._replicas.introduce, pod))
 
     def _untold_of(self, pod: Pod) -> tuple[tuple[str, float], ...]:
         """The same whichever of the pod's ManagedModels is looked at."""
@@ -274,9 +275,9 @@ class Reconciler:
             elif replica.seen.reading:
                 self._shown.add(key)
 
-    def _order(self, key: tuple[str, str, str], owner: ManagedModel, replica: ReplicaView) -> None:
+    def _order(self, key: OrderModel, owner: ManagedModel, replica: ReplicaView) -> None:
         subject = (owner.uid, owner.generation, replica.decision.desired)
-        self._errands.start(key, subject, lambda: self._replicas.order(owner, replica))
+        self._queue.add(key, subject, lambda: self._replicas.order(owner, replica))
 
 
 def _untold_transition(replica: ReplicaView) -> float | None:
