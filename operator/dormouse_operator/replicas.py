@@ -18,7 +18,7 @@ from .workqueue.keys import LeasePolicy
 from .workqueue.result import Done, RequeueAfter, Result, Retry
 
 # A healthy pod is asked again for its models this rarely; its transitions show in Prometheus at once.
-INTRODUCTION_HOLDS_SECONDS = 1800.0
+PROBE_HOLDS_SECONDS = 1800.0
 REFUSAL_HOLDS_SECONDS = 60.0
 # Another operator leads; whoever leads next may try at once.
 NOTHING_SENT = Done()
@@ -78,12 +78,12 @@ class Replicas:
         for key in [key for key in self.lent if (key.pod_uid, key.model) == (pod.uid, model)]:
             del self.lent[key]
 
-    async def introduce(self, pod: Pod) -> Result:
+    async def probe(self, pod: Pod) -> Result:
         """Asks the pod for its models: proves that it is reachable and tells the last transitions."""
         answer = await self._client.list_models(pod.ip or "")
         models = frozenset(snapshot.name for snapshot in answer.snapshots) if answer.outcome.accepted else None
         self._record(pod, answer, models)
-        return RequeueAfter(INTRODUCTION_HOLDS_SECONDS) if answer.outcome.accepted else Retry()
+        return RequeueAfter(PROBE_HOLDS_SECONDS) if answer.outcome.accepted else Retry()
 
     async def order(self, owner: ManagedModel, replica: ReplicaView) -> Result:
         decision, pod = replica.decision, replica.pod
