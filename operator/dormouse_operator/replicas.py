@@ -10,8 +10,9 @@ from dataclasses import replace
 from dormouse_contract.wire import ModelSnapshot, OrderStamp, ResidencyOrder
 
 from .cluster.resources import ManagedModel, Pod
+from .control_client import ControlClient
 from .loans import Lent, Terms, lease_of, loan, withdrawal
-from .orders import Answer, ControlClient, Fence, Outcome
+from .orders import Answer, Fence, Outcome
 from .telemetry import Telemetry
 from .view import Contact, ReplicaMemory, ReplicaView
 from .workqueue.keys import LeasePolicy

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from .cluster.fleet import Fleet
 from .cluster.kube import Kube
+from .control_client import ControlClient
 from .errors import SignalUnavailable
 from .idle_signal.direct import DirectReader
 from .idle_signal.query import read_idle_signal
@@ -22,7 +23,6 @@ from .keys.source import KeyFolder, OwnKeys
 from .keys.store import KeyStore
 from .keys.trust import TrustPublisher
 from .leadership.election import Alone, Leadership, Leads
-from .orders import ControlClient
 from .prometheus.api import PrometheusApi
 from .prometheus.connection import PrometheusConnection
 from .reconciler import Reconciler

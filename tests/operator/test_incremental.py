@@ -17,11 +17,12 @@ from dormouse_contract.wire import ModelSnapshot, PolicyLoan, ResidencyOrder
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.kube import Kube
 from dormouse_operator.cluster.resources import ManagedModel
+from dormouse_operator.control_client import ControlClient
 from dormouse_operator.dirty_set import DirtySet
 from dormouse_operator.idle_signal.join import build
 from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.keys.trust import TrustPublisher
-from dormouse_operator.orders import Answer, ControlClient, Fence, Outcome
+from dormouse_operator.orders import Answer, Fence, Outcome
 from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas

@@ -6,8 +6,9 @@ import json
 import ssl
 
 import httpx
+from dormouse_operator.control_client import ControlClient
 from dormouse_operator.loans import Terms, due_at
-from dormouse_operator.orders import ControlClient, Fence
+from dormouse_operator.orders import Fence
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.telemetry import Telemetry
 from dormouse_operator.workqueue.keys import LeasePolicy, OrderModel
