@@ -9,6 +9,10 @@ from .keys.settings import KeySettings
 from .leadership.settings import LeaseSettings
 from .prometheus.settings import PrometheusSettings
 
+# As most Prometheus installations scrape.
+SCRAPE_INTERVAL_SECONDS = 15.0
+TICK_SECONDS = 15.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -27,8 +31,8 @@ class Settings:
     kubeconfig: Path | None
     prometheus: PrometheusSettings
     operator_namespace: str
-    scrape_interval_seconds: float = 15.0
-    tick_seconds: float = 15.0
+    scrape_interval_seconds: float = SCRAPE_INTERVAL_SECONDS
+    tick_seconds: float = TICK_SECONDS
     namespaces: tuple[str, ...] = ()
     managed_model_selector: str = ""
     direct_reading_after_seconds: float | None = None
