@@ -1,6 +1,6 @@
 """The calls to replicas, and the little that is remembered of them. All of it may be lost at any moment.
 
-Each call is work for the queue (`workqueue/`), so it returns a result and raises nothing.
+Each call is work for the queue (`workqueue/`): whatever the pod answers becomes a result.
 """
 
 import logging
