@@ -31,8 +31,6 @@ from .reporting.recorder import Recorder
 from .settings import Settings
 from .telemetry import Telemetry
 
-# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
-TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
 
 
@@ -88,7 +86,7 @@ def wire_reconciler(
         lambda: leadership.fence,
         telemetry,
         clock=time.time,
-        settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
+        settle_seconds=settings.order_settles_seconds,
         on_news=fleet.touch,
     )
     return Reconciler(
@@ -100,7 +98,7 @@ def wire_reconciler(
             clock=time.time,
             monotonic=time.monotonic,
             instance=instance(),
-            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+            settle_seconds=settings.trouble_settles_seconds,
         ),
         trust,
         telemetry,
