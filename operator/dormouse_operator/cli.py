@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+
 from .errors import OperatorError, SettingsError
 from .flags import number, text_of
 from .keys.flags import add_key_flags, key_settings
 from .leadership.flags import add_lease_flags, lease_settings
 from .prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
 from .savings import command as savings_command
-from .settings import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS, Settings
+from .settings import Settings
 from .webhook.command import add_webhook, webhook_settings
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")

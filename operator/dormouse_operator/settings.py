@@ -3,15 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+
 from .cluster.scope import Scope
 from .errors import SettingsError
 from .keys.settings import KeySettings
 from .leadership.settings import LeaseSettings
 from .prometheus.settings import PrometheusSettings
-
-# As most Prometheus installations scrape.
-SCRAPE_INTERVAL_SECONDS = 15.0
-TICK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)

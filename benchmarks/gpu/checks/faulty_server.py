@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import torch
 from dormouse_modelserver import Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.server.routes import probe_router
 from fastapi import FastAPI
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS
 from dormouse_operator.cluster.resources import managed_model
 from dormouse_operator.errors import OperatorError
 from dormouse_operator.prometheus.api import PrometheusApi
@@ -202,7 +203,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     savings.add_argument("--since", default="7d", help="a number with s, m, h, d or w (default 7d)")
     savings.add_argument("--price-per-gpu-hour", default=None, help="adds an upper bound in money")
     savings.add_argument("--gpu-memory", default=None, help="of one GPU, for example 80Gi; needed with a price")
-    savings.add_argument("--scrape-interval", default="15", help="Prometheus' for the sidecars (default 15 s)")
+    scrape = f"{SCRAPE_INTERVAL_SECONDS:g}"
+    savings.add_argument("--scrape-interval", default=scrape, help=f"Prometheus' for the sidecars (default {scrape} s)")
     savings.add_argument("-o", "--output", default="table", choices=("table", "json"))
     return parser
 

@@ -14,10 +14,10 @@ from dormouse_contract.wire import (
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ..engine.device import check_works
-from ..roster import Roster
-from ..slot import Slot
-from ..transition import Transition
+from ..lifecycle.device import check_works
+from ..lifecycle.registry import Roster
+from ..lifecycle.slot import Slot
+from ..lifecycle.transition import Transition
 from .authority import Authority, anyone
 from .exposition import render_metrics
 from .memory_reading import MemoryReading
@@ -54,7 +54,7 @@ def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, 
     @router.get("/v1/models/{model}")
     async def read_model(model: str, request: Request) -> Response:
         authority.may_read(request)
-        return as_json(roster.slot(model).snapshot())
+        return as_json(roster.slot(model).view.snapshot())
 
     @router.put("/v1/models/{model}/residency")
     async def order_residency(model: str, request: Request) -> Response:
@@ -69,7 +69,7 @@ def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, 
         loan = PolicyLoan.from_json(await read_body(request))
         slot = roster.slot(model)
         slot.lend(loan)
-        return as_json(slot.snapshot())
+        return as_json(slot.view.snapshot())
 
     _add_probes(router, roster, authority)
 
@@ -118,14 +118,14 @@ async def _carry_out(slot: Slot[object], order: ResidencyOrder) -> tuple[ModelSn
             order=order.order,
         )
         if move is None:
-            return slot.snapshot(), True
+            return slot.view.snapshot(), True
         if not await _settled(move, deadline):
-            return slot.snapshot(), False
+            return slot.view.snapshot(), False
         error = move.settled.result()
         if move.asked is order.desired:
             if error is not None:
                 raise error.with_traceback(None)
-            return slot.snapshot(), True
+            return slot.view.snapshot(), True
 
 
 async def _settled(move: Transition, deadline: float) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dormouse_contract import InvalidSchedule, Mode, Policy, Residency, Window
+from dormouse_contract.defaults import MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
 
 from ..timestamps import from_rfc3339_or_none
 from .status import Status
@@ -141,8 +142,8 @@ def _policy(spec: Mapping[str, Any], residency_since: float | None) -> tuple[Pol
         residency_until=from_rfc3339_or_none(spec.get("residencyUntil")),
         offload_after_seconds=asked.get("offloadAfterSeconds"),
         unload_after_seconds=asked.get("unloadAfterSeconds"),
-        min_resident_seconds=asked.get("minResidentSeconds", 60),
-        wake_budget_seconds=asked.get("wakeBudgetSeconds", 30),
+        min_resident_seconds=asked.get("minResidentSeconds", MIN_RESIDENT_SECONDS),
+        wake_budget_seconds=asked.get("wakeBudgetSeconds", WAKE_BUDGET_SECONDS),
         schedule=tuple(windows),
     )
     return policy, tuple(errors)

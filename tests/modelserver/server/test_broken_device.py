@@ -9,8 +9,8 @@ import httpx
 import pytest
 from dormouse_contract.wire import PROBLEM_MEDIA_TYPE
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.engine.device import DeviceMemory
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.device import DeviceMemory
 from dormouse_modelserver.server import memory_reading
 from fastapi import FastAPI
 

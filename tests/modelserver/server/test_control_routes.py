@@ -8,7 +8,7 @@ import httpx
 import pytest
 from dormouse_contract.wire import PROBLEM_MEDIA_TYPE, ModelList, ModelSnapshot
 from dormouse_modelserver import Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 
 from tests.modelserver.slot.conftest import Loads
 from tests.waiting import auntil

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from dormouse_modelserver import ResidencyManager, WakeTimeout
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from fastapi import FastAPI
 
 from tests.modelserver.slot.conftest import Loads, ask

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from dormouse_modelserver import ConfigurationError
-from dormouse_modelserver.serve_settings import ModelSettings, ServeSettings, add_serve_arguments, resolve
-from dormouse_modelserver.settings_file import read_settings_file
+from dormouse_modelserver.command.serve_settings import ModelSettings, ServeSettings, add_serve_arguments, resolve
+from dormouse_modelserver.command.settings_file import read_settings_file
 
 
 def settings(project: Path, *arguments: str, file: str = "", **environment: str) -> ServeSettings:

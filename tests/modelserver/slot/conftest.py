@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from dormouse_modelserver import Model, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from torch import nn
 
 Manage = Callable[..., ResidencyManager]

@@ -34,7 +34,7 @@ def test_collected_while_the_slots_lock_is_held_it_ends_elsewhere(tts: Model[nn.
         collected = threading.Event()
 
         def collect_inside() -> None:
-            with tts._slot._lock:
+            with tts._slot._state.lock:
                 gc.collect()
             collected.set()
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from dormouse_contract.wire import ModelList, ReplayedTimeout
 from dormouse_modelserver import Model, Residency, ResidencyManager
-from dormouse_modelserver.advice import CANDIDATES_SECONDS, Observed, advise, suggest
-from dormouse_modelserver.arrivals import MAX_AGE_SECONDS, MAX_BURSTS, Arrivals, Burst
+from dormouse_modelserver.lifecycle.history.advice import CANDIDATES_SECONDS, Observed, advise, suggest
+from dormouse_modelserver.lifecycle.history.arrivals import MAX_AGE_SECONDS, MAX_BURSTS, Arrivals, Burst
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,9 +13,9 @@ from functools import partial
 import pytest
 from dormouse_contract import Trigger
 from dormouse_modelserver import CopyFailed, DeviceBroken, Model, Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.moving import carry_out
-from dormouse_modelserver.transition import Transition
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.moving import carry_out
+from dormouse_modelserver.lifecycle.transition import Transition
 from torch import nn
 
 from tests.waiting import auntil, until
@@ -180,7 +180,7 @@ def test_a_wake_that_begins_on_a_broken_device_loads_nothing(
     """Those who waited for a demotion to end begin one, and the device may have failed in between."""
     device.break_device()
     wake = Transition(UNLOADED, GPU, Trigger.DEMAND, "1 waiting", 0.0)
-    error, _ = carry_out(manager.slot("tts")._weights, wake, [], "tts")
+    error, _ = carry_out(manager.slot("tts")._engine, wake, [], "tts")
     assert isinstance(error, DeviceBroken)
     assert loads.count == 0
 
@@ -200,13 +200,13 @@ def test_the_idle_timer_is_quiet(manage: Manage, caplog: pytest.LogCaptureFixtur
     manager = manage("sim:2MiB", idle_timeout=0.05)
     tts = manager.register("tts", load=load_doubler)
     looks: list[float] = []
-    due = manager._keeper._due
+    due = manager._idle_timer._due
 
     def counted(slot: object) -> object:
         looks.append(time.monotonic())
         return due(slot)  # type: ignore[arg-type]
 
-    manager._keeper._due = counted  # type: ignore[assignment, method-assign]
+    manager._idle_timer._due = counted  # type: ignore[assignment, method-assign]
     with tts.on_gpu():
         on_device(manager).break_device()
     began = time.monotonic()
@@ -227,7 +227,7 @@ def test_the_idle_timer_finds_it_and_is_quiet_afterwards(manage: Manage, caplog:
     assert last is not None
     assert (last.outcome, last.trigger) == ("failed", Trigger.IDLE)
     assert "Restart the process" in last.reason
-    assert manager._keeper._due(manager.slot("tts")) == (None, float("inf")), "and not again in ten seconds"
+    assert manager._idle_timer._due(manager.slot("tts")) == (None, float("inf")), "and not again in ten seconds"
     until(lambda: len(warned(caplog, manager)) == 2)  # the device and the transition
     began = time.monotonic()
     until(lambda: time.monotonic() - began > 0.3)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from dormouse_modelserver import CopyFailed, Model, ModelBusy, ModelChanged, Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
 from torch import nn
 
 from tests.waiting import auntil, until
@@ -208,13 +208,13 @@ def test_memory_released_is_measured_and_summed_over_time(tts: TTS, manager: Res
     tts.move_to(CPU)
     asleep = tts.snapshot()
     assert (asleep.gpu_memory_released_bytes, asleep.gpu_memory_bytes, asleep.released_method) == (size, 0, "sim")
-    until(lambda: manager.slot("tts").figures().released_byte_seconds > 0)
+    until(lambda: manager.slot("tts").view.figures().released_byte_seconds > 0)
     tts.move_to(UNLOADED)
     assert tts.snapshot().gpu_memory_released_bytes == size
     use(tts, 1)
     assert tts.snapshot().gpu_memory_released_bytes == 0
-    saved = manager.slot("tts").figures().released_byte_seconds
-    assert manager.slot("tts").figures().released_byte_seconds == saved, "nothing is saved on the GPU"
+    saved = manager.slot("tts").view.figures().released_byte_seconds
+    assert manager.slot("tts").view.figures().released_byte_seconds == saved, "nothing is saved on the GPU"
 
 
 def test_a_model_that_could_not_be_restored_still_counts_what_it_released(tts: TTS, device: SimDevice) -> None:

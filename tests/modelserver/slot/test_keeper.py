@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dormouse_modelserver import ConfigurationError, Model, Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
 from torch import nn
 
 from tests.waiting import until

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from dormouse_contract.wire import OrderStamp, PolicyLoan
 from dormouse_modelserver import Model, Residency, ResidencyManager, StaleOrder
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.settings import SlotSettings
-from dormouse_modelserver.slot import Slot
-from dormouse_modelserver.telemetry import Telemetry
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.settings import SlotSettings
+from dormouse_modelserver.lifecycle.slot import Slot
+from dormouse_modelserver.lifecycle.telemetry import Telemetry
 from torch import nn
 
 from tests.modelserver.engine.using import weights_on
@@ -51,35 +51,35 @@ def use(model: Model[nn.Linear]) -> None:
 
 def test_while_a_policy_is_lent_the_servers_own_timeouts_rest(slot: Slot[nn.Linear]) -> None:
     slot.lend(loan(keep_alive_seconds=5, min_resident_seconds=7))
-    in_force = slot.settings
+    in_force = slot.view.settings
     assert (in_force.idle_timeout_seconds, in_force.unload_timeout_seconds) == (5, None)
     assert (in_force.min_resident_seconds, in_force.wake_budget_seconds) == (7, 20)
     slot.lend(loan(wake_budget_seconds=3))
-    assert (slot.settings.idle_timeout_seconds, slot.settings.wake_budget_seconds) == (None, 3)
+    assert (slot.view.settings.idle_timeout_seconds, slot.view.settings.wake_budget_seconds) == (None, 3)
 
 
 def test_a_policy_lapses(slot: Slot[nn.Linear], clock: Clock) -> None:
     slot.lend(loan(keep_alive_seconds=5, pinned=True, valid_for_seconds=100))
     clock.now += 99.9
-    assert (slot.settings.idle_timeout_seconds, slot.snapshot().pinned) == (5, True)
+    assert (slot.view.settings.idle_timeout_seconds, slot.view.snapshot().pinned) == (5, True)
     clock.now += 0.1
-    assert (slot.settings.idle_timeout_seconds, slot.snapshot().pinned) == (300, False)
+    assert (slot.view.settings.idle_timeout_seconds, slot.view.snapshot().pinned) == (300, False)
 
 
 def test_only_its_own_owner_withdraws_a_policy(slot: Slot[nn.Linear]) -> None:
     slot.lend(loan("a", keep_alive_seconds=5))
     slot.lend(loan("b", valid_for_seconds=0))
-    assert slot.settings.idle_timeout_seconds == 5
+    assert slot.view.settings.idle_timeout_seconds == 5
     slot.lend(loan("a", valid_for_seconds=0))
-    assert slot.settings.idle_timeout_seconds == 300
+    assert slot.view.settings.idle_timeout_seconds == 300
 
 
 def test_a_newer_policy_replaces_the_one_before_also_of_another_owner(slot: Slot[nn.Linear]) -> None:
     slot.lend(loan("a", keep_alive_seconds=5))
     slot.lend(loan("b", keep_alive_seconds=8))
-    assert slot.settings.idle_timeout_seconds == 8
+    assert slot.view.settings.idle_timeout_seconds == 8
     slot.lend(loan("a", valid_for_seconds=0))
-    assert slot.settings.idle_timeout_seconds == 8
+    assert slot.view.settings.idle_timeout_seconds == 8
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_policy_that_a_newer_one_overtook_changes_nothing(slot: Slot[nn.Linear
     slot.lend(loan("a", generation=5, term=2, keep_alive_seconds=5))
     with pytest.raises(StaleOrder):
         slot.lend(stale)
-    assert slot.settings.idle_timeout_seconds == 5
+    assert slot.view.settings.idle_timeout_seconds == 5
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_policy_that_a_newer_one_overtook_changes_nothing(slot: Slot[nn.Linear
 def test_what_is_not_older_passes(slot: Slot[nn.Linear], fresh: PolicyLoan) -> None:
     slot.lend(loan("a", generation=5, term=2, keep_alive_seconds=5))
     slot.lend(fresh)
-    assert slot.settings.idle_timeout_seconds == 9
+    assert slot.view.settings.idle_timeout_seconds == 9
 
 
 def test_a_lent_keep_alive_of_zero_takes_the_weights_off_within_two_seconds(manage: Manage) -> None:
@@ -138,4 +138,4 @@ def test_a_pin_holds_a_model_until_it_lapses(manage: Manage) -> None:
 
 def test_a_lent_wake_budget_is_the_one_that_counts(slot: Slot[nn.Linear]) -> None:
     slot.lend(loan(wake_budget_seconds=0.5))
-    assert slot.settings.wake_budget_seconds == 0.5
+    assert slot.view.settings.wake_budget_seconds == 0.5

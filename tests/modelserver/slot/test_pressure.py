@@ -16,7 +16,7 @@ from dormouse_modelserver import (
     ResidencyManager,
     TransitionFailed,
 )
-from dormouse_modelserver.engine.host_memory import HostMemory
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.waiting import until
@@ -84,11 +84,11 @@ def test_one_pinned_by_hand_never_leaves(manage: Manage) -> None:
     manager = manage(f"sim:{_ONE}")
     first, second = (manager.register(name, load=load_doubler) for name in ("first", "second"))
     use(first)
-    manager.slot("first").pinned_by_hand = True
+    manager.slot("first").pin_by_hand(True)
     with pytest.raises(DeviceFull):
         second.move_to(GPU)
     assert first.snapshot().residency is GPU
-    manager.slot("first").pinned_by_hand = False
+    manager.slot("first").pin_by_hand(False)
     use(second)
 
 
@@ -135,14 +135,14 @@ def test_the_room_that_a_first_load_needs_is_asked_for_when_it_is_known(room_for
         seen.append(models[0].snapshot().residency)
         return load_doubler()
 
-    models[1]._slot._weights._loader._load = load
+    models[1]._weights._loader._load = load
     use(models[1])
     assert seen == [GPU], "nobody was sent away before the need was known"
     assert models[0].snapshot().residency is CPU
 
 
 def full_host(manager: ResidencyManager, nbytes: int) -> None:
-    manager._engine.host._read = lambda: HostMemory(1 << 30, nbytes)
+    manager._process.host._read = lambda: HostMemory(1 << 30, nbytes)
 
 
 @pytest.mark.parametrize("trigger", [Trigger.IDLE, Trigger.AFTER_TASK, Trigger.PRESSURE])
@@ -180,13 +180,13 @@ def test_changed_and_no_host_ram_it_stays_on_the_gpu_and_says_so_once_in_a_while
     assert last is not None
     assert "host RAM has room for 10 bytes" in last.reason
     assert "differ from what load gives" in last.reason
-    failed = manager.slot("m").demotion_failed_at
+    failed = manager.slot("m").view.demotion_failed_at
     use_now = model.snapshot()
     assert (use_now.residency, manager.device.memory().used) == (GPU, _ONE)
     with model.on_gpu() as held:
         assert ask(held, 1) == 4
     until(lambda: model.snapshot().idle_seconds > 0.3)
-    assert manager.slot("m").demotion_failed_at == failed, "it is not tried again and again"
+    assert manager.slot("m").view.demotion_failed_at == failed, "it is not tried again and again"
 
 
 def test_an_offload_by_order_that_fails_twice_is_told_each_time(manager: ResidencyManager) -> None:

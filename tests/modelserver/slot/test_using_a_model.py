@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 from dormouse_modelserver import LoadFailed, Model, ModelNotHeld, Residency, WakeTimeout
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
 from torch import nn
 
 from tests.waiting import auntil, until

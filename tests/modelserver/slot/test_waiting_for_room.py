@@ -74,7 +74,7 @@ def test_at_the_deadline_the_error_is_a_timeout_that_names_need_and_room(
 def test_a_model_pinned_by_hand_stays(pair: tuple[Model[nn.Linear], Model[nn.Linear]]) -> None:
     tts, asr = pair
     tts.move_to(Residency.GPU)
-    tts._slot.pinned_by_hand = True
+    tts._slot.pin_by_hand(True)
     with pytest.raises(DeviceFull):
         asr.move_to(Residency.GPU)
     assert tts.snapshot().residency is Residency.GPU

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ...roster import Roster
+from ...lifecycle.registry import Roster
 from ..authority import Authority
 from ..problems import ProblemRoute, Refusal
 from ..routes import add_control_routes, as_json, read_body
@@ -36,7 +36,7 @@ def panel_router(roster: Roster, prefix: str, authority: Authority, watch: Watch
         order = PinOrder.from_json(await read_body(request))
         slot = roster.slot(model)
         slot.pin_by_hand(order.pinned)
-        return as_json(slot.snapshot())
+        return as_json(slot.view.snapshot())
 
     @router.get("/v1/authority")
     async def try_token(request: Request) -> Response:
