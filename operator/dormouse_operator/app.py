@@ -20,13 +20,13 @@ from .cluster.initial_sync import wait_for_initial_sync
 from .cluster.kube import Kube, kopf_connection, load_configuration
 from .cluster.resync import Resync
 from .cluster.scope import Scope
+from .control_client import ControlClient
 from .endpoints import Endpoints
 from .idle_signal.direct import DirectReader
 from .keys.identity import anonymous_context
 from .keys.keeper import KeyKeeper
 from .keys.trust import TrustPublisher
 from .leadership.election import Leads
-from .orders import ControlClient
 from .reconciler import Reconciler
 from .settings import Settings
 from .telemetry import Telemetry

@@ -62,6 +62,16 @@ class Settings:
         return Scope(self.namespaces, self.managed_model_selector)
 
     @property
+    def order_settles_seconds(self) -> float:
+        """What an order did shows in Prometheus after so long at most."""
+        return self.scrape_interval_seconds + self.tick_seconds
+
+    @property
+    def trouble_settles_seconds(self) -> float:
+        """A pod that starts is unreachable, unscraped and without trust for so long, which is no news."""
+        return 4 * self.tick_seconds
+
+    @property
     def stalled_after_seconds(self) -> float:
         """Without a finished pass for so long, we are not alive any more."""
         return max(60.0, 10 * self.tick_seconds)

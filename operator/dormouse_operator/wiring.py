@@ -12,6 +12,7 @@ from dormouse_prometheus.errors import PrometheusUnavailable
 
 from .cluster.fleet import Fleet
 from .cluster.kube import Kube
+from .control_client import ControlClient
 from .idle_signal.direct import DirectReader
 from .idle_signal.query import read_idle_signal
 from .idle_signal.signal import IdleSignal, failed
@@ -24,15 +25,12 @@ from .keys.source import KeyFolder, OwnKeys
 from .keys.store import KeyStore
 from .keys.trust import TrustPublisher
 from .leadership.election import Alone, Leadership, Leads
-from .orders import ControlClient
 from .reconciler import Reconciler
 from .replicas import Replicas
 from .reporting.recorder import Recorder
 from .settings import Settings
 from .telemetry import Telemetry
 
-# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
-TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
 
 
@@ -83,7 +81,7 @@ def wire_reconciler(
         lambda: leadership.fence,
         telemetry,
         clock=time.time,
-        settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
+        settle_seconds=settings.order_settles_seconds,
         on_news=fleet.touch,
     )
     return Reconciler(
@@ -95,7 +93,7 @@ def wire_reconciler(
             clock=time.time,
             monotonic=time.monotonic,
             instance=instance(),
-            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+            settle_seconds=settings.trouble_settles_seconds,
         ),
         trust,
         telemetry,

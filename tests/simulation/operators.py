@@ -14,10 +14,11 @@ from typing import Any
 
 import httpx
 from dormouse_operator.cluster.fleet import Fleet
+from dormouse_operator.control_client import ControlClient
 from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.keys.trust import TrustPublisher
-from dormouse_operator.orders import ControlClient, Fence
+from dormouse_operator.orders import Fence
 from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.reporting.recorder import Recorder

@@ -45,6 +45,16 @@ def test_the_environment_beats_the_file_and_an_empty_variable_is_none(tmp_path: 
     assert (found.port, found.device) == (9001, "sim")
 
 
+def test_a_preload_is_asked_for_by_option_environment_or_file(tmp_path: Path) -> None:
+    assert not settings(tmp_path).preload
+    assert settings(tmp_path, "--preload").preload
+    assert settings(tmp_path, DORMOUSE_PRELOAD="true").preload
+    assert settings(tmp_path, file="preload = true\n").preload
+    assert not settings(tmp_path, file="preload = true\n", DORMOUSE_PRELOAD="false").preload
+    with pytest.raises(ConfigurationError, match="DORMOUSE_PRELOAD is 'yes'; write true or false"):
+        settings(tmp_path, DORMOUSE_PRELOAD="yes")
+
+
 def test_an_option_beats_the_environment(tmp_path: Path) -> None:
     found = settings(tmp_path, "--idle-timeout", "0", "--port", "9002", file=FILE, GPU_IDLE_TIMEOUT="40", PORT="9001")
     assert (found.idle_timeout, found.port) == (0, 9002)

@@ -1,12 +1,9 @@
-"""Whom the next pass looks at, so that a quiet fleet costs next to nothing however large it is.
+"""Whom the next pass visits, so that a quiet fleet costs next to nothing however large it is.
 
-A pass looks at the ManagedModels that something happened to, at those that were not settled at the last look,
-and at those for which the time has come. Everything else would be found as it was left. That is only a
-saving: now and then, and after every failure, a pass looks at the whole fleet, so a change that was not
-noticed is made good.
+Beside those that something happened to, these are the ManagedModels that were not settled at the last visit and
+those whose time has come. Everything else would be found as it was left. That is only a saving: now and then, and
+after every failure, a pass visits the whole fleet, so a change that was not noticed is made good.
 """
-
-from collections.abc import Iterable
 
 from .cluster.resources import Name
 
@@ -14,7 +11,7 @@ from .cluster.resources import Name
 FULL_PASS_SECONDS = 600.0
 
 
-class Agenda:
+class DirtySet:
     """`now` is Unix seconds throughout."""
 
     def __init__(self, full_pass_seconds: float = FULL_PASS_SECONDS) -> None:
@@ -24,11 +21,11 @@ class Agenda:
         self._due: dict[Name, float] = {}
 
     def everything(self) -> None:
-        """The next pass looks at the whole fleet."""
+        """The next pass visits the whole fleet."""
         self._full_pass_at = float("-inf")
 
     def takes_everything(self, now: float) -> bool:
-        """Whether it is time for a full pass; asking takes it off the agenda. A clock set back brings one forward."""
+        """Whether it is time for a full pass; asking counts as one. A clock set back brings one forward."""
         if self._full_pass_at <= now < self._full_pass_at + self._full_pass_seconds:
             return False
         self._full_pass_at = now
@@ -38,10 +35,10 @@ class Agenda:
         return [name for name, at in self._due.items() if at <= now]
 
     def unsettled(self) -> set[Name]:
-        """Those with something under way: looked at once a tick, when the signal may show what became of it."""
+        """Those with something under way: visited once a tick, when the signal may show what became of it."""
         return set(self._unsettled)
 
-    def looked_at(self, name: Name, *, settled: bool, again_at: float | None) -> None:
+    def visited(self, name: Name, *, settled: bool, again_at: float | None) -> None:
         """`again_at`: when time alone may change what was found; None for never."""
         if settled:
             self._unsettled.discard(name)
@@ -52,7 +49,6 @@ class Agenda:
         else:
             self._due[name] = again_at
 
-    def forget(self, names: Iterable[Name]) -> None:
-        for name in names:
-            self._unsettled.discard(name)
-            self._due.pop(name, None)
+    def forget(self, name: Name) -> None:
+        self._unsettled.discard(name)
+        self._due.pop(name, None)
