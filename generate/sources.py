@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dashboards.files import generated as dashboards
+from dashboards.rules import generated as rules
 from docsite.reference import generated as reference
 from generate.chart import generated as chart
 
@@ -14,6 +15,7 @@ SOURCES: tuple[Source, ...] = (
     chart,
     dashboards,
     reference,
+    rules,
 )
 
 

@@ -19,7 +19,7 @@ from .files import page_files
 from .headers import Secured
 from .managed import PATH, details
 from .names import namespace_name, object_name
-from .prometheus import Prometheus
+from .timeseries import TimeSeries
 
 _log = logging.getLogger("dormouse.console")
 MOST_BODY_BYTES = 4096
@@ -34,7 +34,7 @@ class ChangeOrder(BaseModel):
     """RFC 3339, with a pin only."""
 
 
-def create_app(callers: Callers, prometheus: Prometheus) -> FastAPI:
+def create_app(callers: Callers, prometheus: TimeSeries) -> FastAPI:
     app = FastAPI(title="Dormouse console", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(Secured)
     _add_page(app)
@@ -64,7 +64,7 @@ def _add_page(app: FastAPI) -> None:
         return Response("ok\n", media_type="text/plain")
 
 
-def _add_views(app: FastAPI, callers: Callers, prometheus: Prometheus) -> None:
+def _add_views(app: FastAPI, callers: Callers, prometheus: TimeSeries) -> None:
     @app.get("/api/session")
     async def session(request: Request) -> dict[str, Any]:
         user = await callers.of(request).user()

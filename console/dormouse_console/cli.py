@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dormouse_operator.errors import OperatorError
-from dormouse_operator.prometheus.flags import add_prometheus_flags, prometheus_settings
+from dormouse_prometheus.errors import PrometheusError
+from dormouse_prometheus.flags import add_prometheus_flags, prometheus_settings
 
 from .errors import ConsoleError, SettingsError
 from .serving import Settings, run
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         run(_settings(given, os.environ))
-    except (ConsoleError, OperatorError) as error:
+    except (ConsoleError, PrometheusError) as error:
         print(f"dormouse-console: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -7,11 +7,12 @@ from typing import Any
 
 from dormouse_contract import Observation, Policy, Residency, metrics, plan
 
-from .prometheus import Series
+from .timeseries import Series
 
 Replica = tuple[str, str]
 """Pod and model."""
 _TIERS = (Residency.UNLOADED, Residency.CPU, Residency.GPU)
+_RESIDENCIES = {str(tier): tier for tier in Residency}
 
 
 @dataclass(slots=True)
@@ -44,11 +45,11 @@ def figures(samples: Iterable[Series]) -> dict[Replica, Figures]:
         labels = series.labels
         if not series.points or "model" not in labels:
             continue
-        name, value = labels["__name__"], series.points[-1][1]
+        name, value = labels.get("__name__", ""), series.points[-1][1]
         each = found[labels.get("pod", ""), labels["model"]]
         if name == metrics.RESIDENCY.name:
             if value == 1:
-                each.residency = Residency(labels["residency"])
+                each.residency = _RESIDENCIES.get(labels.get("residency", ""))
         elif name == metrics.GPU_INFO.name:
             each.device = labels.get("device", "")
         else:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import kopf
+from dormouse_prometheus.connection import PrometheusConnection
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
@@ -26,7 +27,6 @@ from .keys.identity import anonymous_context
 from .keys.keeper import KeyKeeper
 from .keys.trust import TrustPublisher
 from .leadership.election import Leads
-from .prometheus.connection import PrometheusConnection
 from .reconciler import Reconciler
 from .settings import Settings
 from .telemetry import Telemetry

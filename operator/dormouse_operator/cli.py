@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+from dormouse_contract.savings.question import add_arguments
+from dormouse_prometheus.errors import PrometheusError
+from dormouse_prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
 
+from . import savings as savings_command
 from .errors import OperatorError, SettingsError
 from .flags import number, text_of
 from .keys.flags import add_key_flags, key_settings
 from .leadership.flags import add_lease_flags, lease_settings
-from .prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
-from .savings import command as savings_command
 from .settings import Settings
 from .webhook.command import add_webhook, webhook_settings
 
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .app import run
 
         asyncio.run(run(settings))
-    except OperatorError as error:
+    except (OperatorError, PrometheusError) as error:
         print(f"dormouse-operator: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -98,7 +100,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         for command in of:
             command.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
 
-    savings_command.add_arguments(savings)
+    savings.add_argument("--namespace", default=None, help="only this namespace; by default all")
+    add_arguments(savings)
     both = (run, savings)
     flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
     add_prometheus_flags(both, partial(flag, of=both), environment)

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+from dormouse_prometheus.settings import PrometheusSettings
 
 from .cluster.scope import Scope
 from .errors import SettingsError
 from .keys.settings import KeySettings
 from .leadership.settings import LeaseSettings
-from .prometheus.settings import PrometheusSettings
 
 
 @dataclass(frozen=True, slots=True)

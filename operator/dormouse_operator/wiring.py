@@ -7,10 +7,12 @@ import time
 import uuid
 from collections.abc import Callable
 
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.errors import PrometheusUnavailable
+
 from .cluster.fleet import Fleet
 from .cluster.kube import Kube
 from .control_client import ControlClient
-from .errors import SignalUnavailable
 from .idle_signal.direct import DirectReader
 from .idle_signal.query import read_idle_signal
 from .idle_signal.signal import IdleSignal, failed
@@ -23,8 +25,6 @@ from .keys.source import KeyFolder, OwnKeys
 from .keys.store import KeyStore
 from .keys.trust import TrustPublisher
 from .leadership.election import Alone, Leadership, Leads
-from .prometheus.api import PrometheusApi
-from .prometheus.connection import PrometheusConnection
 from .reconciler import Reconciler
 from .replicas import Replicas
 from .reporting.recorder import Recorder
@@ -46,11 +46,6 @@ def instance() -> str:
     return os.environ.get("POD_NAME") or socket.gethostname()
 
 
-async def _prometheus(settings: Settings, connection: PrometheusConnection) -> PrometheusApi:
-    """With the credentials as they are now. Raises SignalUnavailable for those that can't be read."""
-    return PrometheusApi(await connection.client(), settings.prometheus.url, settings.prometheus.timeout_seconds)
-
-
 def wire_signal_source(
     settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
 ) -> SignalSource:
@@ -59,9 +54,9 @@ def wire_signal_source(
 
     async def ask() -> IdleSignal:
         try:
-            api = await _prometheus(settings, connection)
+            api = await connection.api()
             signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
-        except SignalUnavailable as error:
+        except PrometheusUnavailable as error:
             signal = failed(error)
         telemetry.queried(ok=not signal.failure)
         return signal
@@ -129,8 +124,8 @@ def wire_key_keeper(
 
     async def reported(expires_at: float) -> bool:
         try:
-            api = await _prometheus(settings, connection)
-        except SignalUnavailable:
+            api = await connection.api()
+        except PrometheusUnavailable:
             return False
         return await all_report(api, ordered_pods(fleet).values(), expires_at)
 

@@ -22,8 +22,8 @@ from dormouse_operator import cli as operator_cli
 from dormouse_operator.cluster.resources import managed_model
 from dormouse_operator.keys.rotation import Rules
 from dormouse_operator.keys.settings import KeySettings
-from dormouse_operator.prometheus.settings import PrometheusSettings
 from dormouse_operator.settings import Settings
+from dormouse_prometheus.settings import PrometheusSettings
 from dormouse_sidecar import cli as sidecar_cli
 from dormouse_sidecar.limits import Limits
 from dormouse_sidecar.settings import Settings as SidecarSettings

@@ -10,8 +10,8 @@ from dormouse_operator.cluster.resources import Pod
 from dormouse_operator.idle_signal.join import build
 from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.orders import Outcome
-from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.view import Contact, ReplicaMemory, View, look
+from dormouse_prometheus.answers import Vector
 
 NOW = 1_800_000_000.0
 QUERIES = ("in_flight", "idle_since", "sampled_at", "last_transition", "released", "gpu_memory", "moving_since")

@@ -11,7 +11,8 @@ import pytest
 from dormouse_operator.idle_signal.join import build
 from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_operator.idle_signal.signal import IdleSignal, SignalState
-from dormouse_operator.prometheus.api import MAX_ANSWER_BYTES, PrometheusApi, Vector
+from dormouse_prometheus.answers import Vector
+from dormouse_prometheus.api import MAX_ANSWER_BYTES, PrometheusApi
 
 from .objects import NOW, QUERIES, labels, nan, signal
 

@@ -23,12 +23,12 @@ from dormouse_operator.idle_signal.join import build
 from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.keys.trust import TrustPublisher
 from dormouse_operator.orders import Answer, Fence, Outcome
-from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
 from dormouse_operator.workqueue.queue import WorkQueue
+from dormouse_prometheus.answers import Vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry

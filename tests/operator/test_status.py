@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from dormouse_contract.quantity import as_quantity
 from dormouse_contract.wire import LastTransitionSnapshot
 from dormouse_operator.cluster.status import Status
 from dormouse_operator.idle_signal.signal import IdleSignal
 from dormouse_operator.orders import Outcome
-from dormouse_operator.quantity import as_quantity
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import Contact, ReplicaMemory, View
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import httpx
 from dormouse_contract import metrics
+from dormouse_prometheus.answers import Vector
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..cluster.resources import Pod
-from ..prometheus.api import Vector
 from .join import build
 from .signal import IdleSignal
 

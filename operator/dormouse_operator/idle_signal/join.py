@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from dormouse_contract import Residency
+from dormouse_prometheus.answers import Vector
 
-from ..prometheus.api import Vector
 from .signal import IdleSignal, Reading, ReplicaKey
 
 # What a clock may be ahead before its times are not believed; half a minute of drift is no rarity.

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dormouse_contract import metrics
+from dormouse_prometheus.api import Prometheus
+from dormouse_prometheus.collector import without_collector
+from dormouse_prometheus.errors import PrometheusUnavailable
 
-from ..collector import without_collector
-from ..errors import SignalUnavailable
-from ..prometheus.api import PrometheusApi
 from .join import Column, Join
 from .signal import SKEW_SECONDS, IdleSignal, failed
 
@@ -39,7 +39,7 @@ QUERIES = {
 
 
 async def read_idle_signal(
-    prometheus: PrometheusApi, *, namespaces: Sequence[str] = (), clock: Callable[[], float]
+    prometheus: Prometheus, *, namespaces: Sequence[str] = (), clock: Callable[[], float]
 ) -> IdleSignal:
     """Never raises for what Prometheus does: then nothing is known, with the reason in `failure`.
 
@@ -64,7 +64,7 @@ async def read_idle_signal(
         warning = first.warning
         del first
         answers = await asyncio.gather(*map(ask, QUERIES.values()))
-    except SignalUnavailable as error:
+    except PrometheusUnavailable as error:
         return failed(error)
     if any(abs((each.evaluated_at or fleet.evaluated_at) - fleet.evaluated_at) > 0.1 for each in answers):
         return IdleSignal(failure="Prometheus did not answer for the instant that was asked for; is a cache before it?")

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dormouse_contract import Observation, Residency, metrics
-
-from ..errors import SignalThrottled, SignalUnauthorized, SignalUnavailable
+from dormouse_prometheus.errors import PrometheusThrottled, PrometheusUnauthorized, PrometheusUnavailable
 
 # Less than this between Prometheus' clock and ours is the way that the answer took.
 SKEW_SECONDS = 1.0
@@ -138,14 +137,14 @@ class IdleSignal:
         return _unknown(SignalState.MISSING, f"{what}: is its port 9743 scraped?")
 
 
-def failed(error: SignalUnavailable) -> IdleSignal:
-    if isinstance(error, SignalThrottled):
+def failed(error: PrometheusUnavailable) -> IdleSignal:
+    if isinstance(error, PrometheusThrottled):
         return IdleSignal(
             failure=str(error),
             failure_state=SignalState.PROMETHEUS_THROTTLED,
             retry_after_seconds=error.retry_after_seconds,
         )
-    if isinstance(error, SignalUnauthorized):
+    if isinstance(error, PrometheusUnauthorized):
         return IdleSignal(failure=str(error), failure_state=SignalState.PROMETHEUS_UNAUTHORIZED)
     return IdleSignal(failure=str(error))
 

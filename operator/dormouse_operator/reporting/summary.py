@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dormouse_contract import Residency, TransitionOutcome
+from dormouse_contract.quantity import as_quantity
 from dormouse_contract.wire import LastTransitionSnapshot
 
 from ..cluster.status import LastTransition, ReplicaCounts, Status
-from ..quantity import as_quantity
 from ..timestamps import to_rfc3339, to_rfc3339_micro
 from ..view import View
 from .conditions import conditions

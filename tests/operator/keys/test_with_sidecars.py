@@ -27,8 +27,8 @@ from dormouse_operator.keys.source import OwnKeys
 from dormouse_operator.keys.store import ROTATE_ANNOTATION, SECRET_NAME, KeyStore
 from dormouse_operator.keys.trust import CONFIG_MAP_NAME, TrustPublisher
 from dormouse_operator.orders import Answer, Outcome
-from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.telemetry import Telemetry
+from dormouse_prometheus.api import PrometheusApi
 from dormouse_sidecar import Settings, Sidecar
 from kubernetes.aio.client import ApiClient
 from prometheus_client import CollectorRegistry

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ..errors import SettingsError
+from .errors import PrometheusSettingsError
 from .settings import QUERY_TIMEOUT_SECONDS, PrometheusSettings
 
 NEVER = "never"
@@ -51,7 +51,7 @@ def add_prometheus_flags(
 
 
 def prometheus_settings(given: argparse.Namespace, *, patience_seconds: float = 0.0) -> PrometheusSettings:
-    """Raises SettingsError for what makes no sense, and for a file that can't be read now.
+    """Raises PrometheusSettingsError for what makes no sense, and for a file that can't be read now.
 
     patience_seconds: an answer may take so long, though less was given.
     """
@@ -74,7 +74,7 @@ def prometheus_settings(given: argparse.Namespace, *, patience_seconds: float = 
         try:
             path.read_bytes()
         except OSError as error:
-            raise SettingsError(
+            raise PrometheusSettingsError(
                 f"{flag} is {path}, which can't be read ({error.strerror}); give a file that this process may read"
             ) from error
     return settings
@@ -98,7 +98,9 @@ def _pairs(flag: str, entries: Iterable[str]) -> Iterable[tuple[str, str]]:
     for entry in entries:
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not (name and equals and value):
-            raise SettingsError(f"{flag} lacks a name or what comes after the =; write it like X-Scope-OrgID=team-a")
+            raise PrometheusSettingsError(
+                f"{flag} lacks a name or what comes after the =; write it like X-Scope-OrgID=team-a"
+            )
         yield name, value
 
 
@@ -106,7 +108,7 @@ def _seconds(given: str, at_least: float) -> float:
     try:
         seconds = float(given)
     except ValueError as error:
-        raise SettingsError(f"--prometheus-timeout is {given!r}; write a number") from error
+        raise PrometheusSettingsError(f"--prometheus-timeout is {given!r}; write a number") from error
     # What is out of bounds stays so, and is refused.
     return max(seconds, at_least) if seconds > 0 else seconds
 

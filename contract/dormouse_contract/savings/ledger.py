@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 
-from dormouse_contract import Residency
-
 from ..quantity import as_quantity
+from ..residency import Residency
 
 SECONDS_PER_HOUR = 3600.0
 UNMANAGED = ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..errors import SettingsError
+from .errors import PrometheusSettingsError
 
 QUERY_TIMEOUT_SECONDS = 10.0
 _EXAMPLE = "for example http://prometheus.monitoring:9090"
@@ -46,9 +46,11 @@ class PrometheusSettings:
 
     def __post_init__(self) -> None:
         for complaint in (*_about_url(self.url), *self._about_credentials(), *self._about_headers()):
-            raise SettingsError(complaint)
+            raise PrometheusSettingsError(complaint)
         if not 0.1 <= self.timeout_seconds <= 300:
-            raise SettingsError(f"--prometheus-timeout is {self.timeout_seconds:g}; write seconds from 0.1 to 300")
+            raise PrometheusSettingsError(
+                f"--prometheus-timeout is {self.timeout_seconds:g}; write seconds from 0.1 to 300"
+            )
 
     @property
     def encrypted(self) -> bool:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from ..errors import SignalUnauthorized
+from .answers import Series, Vector
+from .api import MAX_ANSWER_BYTES, PrometheusApi
+from .errors import PrometheusUnauthorized
 from .settings import PrometheusSettings
 
 # A projected token has 1 KB, a bundle of all the usual authorities 200 KB.
@@ -20,7 +22,7 @@ MAX_FILE_BYTES = 1 << 20
 
 
 class PrometheusConnection:
-    """`user_agent` is who asks; `transport` replaces the network in tests."""
+    """`user_agent` is who asks; `transport` replaces the network. An answer has at most `max_answer_bytes`."""
 
     def __init__(
         self,
@@ -28,16 +30,30 @@ class PrometheusConnection:
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         user_agent: str = "dormouse-operator",
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._settings = settings
         self._user_agent = user_agent
+        self._max_answer_bytes = max_answer_bytes
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
+        self._before: httpx.AsyncClient | None = None
         self._made_of: tuple[bytes, ...] = ()
         self._one_at_a_time = asyncio.Lock()
 
+    async def query(self, promql: str, at: float | None = None) -> Vector:
+        return await (await self.api()).query(promql, at)
+
+    async def query_range(self, promql: str, start: float, end: float, step: int) -> tuple[Series, ...]:
+        return await (await self.api()).query_range(promql, start, end, step)
+
+    async def api(self) -> PrometheusApi:
+        """For one look, of as many queries as it takes. Raises PrometheusUnauthorized when a file can't be used."""
+        client = await self.client()
+        return PrometheusApi(client, self._settings.url, self._settings.timeout_seconds, self._max_answer_bytes)
+
     async def client(self) -> httpx.AsyncClient:
-        """Raises SignalUnauthorized when a file can't be used. What it gave before must not be in use any more."""
+        """Raises PrometheusUnauthorized when a file can't be used."""
         settings = self._settings
         headers = self._headers()
         made_of = tuple(
@@ -47,16 +63,22 @@ class PrometheusConnection:
         async with self._one_at_a_time:
             if self._client is None or made_of != self._made_of:
                 fresh = self._new_client()
-                await self.close()
-                self._client, self._made_of = fresh, made_of
+                # Somebody may be in the middle of a look with the one before: it stays until the next renewal.
+                await self._close(self._before)
+                self._before, self._client, self._made_of = self._client, fresh, made_of
             client = self._client
         client.headers.update(headers)
         return client
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        for client in (self._client, self._before):
+            await self._close(client)
+        self._client = self._before = None
+
+    @staticmethod
+    async def _close(client: httpx.AsyncClient | None) -> None:
+        if client is not None:
+            await client.aclose()
 
     def _headers(self) -> dict[str, str]:
         settings = self._settings
@@ -100,7 +122,7 @@ class PrometheusConnection:
                 context.load_cert_chain(settings.certificate_file, settings.key_file, password="")
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__
-            raise SignalUnauthorized(
+            raise PrometheusUnauthorized(
                 f"the CA, certificate or key for Prometheus can't be used ({reason}); write PEM into "
                 "the files, without a passphrase, a key that belongs to its certificate"
             ) from error
@@ -111,7 +133,7 @@ def _secret(path: Path) -> str:
     """What goes into a header. The value is never part of a message."""
     text = _text(path)
     if not (text.isascii() and text.isprintable()):
-        raise SignalUnauthorized(f"{path} has more than one line or odd characters; write the bare secret into it")
+        raise PrometheusUnauthorized(f"{path} has more than one line or odd characters; write the bare secret into it")
     return text
 
 
@@ -119,9 +141,9 @@ def _text(path: Path) -> str:
     try:
         text = _read(path).decode().strip()
     except UnicodeDecodeError as error:
-        raise SignalUnauthorized(f"{path} is no text; write the bare secret into it") from error
+        raise PrometheusUnauthorized(f"{path} is no text; write the bare secret into it") from error
     if not text:
-        raise SignalUnauthorized(f"{path} is empty; write the secret into it")
+        raise PrometheusUnauthorized(f"{path} is empty; write the secret into it")
     return text
 
 
@@ -130,7 +152,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise SignalUnauthorized(f"{path} can't be read ({error.strerror}); mount the file") from error
+        raise PrometheusUnauthorized(f"{path} can't be read ({error.strerror}); mount the file") from error
     if len(content) > MAX_FILE_BYTES:
-        raise SignalUnauthorized(f"{path} has more than {MAX_FILE_BYTES} bytes; it can't be the right file")
+        raise PrometheusUnauthorized(f"{path} has more than {MAX_FILE_BYTES} bytes; it can't be the right file")
     return content

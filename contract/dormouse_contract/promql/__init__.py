@@ -1,0 +1,1 @@
+"""The one home of PromQL: what operator, console, savings, dashboards and rules ask of Prometheus."""
