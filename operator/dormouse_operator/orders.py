@@ -11,16 +11,8 @@ from enum import StrEnum
 from typing import TypeVar
 
 import httpx
-from dormouse_contract.wire import (
-    CONTROL_PREFIX,
-    ModelList,
-    ModelSnapshot,
-    OrderStamp,
-    PolicyLoan,
-    Problem,
-    ProblemReason,
-    ResidencyOrder,
-)
+from dormouse_contract.problems import Problem, ProblemReason
+from dormouse_contract.wire import CONTROL_PREFIX, ModelList, ModelSnapshot, OrderStamp, PolicyLoan, ResidencyOrder
 from pydantic import BaseModel, ValidationError
 
 CALL_TIMEOUT_SECONDS = 15.0
@@ -78,7 +70,7 @@ class Answer:
     retry_after_seconds: float | None = None
 
 
-_REFUSALS = {
+_REFUSALS: dict[str, Outcome] = {
     ProblemReason.NO_SUCH_MODEL: Outcome.NO_SUCH_MODEL,
     ProblemReason.IN_USE: Outcome.IN_USE,
     ProblemReason.STALE_ORDER: Outcome.STALE_ORDER,
