@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dormouse_contract.ports import Port
+
 from .durations import parse_seconds, shown
 from .errors import ConfigurationError
 from .settings import AfterTask
@@ -58,7 +60,7 @@ _UNLOAD = _Setting(
 )
 _AFTER = _Setting("after-task", "GPU_AFTER_TASK", "keep", "when a task ends 'keep' the weights there or 'offload' them")
 _HOST = _Setting("host", None, "127.0.0.1", "address to listen on")
-_PORT = _Setting("port", "PORT", "7860", "port to listen on")
+_PORT = _Setting("port", "PORT", str(Port.SERVE), "port to listen on")
 _DEVICE = _Setting("device", "DORMOUSE_DEVICE", "auto", "auto, cuda:0, or sim[:SIZE[@/path]] for a simulated one")
 _SETTINGS = (_IDLE, _UNLOAD, _AFTER, _HOST, _PORT, _DEVICE)
 
@@ -168,7 +170,7 @@ def _port(text: str, source: str) -> int:
     try:
         port = int(text)
     except ValueError:
-        raise ConfigurationError(f"{source} is {text!r}; write a port number, for example 7860") from None
+        raise ConfigurationError(f"{source} is {text!r}; write a port number, for example {Port.SERVE}") from None
     if not 0 < port < 65536:
         raise ConfigurationError(f"{source} is {text!r}; write a port from 1 to 65535")
     return port

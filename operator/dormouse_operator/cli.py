@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from dormouse_contract.ports import Port
+
 from .errors import OperatorError, SettingsError
 from .keys.settings import KeyOrigin, KeySettings
 from .leadership.settings import LeaseSettings
@@ -133,8 +135,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("--key-lifetime", "DORMOUSE_KEY_LIFETIME", "31536000", "seconds that a key made by the operator holds")
     flag("--key-overlap", "DORMOUSE_KEY_OVERLAP", "600", "seconds to wait at most until sidecars report a new key")
     flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
-    flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
-    flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
+    flag("--metrics-port", "DORMOUSE_METRICS_PORT", str(Port.OPERATOR), "port of /metrics and /healthz")
+    flag("--control-port", "DORMOUSE_CONTROL_PORT", str(Port.CONTROL), "port of the sidecars' control API")
     flag("--lease", "DORMOUSE_LEASE", "off", "on: of several operators, the one that holds the Lease acts; or off")
     flag("--lease-name", "DORMOUSE_LEASE_NAME", "dormouse-operator", "name of the Lease, in the operator's namespace")
     flag("--lease-duration", "DORMOUSE_LEASE_DURATION", "15", "seconds without a renewal until another takes over")

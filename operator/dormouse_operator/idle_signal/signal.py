@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dormouse_contract import Observation, Residency, metrics
+from dormouse_contract.ports import Port
 
 from ..errors import SignalThrottled, SignalUnauthorized, SignalUnavailable
 
@@ -135,7 +136,7 @@ class IdleSignal:
         if self.unlabelled:
             why = f"{what}; {self.unlabelled} series lack the labels namespace and pod: correct the scrape"
             return _unknown(SignalState.MISSING, why)
-        return _unknown(SignalState.MISSING, f"{what}: is its port 9743 scraped?")
+        return _unknown(SignalState.MISSING, f"{what}: is its port {Port.SIDECAR} scraped?")
 
 
 def failed(error: SignalUnavailable) -> IdleSignal:

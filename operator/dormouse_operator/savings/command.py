@@ -5,6 +5,8 @@ import json
 import re
 import time
 
+from dormouse_contract.ports import Port
+
 from ..errors import SettingsError
 from ..prometheus.api import PrometheusApi
 from ..prometheus.connection import PrometheusConnection
@@ -68,7 +70,7 @@ async def told(given: argparse.Namespace, prometheus: PrometheusApi) -> str:
         where = f"namespace {given.namespace}" if given.namespace else "any namespace"
         return (
             f"Prometheus has no figures of replicas in {where} over the last {given.since}. "
-            "Are their sidecars scraped (port 9743)?"
+            f"Are their sidecars scraped (port {Port.SIDECAR})?"
         )
     return as_table(book, price)
 
