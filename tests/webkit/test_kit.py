@@ -1,4 +1,4 @@
-"""What the pages share lies once, and what is served is as good as one folder: whole, cheap to ask for again, no path."""
+"""What the pages share lies once, and what is served is as good as one folder: whole, cheap to ask again, no path."""
 
 from __future__ import annotations
 
