@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from dormouse_webkit.bodies import BodyTooLarge, read_body
 from dormouse_webkit.headers import Secured
-from dormouse_webkit.page import page_of
+from dormouse_webkit.pages import page_of
 from dormouse_webkit.problems import problem_response, what_is_wrong
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError

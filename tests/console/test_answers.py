@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from dormouse_webkit.page import page_of
+from dormouse_webkit.pages import page_of
 
 from .conftest import World
 

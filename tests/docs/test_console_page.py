@@ -5,7 +5,7 @@ import re
 
 import pytest
 from dormouse_console.plugin.cli import _parser
-from dormouse_webkit.page import page_of
+from dormouse_webkit.pages import page_of
 
 from .pages import DOCS, anchors, read
 

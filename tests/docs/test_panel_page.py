@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from dormouse_webkit.page import page_of
+from dormouse_webkit.pages import page_of
 
 from .pages import DOCS, anchors, read
 

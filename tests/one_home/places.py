@@ -23,7 +23,7 @@ from dormouse_contract.ports import Port
 from dormouse_contract.problems import ProblemReason
 from dormouse_modelserver import ResidencyManager
 from dormouse_operator.telemetry import Telemetry
-from dormouse_webkit.page import page_of
+from dormouse_webkit.pages import page_of
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 

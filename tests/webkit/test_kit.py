@@ -13,7 +13,7 @@ from dormouse_contract.problems import Problem, ProblemReason
 from dormouse_webkit.bodies import BodyTooLarge, read_body
 from dormouse_webkit.headers import Secured, secured
 from dormouse_webkit.language import preferred
-from dormouse_webkit.page import INDEX, STRINGS, page_of
+from dormouse_webkit.pages import INDEX, STRINGS, page_of
 from dormouse_webkit.problems import problem_response
 from fastapi import FastAPI, Request, Response
 

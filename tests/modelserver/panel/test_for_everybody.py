@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from dormouse_webkit.page import page_of
+from dormouse_webkit.pages import page_of
 from playwright.sync_api import expect
 
 from tests.modelserver.server.serving_process import Serving

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from dormouse_contract.problems import ProblemReason
-from dormouse_webkit.page import page_of
+from dormouse_webkit.pages import page_of
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
