@@ -1,14 +1,10 @@
 // The choice of language in the page's header.
 
+import { el } from "./dom.js";
 import { currentLanguage, languages, setLanguage, translateMarkup } from "./i18n.js";
 
 const region = document.getElementById("languages");
-const buttons = languages().map(([tag, name]) => {
-  const button = document.createElement("button");
-  for (const [attribute, value] of [["type", "button"], ["lang", tag], ["data-language", tag]]) button.setAttribute(attribute, value);
-  button.textContent = name;
-  return button;
-});
+const buttons = languages().map(([tag, name]) => el("button", { type: "button", lang: tag, "data-language": tag }, name));
 region.append(...buttons);
 
 /** Say the markup in the language of the page. */
