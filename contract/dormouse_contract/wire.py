@@ -3,7 +3,6 @@
 Python code uses the snake_case names; `from_json()` reads the wire form and `to_json()` writes it.
 """
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -13,7 +12,6 @@ from .residency import Residency, TransitionOutcome, Trigger
 
 MODEL_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 CONTROL_PREFIX = "/dormouse/v1"
-PROBLEM_MEDIA_TYPE = "application/problem+json"
 # What a control body may be at most; every body of the contract is far below 4 KiB.
 MAX_BODY_BYTES = 16 * 1024
 
@@ -196,33 +194,3 @@ class ModelList(Wire):
         # Readers of an earlier version refuse a field that they don't know, null included.
         body: dict[str, Any] = serialize(self)
         return body if self.advice is not None else {"models": body["models"]}
-
-
-class ProblemReason(StrEnum):
-    """Machine-readable `reason` of a problem+json body."""
-
-    NO_SUCH_MODEL = "NoSuchModel"
-    IN_USE = "InUse"
-    STALE_ORDER = "StaleOrder"
-    DIRTY = "Dirty"
-    WRONG_POD = "WrongPod"
-    BAD_BODY = "BadBody"
-    BODY_TOO_LARGE = "BodyTooLarge"
-    NOT_AUTHORISED = "NotAuthorised"
-    CANNOT_NOW = "CannotNow"
-    WAKE_TIMEOUT = "WakeTimeout"
-    NOT_FOUND = "NotFound"
-    MODEL_PROCESS_DOWN = "ModelProcessDown"
-    INTERNAL = "Internal"
-
-
-class Problem(BaseModel):
-    """An RFC 9457 problem. `detail` says what happened, what is unharmed and what to do next."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    reason: ProblemReason

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+from dormouse_contract.ports import Port
 from dormouse_contract.savings.question import add_arguments
 from dormouse_prometheus.errors import PrometheusError
 from dormouse_prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
@@ -139,8 +140,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     add_key_flags(flag)
     flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
-    flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
-    flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
+    flag("--metrics-port", "DORMOUSE_METRICS_PORT", str(Port.OPERATOR), "port of /metrics and /healthz")
+    flag("--control-port", "DORMOUSE_CONTROL_PORT", str(Port.CONTROL), "port of the sidecars' control API")
     add_lease_flags(flag)
     flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error", of=both)
     add_webhook(commands, environment)

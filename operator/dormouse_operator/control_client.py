@@ -9,15 +9,9 @@ import ssl
 from typing import TypeVar
 
 import httpx
-from dormouse_contract.wire import (
-    CONTROL_PREFIX,
-    ModelList,
-    ModelSnapshot,
-    PolicyLoan,
-    Problem,
-    ProblemReason,
-    ResidencyOrder,
-)
+from dormouse_contract.ports import Port
+from dormouse_contract.problems import Problem, ProblemReason
+from dormouse_contract.wire import CONTROL_PREFIX, ModelList, ModelSnapshot, PolicyLoan, ResidencyOrder
 from pydantic import BaseModel, ValidationError
 
 from .orders import Answer, Outcome
@@ -25,11 +19,10 @@ from .orders import Answer, Outcome
 CALL_TIMEOUT_SECONDS = 15.0
 HTTP_TIMEOUT = httpx.Timeout(connect=3.0, read=10.0, write=5.0, pool=10.0)
 HEALTH_TIMEOUT_SECONDS = 2.0
-HEALTH_PORT = 9743
 # A snapshot is about 1 KB, and a pod of a thousand models is none that we know of.
 MAX_ANSWER_BYTES = 1 << 20
 
-_REFUSALS = {
+_REFUSALS: dict[str, Outcome] = {
     ProblemReason.NO_SUCH_MODEL: Outcome.NO_SUCH_MODEL,
     ProblemReason.IN_USE: Outcome.IN_USE,
     ProblemReason.STALE_ORDER: Outcome.STALE_ORDER,
@@ -85,7 +78,7 @@ class ControlClient:
         tls: ssl.SSLContext,
         *,
         control_port: int,
-        health_port: int = HEALTH_PORT,
+        health_port: int = Port.SIDECAR,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._control_port = control_port

@@ -14,7 +14,8 @@ from random import Random
 from typing import Any
 
 from dormouse_contract import Residency, Trigger, metrics
-from dormouse_contract.wire import ModelList, OrderStamp, PolicyLoan, Problem, ProblemReason, ResidencyOrder
+from dormouse_contract.problems import Problem, ProblemReason
+from dormouse_contract.wire import ModelList, OrderStamp, PolicyLoan, ResidencyOrder
 from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.engines.torch.weights import Weights

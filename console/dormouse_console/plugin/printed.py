@@ -9,6 +9,7 @@ from ..managed import condition, row
 from .moments import age
 
 SIGNS = {"GPU": "🟢", "CPU": "🟡", "Unloaded": "⚪"}
+_MODES = {"Paused": "Paused: nothing is ordered", "Observe": "Observe: explains and orders nothing"}
 _COLOURS = {"GPU": "32", "CPU": "33", "False": "31"}
 Object = Mapping[str, Any]
 
@@ -91,7 +92,7 @@ def policy(spec: Object, now: float) -> list[str]:
     said = []
     mode = spec.get("mode", "Active")
     if mode != "Active":
-        said.append({"Paused": "Paused: nothing is ordered", "Observe": "Observe: explains and orders nothing"}[mode])
+        said.append(_MODES.get(mode, mode))
     held, until = spec.get("residency", "Auto"), unix_seconds(spec.get("residencyUntil"))
     if held != "Auto" and (until is None or until > now):
         said.append(f"by hand {held}, " + ("until somebody clears it" if until is None else f"{age(until - now)} more"))

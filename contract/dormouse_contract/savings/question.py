@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..ports import Port
 from ..promql import savings
 from ..quantity import from_quantity
 from .answers import Samples, read_ledger
@@ -46,7 +47,7 @@ class Question:
             where = f"namespace {self.namespace}" if self.namespace else "any namespace"
             return (
                 f"Prometheus has no figures of replicas in {where} over the last {self.since}. "
-                "Are their sidecars scraped (port 9743)?"
+                f"Are their sidecars scraped (port {Port.SIDECAR})?"
             )
         return as_table(book, self.price)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dormouse_contract.defaults import AFTER_TASK, SERVE_IDLE_TIMEOUT_SECONDS
+from dormouse_contract.ports import Port
 
 from ..errors import ConfigurationError
 from ..lifecycle.settings import AfterTask
@@ -69,7 +70,7 @@ _AFTER = _Setting(
     "after-task", "GPU_AFTER_TASK", AFTER_TASK, "when a task ends 'keep' the weights there or 'offload' them"
 )
 _HOST = _Setting("host", None, "127.0.0.1", "address to listen on")
-_PORT = _Setting("port", "PORT", "7860", "port to listen on")
+_PORT = _Setting("port", "PORT", str(Port.SERVE), "port to listen on")
 _DEVICE = _Setting("device", "DORMOUSE_DEVICE", "auto", "auto, cuda:0, or sim[:SIZE[@/path]] for a simulated one")
 _PRELOAD = _Setting(
     "preload", "DORMOUSE_PRELOAD", "false", "load each model into host RAM at start; /readyz is 503 until that is done"
@@ -185,7 +186,7 @@ def _port(text: str, source: str) -> int:
     try:
         port = int(text)
     except ValueError:
-        raise ConfigurationError(f"{source} is {text!r}; write a port number, for example 7860") from None
+        raise ConfigurationError(f"{source} is {text!r}; write a port number, for example {Port.SERVE}") from None
     if not 0 < port < 65536:
         raise ConfigurationError(f"{source} is {text!r}; write a port from 1 to 65535")
     return port

@@ -2,15 +2,9 @@
 
 import asyncio
 
-from dormouse_contract.wire import (
-    MAX_BODY_BYTES,
-    ModelList,
-    ModelSnapshot,
-    PolicyLoan,
-    ProblemReason,
-    ResidencyOrder,
-    Wire,
-)
+from dormouse_contract.problems import ProblemReason
+from dormouse_contract.wire import MAX_BODY_BYTES, ModelList, ModelSnapshot, PolicyLoan, ResidencyOrder, Wire
+from dormouse_webkit.bodies import BodyTooLarge, read_body
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
@@ -59,14 +53,14 @@ def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, 
     @router.put("/v1/models/{model}/residency")
     async def order_residency(model: str, request: Request) -> Response:
         authority.may_change(request)
-        order = ResidencyOrder.from_json(await read_body(request))
+        order = ResidencyOrder.from_json(await control_body(request))
         snapshot, settled = await _carry_out(roster.slot(model), order)
         return as_json(snapshot, 200 if settled else 202)
 
     @router.put("/v1/models/{model}/policy")
     async def lend_policy(model: str, request: Request) -> Response:
         authority.may_change(request)
-        loan = PolicyLoan.from_json(await read_body(request))
+        loan = PolicyLoan.from_json(await control_body(request))
         slot = roster.slot(model)
         slot.lend(loan)
         return as_json(slot.view.snapshot())
@@ -134,18 +128,12 @@ async def _settled(move: Transition, deadline: float) -> bool:
     return bool(done)
 
 
-async def read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Refusal(
-                413,
-                ProblemReason.BODY_TOO_LARGE,
-                "The body is too large",
-                f"A control body has at most {MAX_BODY_BYTES} bytes. Nothing was moved",
-            )
-    return bytes(body)
+async def control_body(request: Request) -> bytes:
+    try:
+        return await read_body(request, MAX_BODY_BYTES)
+    except BodyTooLarge:
+        detail = f"A control body has at most {MAX_BODY_BYTES} bytes. Nothing was moved"
+        raise Refusal(413, ProblemReason.BODY_TOO_LARGE, "The body is too large", detail) from None
 
 
 def as_json(body: Wire, status: int = 200) -> JSONResponse:

@@ -11,13 +11,13 @@ from typing import Any
 
 from dormouse_contract import InvalidSchedule, Mode, Policy, Residency, Window
 from dormouse_contract.defaults import MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
+from dormouse_contract.ports import Port
 
 from ..timestamps import from_rfc3339_or_none
 from .status import Status
 
 GROUP, VERSION, PLURAL, KIND = "dormouse.dev", "v1alpha1", "managedmodels", "ManagedModel"
 API_VERSION = f"{GROUP}/{VERSION}"
-CONTROL_PORT = 7443
 SIDECAR_NAME = "dormouse-sidecar"
 
 Labels = tuple[tuple[str, str], ...]
@@ -113,7 +113,7 @@ def has_sidecar(pod_spec: Mapping[str, Any]) -> bool:
     containers = [*(pod_spec.get("initContainers") or ()), *(pod_spec.get("containers") or ())]
     return any(
         container.get("name") == SIDECAR_NAME
-        or any(port.get("containerPort") == CONTROL_PORT for port in container.get("ports") or ())
+        or any(port.get("containerPort") == Port.CONTROL for port in container.get("ports") or ())
         for container in containers
     )
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import httpx
 from dormouse_contract import metrics
+from dormouse_contract.ports import Port
 from dormouse_prometheus.answers import Vector
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,7 +20,6 @@ from ..cluster.resources import Pod
 from .join import build
 from .signal import IdleSignal
 
-PLAIN_PORT = 9743
 POD_SECONDS = 5.0
 # For the whole fleet: a pass waits for it, and liveness for the passes.
 FLEET_SECONDS = 30.0
@@ -49,7 +49,7 @@ class DirectReader:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        port: int = PLAIN_PORT,
+        port: int = Port.SIDECAR,
         fleet_seconds: float = FLEET_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:

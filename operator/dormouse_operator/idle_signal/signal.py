@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dormouse_contract import Observation, Residency, metrics
+from dormouse_contract.ports import Port
 from dormouse_prometheus.errors import PrometheusThrottled, PrometheusUnauthorized, PrometheusUnavailable
 
 # Less than this between Prometheus' clock and ours is the way that the answer took.
@@ -134,7 +135,7 @@ class IdleSignal:
         if self.unlabelled:
             why = f"{what}; {self.unlabelled} series lack the labels namespace and pod: correct the scrape"
             return _unknown(SignalState.MISSING, why)
-        return _unknown(SignalState.MISSING, f"{what}: is its port 9743 scraped?")
+        return _unknown(SignalState.MISSING, f"{what}: is its port {Port.SIDECAR} scraped?")
 
 
 def failed(error: PrometheusUnavailable) -> IdleSignal:

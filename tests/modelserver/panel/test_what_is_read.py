@@ -17,10 +17,10 @@ from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.lifecycle.device import program_of
 from dormouse_modelserver.lifecycle.history.history import RECENT_TRANSITIONS
 from dormouse_modelserver.server.authority import anyone
-from dormouse_modelserver.server.panel.language import preferred
 from dormouse_modelserver.server.panel.reading import next_move, read_state
 from dormouse_modelserver.server.panel.routes import panel_router
 from dormouse_modelserver.server.panel.watch import Watch
+from dormouse_webkit.language import preferred
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from dormouse_contract.wire import PROBLEM_MEDIA_TYPE
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
 from dormouse_modelserver import ResidencyManager
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.lifecycle.device import DeviceMemory

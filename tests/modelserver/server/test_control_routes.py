@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from dormouse_contract.wire import PROBLEM_MEDIA_TYPE, ModelList, ModelSnapshot
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
+from dormouse_contract.wire import ModelList, ModelSnapshot
 from dormouse_modelserver import Residency, ResidencyManager
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 

@@ -7,7 +7,8 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
-from dormouse_contract.wire import MODEL_NAME_PATTERN, PROBLEM_MEDIA_TYPE
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
+from dormouse_contract.wire import MODEL_NAME_PATTERN
 from dormouse_modelserver import ResidencyManager
 from dormouse_modelserver.server.authority import anyone
 from dormouse_modelserver.server.openapi import control_api

@@ -1,10 +1,12 @@
-// Which language the page speaks, and its sentences. All of them are in strings.json, so that a test can compare the
-// languages and a translator finds everything in one place.
+// Which language the page speaks, and its sentences. The server gives all of them as strings.json: those that both pages
+// say, and the page's own.
+
+import { keep, kept } from "./storage.js";
 
 const KEPT = "dormouse.language";
 const table = await (await fetch(new URL("strings.json", import.meta.url))).json();
 
-let language = known(kept()) ?? known(document.documentElement.lang) ?? "en";
+let language = known(kept("localStorage", KEPT)) ?? known(document.documentElement.lang) ?? "en";
 
 export function currentLanguage() {
   return language;
@@ -13,11 +15,7 @@ export function currentLanguage() {
 /** Remembered for the next visit; the server's choice (Accept-Language) counts until then. */
 export function setLanguage(chosen) {
   language = known(chosen) ?? language;
-  try {
-    localStorage.setItem(KEPT, language);
-  } catch {
-    // No storage in this browser: it holds for this visit.
-  }
+  keep("localStorage", KEPT, language);
   document.documentElement.lang = language;
 }
 
@@ -31,6 +29,19 @@ export function t(key, values = {}) {
   });
 }
 
+/** What a word that travels is called, as in `word("trigger", "Idle")`; the word itself when there is no name for it. */
+export function word(family, name, values = {}) {
+  if (name === null || name === undefined) return "–";
+  const said = String(name);
+  const key = `${family}${said.charAt(0).toUpperCase()}${said.slice(1)}`;
+  return Object.hasOwn(table[language], key) ? t(key, values) : said;
+}
+
+/** Each language's tag with its own name. */
+export function languages() {
+  return Object.entries(table).map(([tag, sentences]) => [tag, sentences["languageName"]]);
+}
+
 /** Fill what the page's own markup marks: text by data-text, the name of a region by data-label. */
 export function translateMarkup() {
   document.documentElement.lang = language;
@@ -39,13 +50,5 @@ export function translateMarkup() {
 }
 
 function known(tag) {
-  return tag !== null && Object.hasOwn(table, tag) ? tag : null;
-}
-
-function kept() {
-  try {
-    return localStorage.getItem(KEPT);
-  } catch {
-    return null;
-  }
+  return Object.hasOwn(table, tag) ? tag : null;
 }

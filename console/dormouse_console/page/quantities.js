@@ -1,30 +1,7 @@
-// The names of things, and ages and quantities as this page needs them.
+// Ages, quantities and moments as this page needs them.
 
 import { wholeSeconds } from "./format.js";
 import { t } from "./i18n.js";
-
-export const SIGNS = { GPU: "🟢", CPU: "🟡", Unloaded: "⚪", Mixed: "🔀", Unknown: "❔" };
-const KNOWN = new Set(Object.keys(SIGNS));
-const TRIGGERS = new Set(["Demand", "Idle", "AfterTask", "Manual", "Schedule", "Pressure", "Startup", "Shutdown"]);
-const MODES = new Set(["Active", "Observe", "Paused"]);
-
-/** Long, as in "In host RAM". */
-export function whereabouts(residency) {
-  return KNOWN.has(residency) ? t(`state${residency}`) : "–";
-}
-
-/** Short, as in "GPU → CPU". */
-export function tier(residency) {
-  return KNOWN.has(residency) ? t(`tier${residency}`) : "–";
-}
-
-export function trigger(name) {
-  return TRIGGERS.has(name) ? t(`trigger${name}`) : (name ?? "");
-}
-
-export function mode(name) {
-  return MODES.has(name) ? t(`mode${name}`) : name;
-}
 
 /** Two units of a time that passed; days where hours would be many. */
 export function age(seconds) {
