@@ -14,6 +14,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 REQUEST_SECONDS = 5.0
 LINE_BYTES = 4096
+_LIMITS: dict[str, Any] = {
+    "max_line_size": LINE_BYTES,
+    "max_field_size": LINE_BYTES,
+    "lingering_time": 0.0,
+    "access_log": None,
+}
 
 
 class Endpoints:
@@ -33,8 +39,7 @@ class Endpoints:
     async def serve(self, host: str, port: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         server = web.Server(self._answer)
-        limits: dict[str, Any] = {"max_line_size": LINE_BYTES, "max_field_size": LINE_BYTES, "lingering_time": 0.0}
-        return await loop.create_server(lambda: _Connection(server, loop=loop, access_log=None, **limits), host, port)
+        return await loop.create_server(lambda: _Connection(server, loop=loop, **_LIMITS), host, port)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         if request.method not in ("GET", "HEAD"):

@@ -92,7 +92,7 @@ def policy(spec: Object, now: float) -> list[str]:
     said = []
     mode = spec.get("mode", "Active")
     if mode != "Active":
-        said.append(_MODES.get(mode, mode))
+        said.append(_MODES.get(mode, str(mode)))
     held, until = spec.get("residency", "Auto"), unix_seconds(spec.get("residencyUntil"))
     if held != "Auto" and (until is None or until > now):
         said.append(f"by hand {held}, " + ("until somebody clears it" if until is None else f"{age(until - now)} more"))
