@@ -29,14 +29,19 @@ e2e: env ## The product on a real node: images, chart, kubelet (root, Debian; E2
 
 .PHONY: images
 images: env ## The container images, with docker, podman or buildah (IMAGE_ARGS="operator sidecar" for some)
-	$(PYTHON) -m localcluster.images $(IMAGE_ARGS)
+	$(PYTHON) -m images $(IMAGE_ARGS)
 
 .PHONY: check
-check: env ## Lint, format, types and import contracts
+check: env ## Lint, format, types, import contracts, and whether generated files are fresh
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	$(PYTHON) -m generate --check
+
+.PHONY: generate
+generate: env ## Write the files anew that are made from others: the CRD's copy, dashboards, reference pages, tables
+	$(PYTHON) -m generate
 
 .PHONY: fmt
 fmt: env ## Format the code and repair what the linter can
@@ -59,10 +64,6 @@ gpu-kit: env ## A folder for a GPU machine without network: checks, benchmarks, 
 gpu-page: env ## The figures of a run on a GPU into docs/benchmarks.md (GPU_JSON=path/to/gpu.json)
 	@$(PYTHON) -m benchmarks.gpu.page $(or $(GPU_JSON),$(error write GPU_JSON=path/to/gpu.json))
 
-.PHONY: dashboards
-dashboards: env ## Write the Grafana dashboards anew, after a change in dashboards/
-	$(PYTHON) -m dashboards
-
 .PHONY: bench-operator
 bench-operator: env binaries ## The operator at 100, 1,000 and 10,000 models: twenty minutes, 3 GB of free RAM
 	$(PYTHON) -m benchmarks.operator $(or $(BENCH_ARGS),--page docs/benchmarks-operator.md)
@@ -75,16 +76,12 @@ docs: env ## The documentation as a site, in build/site; a warning is an error
 docs-serve: env ## The same on this machine, with an address to open, until Ctrl-C
 	$(PYTHON) -m docsite serve
 
-.PHONY: reference
-reference: env ## Write the pages anew that come from code: CRD, metrics, control API, commands
-	$(PYTHON) -m docsite reference
-
 .PHONY: cluster
 cluster: env binaries ## A Kubernetes API and a Prometheus on this machine, until Ctrl-C
 	$(PYTHON) -m localcluster up
 
 .PHONY: clean
-clean: ## Remove what was generated; .venv and the cache stay
+clean: ## Remove what was built; .venv and the cache stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
@@ -103,7 +100,3 @@ browser: ## Chromium for the tests of the page, from apt when it is missing
 .PHONY: binaries
 binaries: env ## etcd, kube-apiserver, kubectl, Prometheus, Helm: found, or built once into the cache
 	@$(PYTHON) -m localcluster build > /dev/null
-
-.PHONY: chart
-chart: env ## Regenerate what is generated in charts/: the CRD's copy and the README's table of values
-	$(PYTHON) charts/generate.py

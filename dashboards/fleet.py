@@ -1,20 +1,11 @@
 """Fleet: what was given back, what it cost in waiting, and who is awake."""
 
 from dormouse_contract import metrics
+from dormouse_contract.promql import memory, use, waiting
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.frame import cluster_of, frame, model_name, namespace, typed
-from dashboards.queries import (
-    HELD,
-    RELEASED,
-    SAVED_GIB_HOURS,
-    SIMULATED,
-    counted,
-    events,
-    per_replica,
-    pods,
-    wait_quantile,
-)
+from dashboards.queries import HELD, PODS, RANGE, RATE, RELEASED, SAVED_GIB_HOURS, wait_quantile
 from dashboards.style import (
     BYTES,
     COUNT,
@@ -29,10 +20,6 @@ from dashboards.style import (
     rows,
     to_model,
 )
-
-ON_GPU = pods(metrics.RESIDENCY, 'residency="GPU"')
-NOT_LET_IN = pods(metrics.REQUESTS, 'outcome=~"timeout|rejected"')
-WAITED = pods(f"{metrics.WAKE_WAIT.name}_count")
 
 
 def fleet() -> Dashboard:
@@ -64,7 +51,7 @@ def _now(board: Dashboard) -> Dashboard:
                 "Share released",
                 "Released, of what the weights would hold if none slept.",
                 SHARE,
-                f"{RELEASED} / ({RELEASED} + {HELD})",
+                memory.share_released(PODS),
                 decimals=0,
             )
         )
@@ -92,7 +79,7 @@ def _now(board: Dashboard) -> Dashboard:
                 "Simulated replicas",
                 "On a simulated device. They are left out of all totals, unless every replica is simulated.",
                 COUNT,
-                f"count({per_replica(pods(metrics.GPU_INFO, SIMULATED))}) or vector(0)",
+                memory.simulated(PODS),
             )
         )
     )
@@ -118,8 +105,8 @@ def _over_time(board: Dashboard) -> Dashboard:
                 "Shares of replicas: weights not on the GPU, and no request in flight. Idle and not asleep is what the "
                 "policy could still give back.",
                 SHARE,
-                query(f"1 - avg({per_replica(ON_GPU)})", "asleep"),
-                query(f"avg({per_replica(pods(metrics.IN_FLIGHT))} == bool 0)", "idle"),
+                query(use.share_asleep(PODS), "asleep"),
+                query(use.share_idle(PODS), "idle"),
                 span=THIRD,
             )
         )
@@ -127,7 +114,6 @@ def _over_time(board: Dashboard) -> Dashboard:
 
 
 def _who(board: Dashboard) -> Dashboard:
-    saved = counted(f"increase({pods(metrics.RELEASED_BYTE_SECONDS)}[$__range])")
     named = {"namespace": "Namespace", "model": "Model"}
     return (
         board.with_row(Row("Who"))
@@ -136,7 +122,7 @@ def _who(board: Dashboard) -> Dashboard:
                 "Top savers",
                 "Saved in the chosen range by namespace and model.",
                 GIB_HOURS,
-                f"topk(20, sum by (namespace, model) ({saved}) / 3600 / 2^30)",
+                f"topk(20, {memory.saved(PODS, RANGE, 'namespace, model')} / {memory.GIB_HOUR})",
                 named | {"Value": "Saved"},
                 links=[to_model()],
             )
@@ -146,7 +132,7 @@ def _who(board: Dashboard) -> Dashboard:
                 "Who is awake",
                 "Models by the memory that their weights hold on GPUs now.",
                 BYTES,
-                f"topk(50, sum by (namespace, model) ({counted(pods(metrics.GPU_MEMORY))}) > 0)",
+                f"topk(50, {memory.by_model(metrics.GPU_MEMORY, PODS)} > 0)",
                 named | {"Value": "On the GPU"},
                 links=[to_model()],
             )
@@ -155,7 +141,6 @@ def _who(board: Dashboard) -> Dashboard:
 
 
 def _cost(board: Dashboard) -> Dashboard:
-    wakes = pods(metrics.TRANSITIONS, 'to="GPU", outcome="ok"')
     return (
         board.with_row(Row("What it cost in waiting"))
         .with_panel(
@@ -163,7 +148,7 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Wakes",
                 "How often weights came back to the GPU in the chosen range.",
                 COUNT,
-                f"sum({events(wakes, '$__range')}) or vector(0)",
+                f"{waiting.wakes(PODS, RANGE)} or vector(0)",
                 decimals=0,
             )
         )
@@ -172,7 +157,7 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Requests that waited",
                 "Requests that found the model asleep and were let in after its wake.",
                 COUNT,
-                f"sum(increase({WAITED}[$__range]))",
+                waiting.waited(PODS, RANGE),
                 decimals=0,
             )
         )
@@ -184,7 +169,7 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Not let in",
                 "Requests that ended in 503: not awake within their budget, or the wake failed.",
                 COUNT,
-                f"sum(increase({NOT_LET_IN}[$__range]))",
+                waiting.not_let_in(PODS, RANGE),
                 decimals=0,
             )
         )
@@ -193,7 +178,7 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Wakes by cause",
                 "Demand is a request; Schedule and Manual come ahead of one.",
                 COUNT,
-                query(f"sum by (trigger) ({events(wakes, '$__rate_interval')})", "{{trigger}}"),
+                query(waiting.wakes(PODS, RATE, "trigger"), "{{trigger}}"),
                 stacked=True,
             )
         )
@@ -203,23 +188,21 @@ def _cost(board: Dashboard) -> Dashboard:
                 "Bytes of the weights that the last release did not measurably give back. Anything but 0 is worth a "
                 "look.",
                 BYTES,
-                query(f"sum by (namespace, model) ({counted(pods(metrics.RESIDUAL))}) > 0", "{{namespace}}/{{model}}"),
+                query(f"{memory.by_model(metrics.RESIDUAL, PODS)} > 0", "{{namespace}}/{{model}}"),
             )
         )
     )
 
 
 def _gpus(board: Dashboard) -> Dashboard:
-    held = f"sum by (gpu_uuid) ({pods(metrics.PROCESS_GPU_MEMORY)})"
-    used = 'max by (gpu_uuid) (label_replace(DCGM_FI_DEV_FB_USED, "gpu_uuid", "$1", "UUID", "(.+)")) * 2^20'
     return board.with_row(Row("GPUs")).with_panel(
         lines(
             "GPU memory by device",
             "What the model servers hold as the driver counts it and, where NVIDIA's DCGM exporter is scraped, all "
             "that is used on these GPUs.",
             BYTES,
-            query(held, "model servers {{gpu_uuid}}"),
-            query(f"{used} and on (gpu_uuid) {held}", "all (DCGM) {{gpu_uuid}}"),
+            query(memory.of_processes(PODS), "model servers {{gpu_uuid}}"),
+            query(memory.of_devices_of_processes(PODS), "all (DCGM) {{gpu_uuid}}"),
             span=2 * HALF,
         )
     )

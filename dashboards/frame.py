@@ -1,6 +1,8 @@
 """What all dashboards have in common: identity, variables, links to each other, marks of transitions."""
 
 from dormouse_contract import metrics
+from dormouse_contract.promql import waiting
+from dormouse_contract.promql.selection import EVERYTHING, Selection
 from grafana_foundation_sdk.builders.dashboard import (
     AnnotationQuery,
     Dashboard,
@@ -11,7 +13,7 @@ from grafana_foundation_sdk.builders.dashboard import (
 )
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.queries import events, pods
+from dashboards.queries import CLUSTER, PODS, STEP
 from dashboards.style import SOURCE
 
 TAG = "dormouse"
@@ -42,20 +44,19 @@ def frame(uid: str, title: str, description: str) -> Dashboard:
 
 def cluster_of(metric: metrics.Metric) -> QueryVariable:
     """Empty where no series has the label: then `.*` matches those without it."""
-    return _choice("cluster", "Cluster", f"label_values({metric.name}, cluster)")
+    return _choice("cluster", "Cluster", metric, EVERYTHING)
 
 
 def namespace() -> QueryVariable:
-    name = metrics.RESIDENCY.name
-    return _choice("namespace", "Namespace", f'label_values({name}{{cluster=~"$cluster"}}, namespace)')
+    return _choice("namespace", "Namespace", metrics.RESIDENCY, CLUSTER)
 
 
 def model_name() -> QueryVariable:
-    chosen = 'cluster=~"$cluster", namespace=~"$namespace"'
-    return _choice("model", "Model", f"label_values({metrics.RESIDENCY.name}{{{chosen}}}, model)")
+    return _choice("model", "Model", metrics.RESIDENCY, Selection(PODS.matchers))
 
 
-def _choice(name: str, label: str, query: str) -> QueryVariable:
+def _choice(name: str, label: str, metric: metrics.Metric, among: Selection) -> QueryVariable:
+    query = f"label_values({among.series(metric)}, {name})"
     return (
         QueryVariable(name)
         .label(label)
@@ -78,13 +79,13 @@ class Transitions(AnnotationQuery):
     """Marks each transition."""
 
     def build(self) -> model.AnnotationQuery:
-        series = pods(metrics.TRANSITIONS)
+        labels = ("namespace", "pod", "model", "from", "to", "trigger", "outcome")
         return _Labelled(
             name="Transitions",
             datasource=SOURCE,
             enable=True,
             icon_color="blue",
-            expr=f"sum by (namespace, pod, model, from, to, trigger, outcome) ({events(series, '$__interval')}) > 0",
+            expr=f"{waiting.moves(PODS, STEP, *labels)} > 0",
         )
 
 

@@ -1,18 +1,11 @@
 """Model: where one model's weights were, what moved them, who waited, and the memory before and after."""
 
 from dormouse_contract import metrics
+from dormouse_contract.promql import memory, replicas, use, waiting
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.frame import Transitions, cluster_of, frame, model_name, namespace
-from dashboards.queries import (
-    REPLICA,
-    SAVED_GIB_HOURS,
-    TIER,
-    events,
-    per_replica,
-    pods,
-    wait_quantile,
-)
+from dashboards.queries import PODS, RANGE, RATE, SAVED_GIB_HOURS, wait_quantile
 from dashboards.style import (
     BYTES,
     COUNT,
@@ -27,6 +20,7 @@ from dashboards.style import (
 )
 
 REPLICAS = "{{namespace}}/{{pod}} {{model}}"
+TIERS = use.tiers(PODS)
 
 
 def model() -> Dashboard:
@@ -41,17 +35,16 @@ def model() -> Dashboard:
 
 
 def _timeline(board: Dashboard) -> Dashboard:
-    idle_since = per_replica(pods(metrics.IDLE_SINCE))
     return (
         board.with_row(Row("Where the weights are"))
-        .with_panel(residencies("Residency", "Of each replica; the marks are transitions.", query(TIER, REPLICAS)))
+        .with_panel(residencies("Residency", "Of each replica; the marks are transitions.", query(TIERS, REPLICAS)))
         .with_panel(number("Saved", "GPU memory × time in the chosen range.", GIB_HOURS, SAVED_GIB_HOURS, decimals=2))
         .with_panel(
             number(
                 "Idle for",
                 "Of the replica that was used last; 0 while a request is in flight.",
                 SECONDS,
-                f"min((time() - {idle_since}) * ({idle_since} > bool 0))",
+                use.idle_for(PODS),
             )
         )
         .with_panel(
@@ -59,7 +52,7 @@ def _timeline(board: Dashboard) -> Dashboard:
                 "A wake would take",
                 "The slowest replica's own estimate, from its last measured load and restore; empty until measured.",
                 SECONDS,
-                f"max({pods(metrics.RESTORE_ESTIMATE)} >= 0)",
+                use.slowest_wake(PODS),
                 decimals=2,
             )
         )
@@ -68,7 +61,7 @@ def _timeline(board: Dashboard) -> Dashboard:
                 "Process up",
                 "Model processes that answer their sidecar, in these namespaces.",
                 COUNT,
-                f"sum({pods(metrics.PROCESS_UP)})",
+                use.processes_up(PODS),
             )
         )
     )
@@ -82,7 +75,7 @@ def _requests(board: Dashboard) -> Dashboard:
                 "Requests per second",
                 "Uses of the model by how they ended. timeout and rejected were answered 503.",
                 "reqps",
-                query(f"sum by (outcome) (rate({pods(metrics.REQUESTS)}[$__rate_interval]))", "{{outcome}}"),
+                query(waiting.requests_per_second(PODS, RATE), "{{outcome}}"),
                 stacked=True,
             )
         )
@@ -91,20 +84,39 @@ def _requests(board: Dashboard) -> Dashboard:
                 "In flight and waiting",
                 "Uses that run now, and requests that wait for the model to wake.",
                 COUNT,
-                query(f"sum({per_replica(pods(metrics.IN_FLIGHT))})", "in flight"),
-                query(f"sum({per_replica(pods(metrics.HELD_REQUESTS))})", "waiting"),
+                query(f"sum({replicas.now(PODS.series(metrics.IN_FLIGHT))})", "in flight"),
+                query(f"sum({replicas.now(PODS.series(metrics.HELD_REQUESTS))})", "waiting"),
             )
         )
-        .with_panel(number("Waited, median", "Seconds that a request waited for a wake.", SECONDS, wait_quantile(0.5)))
-        .with_panel(number("Waited, p95", "Seconds that a request waited for a wake.", SECONDS, wait_quantile(0.95)))
-        .with_panel(number("Waited, p99", "Seconds that a request waited for a wake.", SECONDS, wait_quantile(0.99)))
+        .with_panel(
+            number(
+                "Waited, median",
+                "Seconds that a request waited for a wake.",
+                SECONDS,
+                wait_quantile(0.5),
+            )
+        )
+        .with_panel(
+            number(
+                "Waited, p95",
+                "Seconds that a request waited for a wake.",
+                SECONDS,
+                wait_quantile(0.95),
+            )
+        )
+        .with_panel(
+            number(
+                "Waited, p99",
+                "Seconds that a request waited for a wake.",
+                SECONDS,
+                wait_quantile(0.99),
+            )
+        )
     )
 
 
 def _transitions(board: Dashboard) -> Dashboard:
-    series = pods(metrics.TRANSITIONS)
-    seconds, moves = f"{metrics.TRANSITION_DURATION.name}_sum", f"{metrics.TRANSITION_DURATION.name}_count"
-    mean = f"sum by (from, to) ({pods(seconds)}) / sum by (from, to) ({pods(moves)})"
+    moves = waiting.moves(PODS, RANGE, "from", "to", "trigger", "outcome")
     return (
         board.with_row(Row("Transitions"))
         .with_panel(
@@ -112,7 +124,7 @@ def _transitions(board: Dashboard) -> Dashboard:
                 "Why it moved",
                 "Transitions in the chosen range by their cause. Refused means that nothing moved.",
                 COUNT,
-                f"round(sum by (from, to, trigger, outcome) ({events(series, '$__range')})) > 0",
+                f"round({moves}) > 0",
                 {"from": "From", "to": "To", "trigger": "Trigger", "outcome": "Outcome", "Value": "Times"},
             )
         )
@@ -121,7 +133,7 @@ def _transitions(board: Dashboard) -> Dashboard:
                 "How long a move takes",
                 "The mean over the lives of the processes.",
                 SECONDS,
-                query(mean, "{{from}} → {{to}}"),
+                query(waiting.mean_move_seconds(PODS), "{{from}} → {{to}}"),
             )
         )
     )
@@ -129,14 +141,8 @@ def _transitions(board: Dashboard) -> Dashboard:
 
 def _memory(board: Dashboard) -> Dashboard:
     def total(metric: metrics.Metric) -> str:
-        return f"sum({per_replica(pods(metric))})"
+        return f"sum({replicas.now(PODS.series(metric))})"
 
-    process = (
-        f'sum by (namespace, pod) ({metrics.PROCESS_GPU_MEMORY.name}{{cluster=~"$cluster", namespace=~"$namespace"}}'
-    )
-    here = f"{process} and on (namespace, pod) {pods(metrics.RESIDENCY)})"
-    used = 'label_replace(DCGM_FI_DEV_FB_USED, "gpu_uuid", "$1", "UUID", "(.+)") * 2^20'
-    uuids = f"group by (gpu_uuid) ({pods(metrics.GPU_INFO)})"
     return (
         board.with_row(Row("Memory"))
         .with_panel(
@@ -154,7 +160,7 @@ def _memory(board: Dashboard) -> Dashboard:
                 "In host RAM",
                 "The copy that makes offload free and wake fast.",
                 BYTES,
-                query(f"sum by ({REPLICA}) ({pods(metrics.HOST_MEMORY)})", REPLICAS),
+                query(replicas.now(PODS.series(metrics.HOST_MEMORY)), REPLICAS),
             )
         )
         .with_panel(
@@ -163,8 +169,8 @@ def _memory(board: Dashboard) -> Dashboard:
                 "Of these processes by the driver and, where NVIDIA's DCGM exporter is scraped, all that is used on "
                 "the GPUs that the model is on.",
                 BYTES,
-                query(f"sum by (namespace, pod) ({here})", "process {{pod}}"),
-                query(f"max by (gpu_uuid) ({used}) and on (gpu_uuid) {uuids}", "all (DCGM) {{gpu_uuid}}"),
+                query(memory.of_processes_of_models(PODS), "process {{pod}}"),
+                query(memory.of_devices(PODS), "all (DCGM) {{gpu_uuid}}"),
                 span=2 * HALF,
             )
         )

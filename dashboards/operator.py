@@ -1,10 +1,11 @@
 """Operator: whether it looks, decides, and is heard."""
 
 from dormouse_contract import metrics
+from dormouse_contract.promql import operators
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.frame import cluster_of, frame
-from dashboards.queries import operators
+from dashboards.queries import CLUSTER, RATE
 from dashboards.style import BYTES, COUNT, HALF, SECONDS, lines, number, query, rows
 
 NAMED = {"namespace": "Namespace", "name": "ManagedModel", "Value": "Value"}
@@ -26,20 +27,18 @@ def _now(board: Dashboard) -> Dashboard:
                 "Since the last completed pass over the fleet. The one figure to watch: with an old one everything "
                 "else may look well while nothing is done.",
                 SECONDS,
-                f"time() - max({operators(metrics.LAST_RECONCILE)})",
+                operators.seconds_since_last_pass(CLUSTER),
                 decimals=0,
             )
         )
-        .with_panel(
-            number("Leaders", "Operators that act now. 1 of each fleet.", COUNT, f"sum({operators(metrics.LEADER)})")
-        )
-        .with_panel(number("Operators", "Operators that are scraped.", COUNT, f"count({operators(metrics.LEADER)})"))
+        .with_panel(number("Leaders", "Operators that act now. 1 of each fleet.", COUNT, operators.leaders(CLUSTER)))
+        .with_panel(number("Operators", "Operators that are scraped.", COUNT, operators.count(CLUSTER)))
         .with_panel(
             number(
                 "Without an idle signal",
                 "ManagedModels that nothing demotes, since what is known of a replica is not fresh.",
                 COUNT,
-                f"sum(max by (namespace, name) ({operators(metrics.IDLE_SIGNAL_MISSING)})) or vector(0)",
+                operators.total(metrics.IDLE_SIGNAL_MISSING, CLUSTER),
             )
         )
         .with_panel(
@@ -47,7 +46,7 @@ def _now(board: Dashboard) -> Dashboard:
                 "Certificate ends in",
                 "Of the operator's certificate. It is renewed long before.",
                 SECONDS,
-                f"max({operators(metrics.CERTIFICATE_EXPIRY)}) - time()",
+                operators.certificate_seconds_left(CLUSTER),
                 decimals=0,
             )
         )
@@ -56,15 +55,13 @@ def _now(board: Dashboard) -> Dashboard:
                 "Could be released",
                 "What the ManagedModels in Observe mode would take off GPUs now.",
                 BYTES,
-                f"sum(max by (namespace, name) ({operators(metrics.OBSERVED_RELEASABLE)})) or vector(0)",
+                operators.total(metrics.OBSERVED_RELEASABLE, CLUSTER),
             )
         )
     )
 
 
 def _passes(board: Dashboard) -> Dashboard:
-    name = metrics.RECONCILE_DURATION.name
-    buckets = f'sum by (le) (rate({name}_bucket{{cluster=~"$cluster"}}[$__rate_interval]))'
     return (
         board.with_row(Row("Passes"))
         .with_panel(
@@ -72,8 +69,8 @@ def _passes(board: Dashboard) -> Dashboard:
                 "How long a pass takes",
                 "The question to Prometheus included.",
                 SECONDS,
-                query(f"histogram_quantile(0.5, {buckets})", "median"),
-                query(f"histogram_quantile(0.99, {buckets})", "p99"),
+                query(operators.pass_seconds(0.5, CLUSTER, RATE), "median"),
+                query(operators.pass_seconds(0.99, CLUSTER, RATE), "p99"),
             )
         )
         .with_panel(
@@ -81,7 +78,7 @@ def _passes(board: Dashboard) -> Dashboard:
                 "Passes per minute",
                 "At least one per tick; more while the cluster changes.",
                 COUNT,
-                query(f'60 * sum by (pod) (rate({name}_count{{cluster=~"$cluster"}}[$__rate_interval]))', "{{pod}}"),
+                query(operators.passes_per_minute(CLUSTER, RATE), "{{pod}}"),
             )
         )
     )
@@ -89,7 +86,7 @@ def _passes(board: Dashboard) -> Dashboard:
 
 def _orders(board: Dashboard) -> Dashboard:
     def rate(metric: metrics.Metric, by: str) -> str:
-        return f"sum by ({by}) (rate({operators(metric)}[$__rate_interval]))"
+        return operators.per_second(metric, by, CLUSTER, RATE)
 
     return (
         board.with_row(Row("Who hears it"))
@@ -132,7 +129,7 @@ def _objects(board: Dashboard) -> Dashboard:
                 "By residency",
                 "As their status says.",
                 COUNT,
-                query(f"max by (residency) ({operators(metrics.MANAGED_MODELS)})", "{{residency}}"),
+                query(operators.by_residency(CLUSTER), "{{residency}}"),
                 stacked=True,
                 span=2 * HALF,
             )
@@ -142,7 +139,7 @@ def _objects(board: Dashboard) -> Dashboard:
                 "Without an idle signal",
                 "These stay on the GPU; `kubectl describe` says why.",
                 COUNT,
-                f"max by (namespace, name) ({operators(metrics.IDLE_SIGNAL_MISSING)}) == 1",
+                f"{operators.per_managed_model(metrics.IDLE_SIGNAL_MISSING, CLUSTER)} == 1",
                 NAMED | {"Value": "Missing"},
             )
         )
@@ -151,7 +148,7 @@ def _objects(board: Dashboard) -> Dashboard:
                 "What Observe would release",
                 "Bytes that mode Active would take off GPUs now.",
                 BYTES,
-                f"max by (namespace, name) ({operators(metrics.OBSERVED_RELEASABLE)})",
+                operators.per_managed_model(metrics.OBSERVED_RELEASABLE, CLUSTER),
                 NAMED | {"Value": "Bytes"},
             )
         )

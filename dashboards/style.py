@@ -66,7 +66,7 @@ def lines(
 
 
 def residencies(title: str, description: str, *queries: prometheus.Dataquery) -> statetimeline.Panel:
-    """Where the weights were, by the values of `queries.TIER`."""
+    """Where the weights were, by the values of `promql.use.tiers`."""
     panel = (
         statetimeline.Panel()
         .title(title)

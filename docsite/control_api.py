@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from dormouse_contract.ports import Port
 from dormouse_modelserver.server.openapi import control_api as document
 from pydantic.alias_generators import to_camel
 
 from docsite.markdown import NOTE, code, table
 
 Schema = dict[str, Any]
-_HEAD = """\
+_HEAD = f"""\
 # Control API
 
 JSON in and out; unknown fields are refused. Refusals are `application/problem+json` (RFC 9457) with a `reason` and a
@@ -21,7 +22,7 @@ JSON in and out; unknown fields are refused. Refusals are `application/problem+j
 | where | who may read | who may change |
 | --- | --- | --- |
 | the app's port | whoever reaches it | see [security](../security.md#ports) |
-| 7443 of the sidecar, mutual TLS | the operator | the operator; `order` and `podUID` are required |
+| {Port.CONTROL} of the sidecar, mutual TLS | the operator | the operator; `order` and `podUID` are required |
 | the unix socket in the pod | whoever has it mounted | whoever has it mounted |
 """
 _ABOUT = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-NOTE = "<!-- Generated: `make reference` writes it anew. -->"
+NOTE = "<!-- Generated: `make generate` writes it anew. -->"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

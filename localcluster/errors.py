@@ -2,7 +2,6 @@
 
     LocalClusterError
     ├── BinaryUnavailable     a binary could be neither found nor built
-    ├── ImageUnavailable      a container image could not be built
     ├── ChildDied             a process ended although it should be running
     ├── NotReadyInTime        a process runs, but did not get ready before its deadline
     ├── KubectlFailed         kubectl ended with an error; `.stderr` has its words
@@ -22,10 +21,6 @@ class LocalClusterError(Exception):
 
 class BinaryUnavailable(LocalClusterError):
     """Neither found nor built. Nothing half was left in the cache, so trying again is safe."""
-
-
-class ImageUnavailable(LocalClusterError):
-    """There is no builder, or its build failed; images of before are unharmed."""
 
 
 class ChildDied(LocalClusterError):

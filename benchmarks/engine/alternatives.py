@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from dormouse_modelserver.engine.device import DeviceBackend
+from dormouse_modelserver.engines.torch.device import DeviceBackend
 from safetensors.torch import load_file
 from torch import nn
 

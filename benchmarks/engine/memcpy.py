@@ -2,7 +2,7 @@
 
 import time
 
-from dormouse_modelserver.engine.device import DeviceBackend
+from dormouse_modelserver.engines.torch.device import DeviceBackend
 
 # A larger source would be read no faster, and on a GPU's host it would have to be pinned beside the mirror. Within one
 # registration of pinned memory: a copy that crosses two, the driver need not allow.

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from dormouse_modelserver import Safetensors
-from dormouse_modelserver.engine.device import DeviceBackend
-from dormouse_modelserver.engine.open_device import open_device
+from dormouse_modelserver.engines.torch.device import DeviceBackend
+from dormouse_modelserver.engines.torch.open_device import open_device
 
 from .alternatives import Alternatives
 from .cases import Case, parse

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dormouse_modelserver.engine.host_memory import read_host_memory
+from dormouse_modelserver.lifecycle.room.host_memory import read_host_memory
 
 from .cases import Case
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
-from dormouse_modelserver.engine.device import DeviceBackend
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.options import WeightsOptions
-from dormouse_modelserver.engine.pace import Pace, Path
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.device import DeviceBackend
+from dormouse_modelserver.engines.torch.options import WeightsOptions
+from dormouse_modelserver.engines.torch.pace import Pace, Path
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from .cases import Case
@@ -43,7 +43,7 @@ class Subject:
         self.most_bytes_copied = 0
         self._device, self._samples, self._pace = device, samples, _LastPace()
         options: WeightsOptions[nn.Sequential] = WeightsOptions(frozen=case.frozen)
-        self._weights = Weights("subject", load, Engine(device, pace=self._pace), options)
+        self._weights = Weights("subject", load, TorchProcess(device, pace=self._pace), options)
 
     @property
     def host_bytes(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import pynvml
 import torch
 from dormouse_modelserver import DormouseError
-from dormouse_modelserver.engine.open_device import open_device
+from dormouse_modelserver.engines.torch.open_device import open_device
 
 from benchmarks.engine.machine import this_machine
 

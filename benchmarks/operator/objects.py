@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+from dormouse_contract.ports import Port
 
 from localcluster.controlplane import ControlPlane
 from localcluster.pods import NODE_NAME
@@ -98,7 +99,7 @@ def _managed(app: str) -> dict[str, Any]:
 def _pod(replica: Replica, app: str) -> dict[str, Any]:
     """What a Deployment's pod with a model server, a sidecar, probes, volumes and environment looks like."""
     environment = [{"name": f"MODEL_OPTION_{n}", "value": f"a-value-of-usual-length-{n}"} for n in range(2)]
-    probe = {"httpGet": {"path": "/readyz", "port": 9743}, "periodSeconds": 10, "failureThreshold": 3}
+    probe = {"httpGet": {"path": "/readyz", "port": Port.SIDECAR}, "periodSeconds": 10, "failureThreshold": 3}
     mounts = [{"name": "dormouse", "mountPath": "/run/dormouse"}, {"name": "weights", "mountPath": "/models"}]
     return {
         "metadata": {
@@ -118,7 +119,10 @@ def _pod(replica: Replica, app: str) -> dict[str, Any]:
                     "name": "dormouse-sidecar",
                     "image": "registry.example.com/dormouse/sidecar:0.1.0",
                     "restartPolicy": "Always",
-                    "ports": [{"containerPort": 7443, "name": "dormouse"}, {"containerPort": 9743, "name": "metrics"}],
+                    "ports": [
+                        {"containerPort": Port.CONTROL, "name": "dormouse"},
+                        {"containerPort": Port.SIDECAR, "name": "metrics"},
+                    ],
                     "volumeMounts": mounts[:1],
                     "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
                 }

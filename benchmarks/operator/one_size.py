@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from dormouse_contract.ports import Port
 
 from localcluster.cluster import LocalCluster
 from localcluster.prometheus import Target
@@ -87,7 +88,7 @@ async def _measure(
 
     # Alone for a moment, it makes its key; the pods trust it from the start, as pods do that are there already.
     # With a separate log: its empty fleet may be in sync before it ends, which is not what is waited for below.
-    certificate = await _certificate(cluster, start("key.log", 7443))
+    certificate = await _certificate(cluster, start("key.log", Port.CONTROL))
     control_port, metrics_port = await replicas.serve(certificate)
     say(f"{models} models: creating {2 * models} objects")
     await create_fleet(

@@ -7,6 +7,10 @@ from typing import Annotated, Any
 
 from dormouse_contract.managed_model import managed_model
 from dormouse_contract.timestamps import from_rfc3339_or_none
+from dormouse_webkit.bodies import BodyTooLarge, read_body
+from dormouse_webkit.headers import Secured
+from dormouse_webkit.pages import page_of
+from dormouse_webkit.problems import problem_response, what_is_wrong
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,11 +21,9 @@ from . import views
 from .callers import Callers
 from .changes import Change, has_no_effect_because, patch_for
 from .errors import BadRequest, Refused
-from .files import page_files
-from .headers import Secured
 from .managed import PATH, details
 from .names import namespace_name, object_name
-from .prometheus import Prometheus
+from .timeseries import TimeSeries
 
 _log = logging.getLogger("dormouse.console")
 MOST_BODY_BYTES = 4096
@@ -36,7 +38,7 @@ class ChangeOrder(BaseModel):
     """RFC 3339, with a pin only."""
 
 
-def create_app(callers: Callers, prometheus: Prometheus) -> FastAPI:
+def create_app(callers: Callers, prometheus: TimeSeries) -> FastAPI:
     app = FastAPI(title="Dormouse console", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(Secured)
     _add_page(app)
@@ -52,11 +54,11 @@ def create_app(callers: Callers, prometheus: Prometheus) -> FastAPI:
 def _add_page(app: FastAPI) -> None:
     @app.get("/")
     async def page(request: Request) -> Response:
-        return page_files()["index.html"].response(request)
+        return page_of(__package__).index(request)
 
     @app.get("/page/{name}")
     async def file(name: str, request: Request) -> Response:
-        found = page_files().get(name)
+        found = page_of(__package__).file(name)
         if found is None:
             raise Refused(404, "Not found", f"The page has no file {name[:80]!r}")
         return found.response(request)
@@ -66,7 +68,7 @@ def _add_page(app: FastAPI) -> None:
         return Response("ok\n", media_type="text/plain")
 
 
-def _add_views(app: FastAPI, callers: Callers, prometheus: Prometheus) -> None:
+def _add_views(app: FastAPI, callers: Callers, prometheus: TimeSeries) -> None:
     @app.get("/api/session")
     async def session(request: Request) -> dict[str, Any]:
         user = await callers.of(request).user()
@@ -115,15 +117,12 @@ async def _order(request: Request) -> ChangeOrder:
     # A form of another site can be sent without asking the browser's permission; JSON can't.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise BadRequest("the body must be application/json")
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BODY_BYTES:
-            raise BadRequest(f"the body is longer than {MOST_BODY_BYTES} bytes")
     try:
-        return ChangeOrder.model_validate_json(body)
+        return ChangeOrder.model_validate_json(await read_body(request, MOST_BODY_BYTES))
+    except BodyTooLarge:
+        raise BadRequest(f"the body is longer than {MOST_BODY_BYTES} bytes") from None
     except ValidationError as error:
-        raise BadRequest("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from error
+        raise BadRequest(what_is_wrong(error)) from error
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -141,5 +140,4 @@ async def _broken(request: Request, error: Exception) -> Response:
 
 
 def _problem(status: int, title: str, detail: str, hint: str) -> Response:
-    body = {"status": status, "title": title, "detail": detail, "hint": hint}
-    return JSONResponse(body, status, media_type="application/problem+json")
+    return problem_response({"status": status, "title": title, "detail": detail, "hint": hint})

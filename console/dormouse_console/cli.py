@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dormouse_operator.errors import OperatorError
-from dormouse_operator.prometheus.flags import add_prometheus_flags, prometheus_settings
+from dormouse_contract.ports import Port
+from dormouse_prometheus.errors import PrometheusError
+from dormouse_prometheus.flags import add_prometheus_flags, prometheus_settings
 
 from .errors import ConsoleError, SettingsError
 from .serving import Settings, run
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         run(_settings(given, os.environ))
-    except (ConsoleError, OperatorError) as error:
+    except (ConsoleError, PrometheusError) as error:
         print(f"dormouse-console: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -57,7 +58,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         parser.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
 
     flag("--host", "DORMOUSE_CONSOLE_HOST", "127.0.0.1", "address to listen on; kubectl port-forward reaches this one")
-    flag("--port", "DORMOUSE_CONSOLE_PORT", "7861", "port to listen on")
+    flag("--port", "DORMOUSE_CONSOLE_PORT", str(Port.CONSOLE), "port to listen on")
     # Without the URL there are no charts.
     add_prometheus_flags((parser,), flag, environment, url=None, timeout_seconds=PROMETHEUS_SECONDS)
     flag("--api-server", "DORMOUSE_API_SERVER", None, "its https:// address; in a cluster that of the cluster")

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from dormouse_contract import metrics
 from dormouse_contract.idleness import Exported, IdleSignal, ReplicaKey, Seen, fresh_for_seconds, join_exported
 from dormouse_contract.promql import idle_signal
+from dormouse_contract.promql.selection import one_of
+from dormouse_prometheus.answers import Vector
 
-from .prometheus import Prometheus, Vector
+from .timeseries import TimeSeries
 
 SHOWN = (metrics.HOST_MEMORY, metrics.RESTORE_ESTIMATE, metrics.GPU_INFO)
 """Asked for along with the signal, since they are shown beside it."""
@@ -41,9 +43,9 @@ class Look:
         return self.signal.see(key, self.fresh_for_seconds)
 
 
-async def look(prometheus: Prometheus, namespace: str, pods: Iterable[str]) -> Look:
+async def look(prometheus: TimeSeries, namespace: str, pods: Iterable[str]) -> Look:
     """Raises NoFigures."""
-    matchers = (*idle_signal.among((namespace,)), idle_signal.one_of("pod", pods))
+    matchers = (*idle_signal.among((namespace,)), one_of("pod", pods))
     asked_at = time.time()
     first = await prometheus.vector(idle_signal.exported(*matchers, also=SHOWN))
     at = first.evaluated_at if first.samples else None

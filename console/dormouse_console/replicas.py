@@ -7,7 +7,7 @@ from dormouse_contract import Policy, Residency, plan
 from dormouse_contract.idleness import ReplicaKey
 
 from .idleness import Look, Shown
-from .prometheus import Series
+from .timeseries import Series
 
 Replica = tuple[str, str]
 """Pod and model."""

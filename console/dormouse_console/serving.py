@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
-from dormouse_operator.prometheus.connection import PrometheusConnection
-from dormouse_operator.prometheus.settings import PrometheusSettings
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.settings import PrometheusSettings
 
 from .app import create_app
 from .callers import Callers, LocalCallers, TokenCallers, loopback_only
 from .kube import connect
 from .local import kubectl_proxy, through
-from .prometheus import Prometheus
+from .timeseries import TimeSeries
 
 _log = logging.getLogger("dormouse.console")
+# 10,000 ManagedModels are 2 MB, and a page has four answers at a time in the chart's 256 Mi.
+MAX_ANSWER_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +80,15 @@ async def _serve(settings: Settings, socket: Path | None) -> None:
 
 
 @asynccontextmanager
-async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[Prometheus]:
+async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[TimeSeries]:
     if settings is None:
         _log.warning("No --prometheus-url: the page has no figures over time")
-        yield Prometheus(None)
+        yield TimeSeries(None)
         return
     if settings.risk:
         _log.warning("%s", settings.risk)
-    connection = PrometheusConnection(settings, user_agent="dormouse-console")
+    connection = PrometheusConnection(settings, user_agent="dormouse-console", max_answer_bytes=MAX_ANSWER_BYTES)
     try:
-        yield Prometheus(connection.client, settings.url)
+        yield TimeSeries(connection)
     finally:
         await connection.close()

@@ -17,9 +17,9 @@ from .idleness import look
 from .kube import Caller
 from .managed import COLUMNS, PATH, details, event, pod, row
 from .names import namespace_name, object_name
-from .prometheus import NoFigures, Prometheus, Series
 from .promql import Scope, seconds_of, step_of
 from .replicas import as_json, belongs, runs
+from .timeseries import NoFigures, Series, TimeSeries
 
 # An object that was just written is a moment later in the API server's cache, which answers a list cheaply.
 _FROM_CACHE = {"resourceVersion": "0"}
@@ -28,7 +28,7 @@ MOST_EVENTS = 20
 _ENDED = ("Succeeded", "Failed", "Terminating")
 
 
-async def fleet(caller: Caller, prometheus: Prometheus, namespace: str | None) -> dict[str, Any]:
+async def fleet(caller: Caller, prometheus: TimeSeries, namespace: str | None) -> dict[str, Any]:
     """The table: rows in the order of `columns`, and since when each is idle, where that is known."""
     where = PATH if namespace is None else f"{PATH}/namespaces/{namespace_name(namespace)}"
     now = time.time()
@@ -45,7 +45,7 @@ async def fleet(caller: Caller, prometheus: Prometheus, namespace: str | None) -
     }
 
 
-async def savings(caller: Caller, prometheus: Prometheus, namespace: str | None, chosen: str) -> dict[str, Any]:
+async def savings(caller: Caller, prometheus: TimeSeries, namespace: str | None, chosen: str) -> dict[str, Any]:
     """Held and released over time, and what was saved in all. Fleet-wide only for who may list cluster-wide."""
     seconds, scope = seconds_of(chosen), Scope(namespace)
     await _must_list(caller, namespace)
@@ -98,7 +98,7 @@ async def model(caller: Caller, namespace: str, name: str) -> dict[str, Any]:
     }
 
 
-async def replicas(caller: Caller, prometheus: Prometheus, namespace: str, name: str, chosen: str) -> dict[str, Any]:
+async def replicas(caller: Caller, prometheus: TimeSeries, namespace: str, name: str, chosen: str) -> dict[str, Any]:
     """Its replicas now and over time: pods from the API server as the caller, figures from Prometheus."""
     namespace, name, seconds = namespace_name(namespace), object_name(name), seconds_of(chosen)
     body = await caller.get(f"{PATH}/namespaces/{namespace}/managedmodels/{name}")
@@ -160,7 +160,7 @@ async def _pods(caller: Caller, managed: ManagedModel) -> tuple[list[dict[str, A
 
 
 async def _idle_if_allowed(
-    caller: Caller, prometheus: Prometheus, scope: Scope, now: float
+    caller: Caller, prometheus: TimeSeries, scope: Scope, now: float
 ) -> tuple[dict[str, float], str]:
     """Who may not list them is told so by the list itself."""
     if not await caller.may("list", scope.namespace):
@@ -171,7 +171,7 @@ async def _idle_if_allowed(
         return {}, str(error)
 
 
-async def _idle(prometheus: Prometheus, scope: Scope, now: float) -> dict[str, float]:
+async def _idle(prometheus: TimeSeries, scope: Scope, now: float) -> dict[str, float]:
     """By namespace/name: since when its most recently used replica is idle; 0 while one is in use."""
     latest, earliest = await _together(
         prometheus.instant(scope.owned(metrics.IDLE_SINCE, "max"), now),

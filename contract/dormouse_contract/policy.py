@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .defaults import MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
 from .residency import Residency, Trigger
 from .schedule import Window
 
@@ -46,8 +47,8 @@ class Policy:
     residency_until: float | None = None
     offload_after_seconds: float | None = None
     unload_after_seconds: float | None = None
-    min_resident_seconds: float = 60.0
-    wake_budget_seconds: float = 30.0
+    min_resident_seconds: float = MIN_RESIDENT_SECONDS
+    wake_budget_seconds: float = WAKE_BUDGET_SECONDS
     schedule: tuple[Window, ...] = ()
 
     def __post_init__(self) -> None:

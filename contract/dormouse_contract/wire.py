@@ -7,19 +7,16 @@ newer library must not hide the rest.
 Python code uses the snake_case names; `from_json()` reads the wire form and `to_json()` writes it.
 """
 
-from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
-    WithJsonSchema,
     WrapValidator,
     model_serializer,
 )
@@ -29,7 +26,6 @@ from .residency import Residency, TransitionOutcome, Trigger
 
 MODEL_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 CONTROL_PREFIX = "/dormouse/v1"
-PROBLEM_MEDIA_TYPE = "application/problem+json"
 # What a control body may be at most; every body of the contract is far below 4 KiB.
 MAX_BODY_BYTES = 16 * 1024
 # Ten years: what is longer is no length of time that anybody means.
@@ -74,22 +70,6 @@ class Answer(Wire):
     model_config = ConfigDict(extra="ignore")
 
 
-_Words = TypeVar("_Words", bound=StrEnum)
-
-
-def _known_or_text(words: type[_Words]) -> tuple[PlainValidator, WithJsonSchema]:
-    """A member of the enum where it is one, else the word itself: one that a newer version has."""
-
-    known = frozenset(words)
-
-    def read(value: object) -> StrEnum | str:
-        if not isinstance(value, str):
-            raise ValueError("a word is expected")
-        return words(value) if value in known else value[:MAX_WORD_CHARACTERS]
-
-    return PlainValidator(read), WithJsonSchema({"type": "string", "enum": list(words)})
-
-
 def _none_if_unreadable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
     """What can't be read of a part is nothing that we know of; the rest stands."""
     try:
@@ -98,9 +78,11 @@ def _none_if_unreadable(value: object, read: ValidatorFunctionWrapHandler) -> An
         return None
 
 
-_AnyTier = Annotated[Residency | str, *_known_or_text(Residency)]
-_AnyTrigger = Annotated[Trigger | str, *_known_or_text(Trigger)]
-_AnyOutcome = Annotated[TransitionOutcome | str, *_known_or_text(TransitionOutcome)]
+# A member where it is one, else the word itself: one that a newer version has.
+_Word = Annotated[str, Field(max_length=MAX_WORD_CHARACTERS)]
+_AnyTier = Annotated[Residency | _Word, Field(union_mode="left_to_right")]
+_AnyTrigger = Annotated[Trigger | _Word, Field(union_mode="left_to_right")]
+_AnyOutcome = Annotated[TransitionOutcome | _Word, Field(union_mode="left_to_right")]
 
 
 class OrderStamp(Wire):
@@ -281,40 +263,3 @@ class ModelReports(Answer):
     """`ModelList`, as far as an operator needs it."""
 
     models: Annotated[list[ModelReport], BeforeValidator(_named)]
-
-
-class ProblemReason(StrEnum):
-    """Machine-readable `reason` of a problem+json body."""
-
-    NO_SUCH_MODEL = "NoSuchModel"
-    IN_USE = "InUse"
-    STALE_ORDER = "StaleOrder"
-    DIRTY = "Dirty"
-    WRONG_POD = "WrongPod"
-    BAD_BODY = "BadBody"
-    BODY_TOO_LARGE = "BodyTooLarge"
-    NOT_AUTHORISED = "NotAuthorised"
-    CANNOT_NOW = "CannotNow"
-    WAKE_TIMEOUT = "WakeTimeout"
-    NOT_FOUND = "NotFound"
-    MODEL_PROCESS_DOWN = "ModelProcessDown"
-    INTERNAL = "Internal"
-
-
-class ProblemReport(BaseModel):
-    """A problem of whatever version: a reason that is not known is its plain word."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str = ""
-    reason: Annotated[ProblemReason | str, *_known_or_text(ProblemReason)]
-
-
-class Problem(ProblemReport):
-    """An RFC 9457 problem. `detail` says what happened, what is unharmed and what to do next."""
-
-    detail: str
-    reason: ProblemReason

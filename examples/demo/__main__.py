@@ -20,7 +20,7 @@ import httpx
 from rich.console import Console
 from rich.live import Live
 
-from dashboards.__main__ import write as write_dashboards
+from dashboards.files import write as write_dashboards
 from examples.demo.board import board
 from examples.demo.history import Historian, Transition
 from examples.demo.stage import REPOSITORY, Replica, Stage

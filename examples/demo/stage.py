@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from dormouse_contract.ports import Port
 from dormouse_contract.wire import ModelSnapshot
 
 from localcluster import LocalCluster, Process, Target, register_pod
@@ -51,7 +52,7 @@ class Replica:
     @property
     def metrics_url(self) -> str:
         """Of the sidecar, where Prometheus goes."""
-        return f"http://{self.ip}:9743"
+        return f"http://{self.ip}:{Port.SIDECAR}"
 
     @property
     def trust_folder(self) -> Path:
@@ -146,7 +147,9 @@ class Stage:
         self._stack.enter_context(server)
         self._stack.enter_context(sidecar)
         self.replicas.append(replica)
-        targets = [Target(f"{r.ip}:9743", {"namespace": r.namespace, "pod": f"{r.name}-0"}) for r in self.replicas]
+        targets = [
+            Target(f"{r.ip}:{Port.SIDECAR}", {"namespace": r.namespace, "pod": f"{r.name}-0"}) for r in self.replicas
+        ]
         self.cluster.prometheus.set_targets("replicas", targets)
         return replica
 
@@ -210,7 +213,10 @@ _SIDECAR_CONTAINER: dict[str, Any] = {
     "name": "dormouse-sidecar",
     "image": "localhost/registered-by-hand",
     "restartPolicy": "Always",
-    "ports": [{"name": "control", "containerPort": 7443}, {"name": "dormouse", "containerPort": 9743}],
+    "ports": [
+        {"name": "control", "containerPort": Port.CONTROL},
+        {"name": "dormouse", "containerPort": Port.SIDECAR},
+    ],
 }
 
 
@@ -221,5 +227,5 @@ def _answers(url: str) -> bool:
 
 
 def _free_loopback_address() -> str:
-    """An address of 127/8 that nobody else uses: two demos side by side both want port 7443."""
+    """An address of 127/8 that nobody else uses: two demos side by side both want the control port."""
     return f"127.{20 + secrets.randbelow(200)}.{secrets.randbelow(256)}.{2 + secrets.randbelow(250)}"

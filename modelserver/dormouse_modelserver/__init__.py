@@ -26,8 +26,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .engine.canary import digest
-    from .engine.from_safetensors import Safetensors
+    from .engines.torch.checks.canary import digest
+    from .engines.torch.layout.from_safetensors import Safetensors
     from .manager import ResidencyManager
     from .model import Model
 
@@ -63,8 +63,8 @@ __all__ = [
 _LAZY = {
     "Model": ".model",
     "ResidencyManager": ".manager",
-    "Safetensors": ".engine.from_safetensors",
-    "digest": ".engine.canary",
+    "Safetensors": ".engines.torch.layout.from_safetensors",
+    "digest": ".engines.torch.checks.canary",
 }
 
 

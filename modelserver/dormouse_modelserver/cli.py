@@ -5,8 +5,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from .command.serve_settings import ServeSettings, add_serve_arguments, resolve
 from .errors import ConfigurationError
-from .serve_settings import ServeSettings, add_serve_arguments, resolve
 
 _EXAMPLES = """examples:
   dormouse-modelserver serve --model tts=my_app.models:load_tts --idle-timeout 300
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings: ServeSettings = resolve(given)
         # torch takes seconds to import: only after the settings are known to be good.
-        from .serving import run
+        from .command.serving import run
 
         return run(settings)
     except ConfigurationError as error:

@@ -8,28 +8,30 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
+from dormouse_contract.defaults import AFTER_TASK, MAX_WAITING, SERVER_MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
-from .arbiter import Arbiter
 from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
-from .engine.bundle import MirrorMode
-from .engine.canary import Canary
-from .engine.canary import checked as checked_canary
-from .engine.engine import Engine
-from .engine.open_device import open_device
-from .engine.options import UnloadChanges, WeightsOptions
-from .engine.weights import Weights
+from .engines.torch.checks.canary import Canary
+from .engines.torch.checks.canary import checked as checked_canary
+from .engines.torch.device import DeviceBackend
+from .engines.torch.open_device import open_device
+from .engines.torch.options import UnloadChanges, WeightsOptions
+from .engines.torch.process import TorchProcess
+from .engines.torch.sharing.bundle import MirrorMode
+from .engines.torch.weights import Weights
 from .errors import ConfigurationError, NoSuchModel
-from .keeper import Keeper
+from .lifecycle.idle_timer import IdleTimer
+from .lifecycle.registry import Roster
+from .lifecycle.room.arbiter import Arbiter
+from .lifecycle.settings import AfterTask, SlotSettings
+from .lifecycle.slot import Slot
 from .model import Model
-from .roster import Roster
 from .server.authority import token_authority
 from .server.install import install_routes
 from .server.routes import control_router
 from .server.socket import serve_socket
-from .settings import AfterTask, SlotSettings
-from .slot import Slot
 
 T = TypeVar("T")
 
@@ -53,19 +55,21 @@ class ResidencyManager(Roster):
     process serves.
     """
 
+    device: DeviceBackend
+
     def __init__(
         self,
         device: str = "auto",
         *,
         idle_timeout: float | None = None,
         unload_timeout: float | None = None,
-        after_task: AfterTask = "keep",
-        min_resident: float = 0.0,
-        wake_budget: float = 30.0,
+        after_task: AfterTask = AFTER_TASK,
+        min_resident: float = SERVER_MIN_RESIDENT_SECONDS,
+        wake_budget: float = WAKE_BUDGET_SECONDS,
         starting: bool = False,
         socket: str | None = None,
         gpu_arbiter: str | None = None,
-        max_waiting: int = 1024,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         check_text("device", device, "cuda:0")
         for setting, seconds in (
@@ -83,8 +87,8 @@ class ResidencyManager(Roster):
         )
         self._models: dict[str, Model[Any]] = {}
         self._arbiter = Arbiter(self.slots, lambda: self.device.memory().total)
-        self._engine = Engine(self.device, make_room=self._arbiter.make_room)
-        self._keeper = Keeper(self.slots)
+        self._process = TorchProcess(self.device, make_room=self._arbiter.make_room)
+        self._idle_timer = IdleTimer(self.slots)
         folder = os.environ.get("DORMOUSE_GPU_ARBITER", "") if gpu_arbiter is None else gpu_arbiter
         if folder:
             self._arbiter.join(folder, self.device.gpu_uuid)
@@ -146,10 +150,10 @@ class ResidencyManager(Roster):
             own = replace(own, unload_timeout_seconds=_never(unload_timeout))
         if after_task is not None:
             own = replace(own, after_task=after_task)
-        weights = Weights(name, load, self._engine, options)
+        weights = Weights(name, load, self._process, options)
         slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._slot_changed)
         self.add(slot)
-        self._models[name] = model = Model(slot)
+        self._models[name] = model = Model(slot, weights)
         return model
 
     def __getitem__(self, name: str) -> Model[Any]:
@@ -174,13 +178,13 @@ class ResidencyManager(Roster):
         install_routes(self, app, prefix)
 
     def _slot_changed(self, slot: Slot[Any]) -> None:
-        self._keeper.slot_changed(slot)
+        self._idle_timer.slot_changed(slot)
         self._arbiter.slot_changed()
 
     def close(self) -> None:
         """Stop the timers and the sockets. Models stay usable where they are."""
         self.drain()
-        self._keeper.close()
+        self._idle_timer.close()
         self._arbiter.close()
         self._close_socket()
 

@@ -8,10 +8,11 @@ from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ModelSnapshot
 
 from .arguments import check_residency, check_seconds_argument
+from .engines.torch.weights import Weights
 from .errors import DormouseError
-from .hold import Hold
-from .slot import Slot
-from .uses_gpu import UsesGpu, hold_while_running
+from .lifecycle.slot import Slot
+from .lifecycle.uses.hold import Hold
+from .lifecycle.uses.uses_gpu import UsesGpu, hold_while_running
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -21,8 +22,8 @@ R = TypeVar("R")
 class Model(Generic[T]):
     """One registered model. Made by `ResidencyManager.register`."""
 
-    def __init__(self, slot: Slot[T]) -> None:
-        self._slot = slot
+    def __init__(self, slot: Slot[T], weights: Weights[T]) -> None:
+        self._slot, self._weights = slot, weights
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} on {self.snapshot().residency}>"
@@ -103,7 +104,7 @@ class Model(Generic[T]):
     @property
     def moved_apart(self) -> tuple[str, ...]:
         """Tensors that can't lie in the arena and are moved on their own, as `path: reason`; empty when unloaded."""
-        return self._slot.moved_apart
+        return self._weights.moved_apart
 
     def _check_move(self, call: str, residency: Residency, if_idle_for: float | None) -> None:
         check_residency(f"{self.name}.{call}()", residency)
@@ -111,7 +112,7 @@ class Model(Generic[T]):
 
     def snapshot(self) -> ModelSnapshot:
         """Everything about the model at one moment, as the control API shows it."""
-        return self._slot.snapshot()
+        return self._slot.view.snapshot()
 
 
 def _raise(error: DormouseError | None) -> None:

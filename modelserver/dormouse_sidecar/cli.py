@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dormouse_contract.ports import Port
+
 from .limits import Limits
 from .listener import PortUnavailable
 from .server import Sidecar
@@ -93,9 +95,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--socket", "DORMOUSE_SOCKET", "/run/dormouse/model.sock", Path, "the model process' socket")
     add("--trust-dir", "DORMOUSE_TRUST_DIR", "/etc/dormouse/trust", Path, "folder of trusted certificates")
     add("--control-host", "DORMOUSE_CONTROL_HOST", "0.0.0.0", str, "address for orders (mTLS)")  # noqa: S104
-    add("--control-port", "DORMOUSE_CONTROL_PORT", "7443", int, "port for orders; 0 takes a free one")
+    add("--control-port", "DORMOUSE_CONTROL_PORT", str(Port.CONTROL), int, "port for orders; 0 takes a free one")
     add("--plain-host", "DORMOUSE_PLAIN_HOST", "0.0.0.0", str, "address for metrics and health")  # noqa: S104
-    add("--plain-port", "DORMOUSE_PLAIN_PORT", "9743", int, "port for metrics and health; 0 takes a free one")
+    add(
+        "--plain-port", "DORMOUSE_PLAIN_PORT", str(Port.SIDECAR), int, "port for metrics and health; 0 takes a free one"
+    )
     add("--trust-poll", "DORMOUSE_TRUST_POLL", "1", float, "seconds between looks into the trust folder")
     add("--request-timeout", "DORMOUSE_REQUEST_TIMEOUT", "5", float, "seconds in which a request must arrive")
     parser.add_argument(

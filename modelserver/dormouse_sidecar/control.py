@@ -7,13 +7,8 @@ whole, valid and meant for this pod.
 import logging
 import re
 
-from dormouse_contract.wire import (
-    CONTROL_PREFIX,
-    MODEL_NAME_PATTERN,
-    PROBLEM_MEDIA_TYPE,
-    PolicyLoan,
-    ResidencyOrder,
-)
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
+from dormouse_contract.wire import CONTROL_PREFIX, MODEL_NAME_PATTERN, PolicyLoan, ResidencyOrder
 
 from .errors import NoSuchModel, NotFound, UnusableAnswer
 from .http1 import Request, Response

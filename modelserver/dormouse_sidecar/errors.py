@@ -22,7 +22,7 @@ nobody left to answer.
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from dormouse_contract.wire import ProblemReason
+from dormouse_contract.problems import ProblemReason
 
 
 class ClientGone(Exception):

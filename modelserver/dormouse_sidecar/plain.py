@@ -7,7 +7,7 @@ never be woken.
 
 import logging
 
-from dormouse_contract.wire import PROBLEM_MEDIA_TYPE
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
 
 from .errors import MethodNotAllowed, ModelProcessDown, NoAnswer, NotFound
 from .http1 import Request, Response

@@ -5,7 +5,7 @@ Errors that nobody foresaw are logged with their traceback and answered without 
 
 import logging
 
-from dormouse_contract.wire import PROBLEM_MEDIA_TYPE, Problem
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE, Problem
 
 from .errors import MalformedRequest, SidecarError
 from .http1 import Response

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dormouse_contract.ports import Port
+
 from .limits import Limits
 
 # It becomes a name in the sidecar's certificate. A UUID, except for static pods.
@@ -30,9 +32,9 @@ class Settings:
     socket_path: Path = Path("/run/dormouse/model.sock")
     trust_dir: Path = Path("/etc/dormouse/trust")
     control_host: str = "0.0.0.0"  # noqa: S104 - the operator comes from outside the pod; mTLS guards it
-    control_port: int = 7443
+    control_port: int = Port.CONTROL
     plain_host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside the pod
-    plain_port: int = 9743
+    plain_port: int = Port.SIDECAR
     trust_poll_seconds: float = 1.0
     stop_grace_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)

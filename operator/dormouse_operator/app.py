@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import kopf
+from dormouse_prometheus.connection import PrometheusConnection
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
@@ -19,14 +20,13 @@ from .cluster.initial_sync import wait_for_initial_sync
 from .cluster.kube import Kube, kopf_connection, load_configuration
 from .cluster.resync import Resync
 from .cluster.scope import Scope
+from .control_client import ControlClient
 from .endpoints import Endpoints
 from .idle_signal.direct import DirectReader
 from .keys.identity import anonymous_context
 from .keys.keeper import KeyKeeper
 from .keys.trust import TrustPublisher
 from .leadership.election import Leads
-from .orders import ControlClient
-from .prometheus.connection import PrometheusConnection
 from .reconciler import Reconciler
 from .settings import Settings
 from .telemetry import Telemetry

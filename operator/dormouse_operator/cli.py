@@ -9,11 +9,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+from dormouse_contract.ports import Port
+from dormouse_contract.savings.question import add_arguments
+from dormouse_prometheus.errors import PrometheusError
+from dormouse_prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
+
+from . import savings as savings_command
 from .errors import OperatorError, SettingsError
-from .keys.settings import KeyOrigin, KeySettings
-from .leadership.settings import LeaseSettings
-from .prometheus.flags import NEVER, add_prometheus_flags, prometheus_settings
-from .savings import command as savings_command
+from .flags import number, text_of
+from .keys.flags import add_key_flags, key_settings
+from .leadership.flags import add_lease_flags, lease_settings
 from .settings import Settings
 from .webhook.command import add_webhook, webhook_settings
 
@@ -58,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .app import run
 
         asyncio.run(run(settings))
-    except OperatorError as error:
+    except (OperatorError, PrometheusError) as error:
         print(f"dormouse-operator: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -95,7 +101,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         for command in of:
             command.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
 
-    savings_command.add_arguments(savings)
+    savings.add_argument("--namespace", default=None, help="only this namespace; by default all")
+    add_arguments(savings)
     both = (run, savings)
     flag("--kubeconfig", "KUBECONFIG", None, "kubeconfig file; without one, the pod's service account")
     add_prometheus_flags(both, partial(flag, of=both), environment)
@@ -108,11 +115,16 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag(
         "--scrape-interval",
         "DORMOUSE_SCRAPE_INTERVAL",
-        "15",
+        text_of(SCRAPE_INTERVAL_SECONDS),
         "seconds between Prometheus' scrapes of a sidecar",
         of=both,
     )
-    flag("--tick", "DORMOUSE_TICK", "15", "seconds between two looks at the fleet when nothing happens")
+    flag(
+        "--tick",
+        "DORMOUSE_TICK",
+        text_of(TICK_SECONDS),
+        "seconds between two looks at the fleet when nothing happens",
+    )
     flag("--namespaces", "DORMOUSE_NAMESPACES", "", "comma-separated; empty for the whole cluster")
     flag(
         "--managed-model-selector",
@@ -126,22 +138,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         None,
         "where the operator's key is kept; by default the pod's own namespace, outside dormouse-system",
     )
-    flag("--key-source", "DORMOUSE_KEY_SOURCE", "operator", f"who makes the operator's key: {', '.join(KeyOrigin)}")
-    flag(
-        "--key-folder", "DORMOUSE_KEY_FOLDER", "/etc/dormouse/key", "folder with tls.crt and tls.key, for the other two"
-    )
-    flag("--key-lifetime", "DORMOUSE_KEY_LIFETIME", "31536000", "seconds that a key made by the operator holds")
-    flag("--key-overlap", "DORMOUSE_KEY_OVERLAP", "600", "seconds to wait at most until sidecars report a new key")
+    add_key_flags(flag)
     flag("--metrics-host", "DORMOUSE_METRICS_HOST", "0.0.0.0", "address of /metrics and /healthz")  # noqa: S104
-    flag("--metrics-port", "DORMOUSE_METRICS_PORT", "9744", "port of /metrics and /healthz")
-    flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "port of the sidecars' control API")
-    flag("--lease", "DORMOUSE_LEASE", "off", "on: of several operators, the one that holds the Lease acts; or off")
-    flag("--lease-name", "DORMOUSE_LEASE_NAME", "dormouse-operator", "name of the Lease, in the operator's namespace")
-    flag("--lease-duration", "DORMOUSE_LEASE_DURATION", "15", "seconds without a renewal until another takes over")
-    flag(
-        "--lease-renew-deadline", "DORMOUSE_LEASE_RENEW_DEADLINE", "10", "seconds after its last renewal a leader acts"
-    )
-    flag("--lease-retry", "DORMOUSE_LEASE_RETRY", "2", "seconds between two renewals")
+    flag("--metrics-port", "DORMOUSE_METRICS_PORT", str(Port.OPERATOR), "port of /metrics and /healthz")
+    flag("--control-port", "DORMOUSE_CONTROL_PORT", str(Port.CONTROL), "port of the sidecars' control API")
+    add_lease_flags(flag)
     flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error", of=both)
     add_webhook(commands, environment)
     return parser
@@ -160,46 +161,20 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
         kubeconfig=_kubeconfig(given.kubeconfig, environment),
         prometheus=prometheus_settings(given),
         operator_namespace=given.operator_namespace or _own_namespace(),
-        scrape_interval_seconds=_number("--scrape-interval", given.scrape_interval),
-        tick_seconds=_number("--tick", given.tick),
+        scrape_interval_seconds=number("--scrape-interval", given.scrape_interval),
+        tick_seconds=number("--tick", given.tick),
         namespaces=tuple(name.strip() for name in given.namespaces.split(",") if name.strip()),
         direct_reading_after_seconds=(
             None
             if given.direct_reading_after == NEVER
-            else _number("--direct-reading-after", given.direct_reading_after)
+            else number("--direct-reading-after", given.direct_reading_after)
         ),
         managed_model_selector=given.managed_model_selector.strip(),
         metrics_host=given.metrics_host,
-        metrics_port=int(_number("--metrics-port", given.metrics_port)),
-        control_port=int(_number("--control-port", given.control_port)),
-        key=_key_settings(given),
-        lease=_lease(given),
-    )
-
-
-def _key_settings(given: argparse.Namespace) -> KeySettings:
-    if given.key_source not in list(KeyOrigin):
-        raise SettingsError(f"--key-source is {given.key_source!r}; write one of {', '.join(KeyOrigin)}")
-    return KeySettings(
-        source=KeyOrigin(given.key_source),
-        folder=Path(given.key_folder),
-        lifetime_seconds=_number("--key-lifetime", given.key_lifetime),
-        overlap_seconds=_number("--key-overlap", given.key_overlap),
-    )
-
-
-def _lease(given: argparse.Namespace) -> LeaseSettings:
-    if given.lease not in ("on", "off"):
-        raise SettingsError(f"--lease is {given.lease!r}; write on or off")
-    duration = _number("--lease-duration", given.lease_duration)
-    if duration != int(duration):
-        raise SettingsError(f"--lease-duration is {given.lease_duration}; write whole seconds, as the Lease has them")
-    return LeaseSettings(
-        enabled=given.lease == "on",
-        name=given.lease_name,
-        duration_seconds=int(duration),
-        renew_deadline_seconds=_number("--lease-renew-deadline", given.lease_renew_deadline),
-        retry_seconds=_number("--lease-retry", given.lease_retry),
+        metrics_port=_port("--metrics-port", given.metrics_port),
+        control_port=_port("--control-port", given.control_port),
+        key=key_settings(given),
+        lease=lease_settings(given),
     )
 
 
@@ -221,11 +196,11 @@ def _own_namespace() -> str:
         return DEFAULT_NAMESPACE
 
 
-def _number(flag: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise SettingsError(f"{flag} is {text!r}; write a number") from error
+def _port(flag: str, text: str) -> int:
+    port = number(flag, text)
+    if not port.is_integer():
+        raise SettingsError(f"{flag} is {text}; write a port from 0 to 65535")
+    return int(port)
 
 
 if __name__ == "__main__":

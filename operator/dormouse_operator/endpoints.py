@@ -1,14 +1,25 @@
-"""`/metrics` and `/healthz` of the operator, on the loop itself: when that hangs, so does liveness."""
+"""`/metrics` and `/healthz` of the operator, on the loop itself: when that hangs, so does liveness.
+
+Anybody may connect. A connection is for one small request and lives for some seconds at most, whatever it is busy with.
+"""
 
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 REQUEST_SECONDS = 5.0
 LINE_BYTES = 4096
+_LIMITS: dict[str, Any] = {
+    "max_line_size": LINE_BYTES,
+    "max_field_size": LINE_BYTES,
+    "lingering_time": 0.0,
+    "access_log": None,
+}
 
 
 class Endpoints:
@@ -26,42 +37,57 @@ class Endpoints:
         self._stalled_after_seconds = stalled_after_seconds
 
     async def serve(self, host: str, port: int) -> asyncio.Server:
-        return await asyncio.start_server(self._connection, host, port, limit=LINE_BYTES)
+        loop = asyncio.get_running_loop()
+        server = web.Server(self._answer)
+        return await loop.create_server(lambda: _Connection(server, loop=loop, **_LIMITS), host, port)
 
-    def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
-        match path.partition("?")[0]:
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if request.method not in ("GET", "HEAD"):
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only.\n")
+        match request.path:
             case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+                return _response(HTTPStatus.OK, generate_latest(self._registry), CONTENT_TYPE_LATEST)
             case "/healthz":
                 return self._health()
             case _:
-                return HTTPStatus.NOT_FOUND, "text/plain", b"Here are /metrics and /healthz.\n"
+                return _response(HTTPStatus.NOT_FOUND, b"Here are /metrics and /healthz.\n")
 
-    def _health(self) -> tuple[HTTPStatus, str, bytes]:
+    def _health(self) -> web.Response:
         age = self._seconds_since_progress()
         if age <= self._stalled_after_seconds:
-            return HTTPStatus.OK, "text/plain", b"ok\n"
+            return _response(HTTPStatus.OK, b"ok\n")
         text = f"The last pass over the fleet ended {age:.0f} s ago. Models stay as they are; restart me.\n"
-        return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", text.encode()
+        return _response(HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                words = (await reader.readline()).decode("latin-1").split()
-                while (await reader.readline()).strip():
-                    pass
-                method, path = (words[0], words[1]) if len(words) == 3 else ("", "")
-                if method in ("GET", "HEAD"):
-                    status, kind, body = self.answer(path)
-                else:
-                    status, kind, body = HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", b"GET only.\n"
-                head = (
-                    f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}\r\n"
-                    f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-                )
-                writer.write(head.encode() + (b"" if method == "HEAD" else body))
-                await writer.drain()
-        except (TimeoutError, ValueError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+
+class _Connection(web.RequestHandler):
+    """aiohttp waits for a request's head without end, so each connection has an end from its first moment on."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the types: TCP has no other
+        self._end = asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._end.cancel()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Who speaks no HTTP learns that, and fills no log."""
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return super().handle_error(request, status, exc, message)
+        return _response(HTTPStatus(status), b"That is no request.\n")
+
+
+def _response(status: HTTPStatus, body: bytes, content_type: str = "text/plain") -> web.Response:
+    # Without a version: strangers need not learn which one to attack.
+    headers = {"Content-Type": content_type, "Server": "dormouse-operator"}
+    response = web.Response(status=status, body=body, headers=headers)
+    response.force_close()
+    return response

@@ -6,12 +6,11 @@
     │   ├── KubeNotFound     404
     │   └── KubeUnavailable  no answer in time, or a 5xx or 429: try again
     │       └── NotLeading   we did not ask: only the leader writes
-    ├── SignalUnavailable    Prometheus gave no answer that can be believed: try again
-    │   ├── SignalUnauthorized  it does not let us in: correct the credentials
-    │   └── SignalThrottled     it has too much to do: try again later
     └── SettingsError        a flag or variable makes no sense: correct it
 
-What a replica answers to an order is an outcome (`orders.Outcome`) and not an error.
+What Prometheus does wrong is an error of its client (`dormouse_prometheus.errors`), which becomes the failure of an
+idle signal in one place (`idle_signal.failure`). What a replica answers to an order is an outcome
+(`orders.Outcome`) and not an error.
 """
 
 
@@ -45,24 +44,6 @@ class KubeUnavailable(KubeError):
 
 class NotLeading(KubeUnavailable):
     """Refused by ourselves while another operator leads, or may; nothing was sent."""
-
-
-class SignalUnavailable(OperatorError):
-    """Prometheus could not be read; nothing is demoted meanwhile. The text goes into the condition."""
-
-    retryable = True
-
-
-class SignalUnauthorized(SignalUnavailable):
-    """Prometheus, or what stands before it, does not take our credentials; we ask again all the same."""
-
-
-class SignalThrottled(SignalUnavailable):
-    """Ask again no sooner than after `retry_after_seconds`."""
-
-    def __init__(self, message: str, retry_after_seconds: float) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
 
 
 class SettingsError(OperatorError):

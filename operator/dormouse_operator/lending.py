@@ -6,10 +6,11 @@ from functools import partial
 from dormouse_contract.managed_model import ManagedModel
 
 from .cluster.pods import Pod
-from .errands import Errands
-from .loans import Inherited, LoanKey, Terms, due_at, terms_for, valid_for
+from .loans import Inherited, Terms, due_at, lease_of, terms_for, valid_for
 from .replicas import Replicas
 from .view import ReplicaView, View
+from .workqueue.keys import LeasePolicy
+from .workqueue.queue import WorkQueue
 
 
 class Lending:
@@ -21,18 +22,18 @@ class Lending:
     def __init__(
         self,
         replicas: Replicas,
-        errands: Errands,
+        queue: WorkQueue,
         pods: Callable[[], Iterable[Pod]],
         *,
         clock: Callable[[], float],
         scrape_interval_seconds: float,
     ) -> None:
         self._replicas = replicas
-        self._errands = errands
+        self._queue = queue
         self._pods = pods
         self._clock = clock
         self._scrape_interval_seconds = scrape_interval_seconds
-        self._wanted: dict[str, frozenset[LoanKey]] = {}
+        self._wanted: dict[str, frozenset[LeasePolicy]] = {}
         self._inherited = Inherited()
 
     def lead_anew(self) -> None:
@@ -42,7 +43,7 @@ class Lending:
     def want(self, view: View) -> None:
         may_lend = terms_for(view.owner.policy, self._scrape_interval_seconds, self._clock()) is not None
         wanted = self._wanted[view.owner.uid] = frozenset(
-            (replica.pod.uid, replica.model, view.owner.uid) for replica in view.replicas if may_lend
+            lease_of(view.owner, replica.pod, replica.model) for replica in view.replicas if may_lend
         )
         self._replicas.lent.update(self._inherited.suspects(view, wanted))
 
@@ -53,11 +54,11 @@ class Lending:
         """Starts the call when the replica has no loan, another one, or an old one."""
         now, pod, model = self._clock(), replica.pod, replica.model
         terms = terms_for(owner.policy, self._scrape_interval_seconds, now)
-        key = (pod.uid, model, owner.uid)
+        key = lease_of(owner, pod, model)
         if terms is None or now < self._due_at(terms, key):
             return
         seconds = valid_for(owner.policy, now)
-        self._errands.start(("loan", *key), terms, lambda: self._replicas.lend(owner, pod, model, terms, seconds))
+        self._queue.add(key, terms, lambda: self._replicas.lend(owner, pod, model, terms, seconds))
 
     def due_at(self, view: View, now: float) -> list[float]:
         """When each of its loans is to be lent again (Unix seconds)."""
@@ -66,19 +67,18 @@ class Lending:
             return []
         return [self._due_at(terms, key) for key in self._wanted.get(view.owner.uid, ())]
 
-    def _due_at(self, terms: Terms, key: LoanKey) -> float:
-        pod_uid, model, owner_uid = key
-        return due_at(terms, owner_uid, self._replicas.lent.get(key), f"{pod_uid}/{model}")
+    def _due_at(self, terms: Terms, key: LeasePolicy) -> float:
+        return due_at(terms, key.owner_uid, self._replicas.lent.get(key), f"{key.pod_uid}/{key.model}")
 
     def withdraw(self) -> None:
         """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
-        nobody: frozenset[LoanKey] = frozenset()
-        unwanted = [key for key in self._replicas.lent if key not in self._wanted.get(key[2], nobody)]
+        nobody: frozenset[LeasePolicy] = frozenset()
+        unwanted = [key for key in self._replicas.lent if key not in self._wanted.get(key.owner_uid, nobody)]
         if unwanted:
             alive = {pod.uid: pod for pod in self._pods() if pod.alive and pod.ip is not None}
             for key in unwanted:
-                if pod := alive.get(key[0]):
-                    self._errands.start(("loan", *key), "withdraw", partial(self._replicas.withdraw, key, pod))
+                if pod := alive.get(key.pod_uid):
+                    self._queue.add(key, "withdraw", partial(self._replicas.withdraw, key, pod))
 
     def forget_all_but(self, pod_uids: Container[str], owner_uids: Container[str]) -> None:
         self._inherited.forget_all_but(pod_uids, owner_uids)

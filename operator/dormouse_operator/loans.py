@@ -10,13 +10,14 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from dormouse_contract import Mode, Policy, Residency
+from dormouse_contract.managed_model import ManagedModel
 from dormouse_contract.wire import OrderStamp, PolicyLoan
 
+from .cluster.pods import Pod
 from .view import View
+from .workqueue.keys import LeasePolicy
 
 VALID_FOR_SECONDS = 3600.0
-LoanKey = tuple[str, str, str]
-"""Pod UID, model, UID of the owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ def terms_for(policy: Policy, scrape_interval_seconds: float, now: float) -> Ter
         wake_budget_seconds=policy.wake_budget_seconds,
         pinned=manual and policy.residency is Residency.GPU,
     )
+
+
+def lease_of(owner: ManagedModel, pod: Pod, model: str) -> LeasePolicy:
+    return LeasePolicy(pod.namespace, pod.uid, model, owner.uid)
 
 
 def valid_for(policy: Policy, now: float) -> float:
@@ -101,13 +106,13 @@ class Inherited:
 
     def __init__(self) -> None:
         self._visited: dict[str, bool] = {}
-        self._met: set[tuple[str, str, str]] = set()
+        self._met: set[LeasePolicy] = set()
 
-    def suspects(self, view: View, wanted: Container[LoanKey]) -> Iterator[tuple[LoanKey, Lent]]:
+    def suspects(self, view: View, wanted: Container[LeasePolicy]) -> Iterator[tuple[LeasePolicy, Lent]]:
         owner = view.owner
         visited = self._visited.setdefault(owner.uid, owner.status.observed_generation is not None)
-        lost = [(each.pod.uid, each.model, owner.uid) for each in view.lost if each.model is not None]
-        held = [(each.pod.uid, each.model, owner.uid) for each in view.replicas]
+        lost = [lease_of(owner, each.pod, each.model) for each in view.lost if each.model is not None]
+        held = [lease_of(owner, each.pod, each.model) for each in view.replicas]
         for key in [*held, *lost]:
             if key in self._met:
                 continue
@@ -116,7 +121,7 @@ class Inherited:
                 yield key, Lent(_UNKNOWN_TERMS, owner.uid, owner.generation, 0.0, VALID_FOR_SECONDS)
 
     def forget_all_but(self, pod_uids: Container[str], owner_uids: Container[str]) -> None:
-        self._met = {key for key in self._met if key[0] in pod_uids and key[2] in owner_uids}
+        self._met = {key for key in self._met if key.pod_uid in pod_uids and key.owner_uid in owner_uids}
         self._visited = {uid: visited for uid, visited in self._visited.items() if uid in owner_uids}
 
 

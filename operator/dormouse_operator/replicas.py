@@ -1,7 +1,6 @@
 """The calls to replicas, and the little that is remembered of them. All of it may be lost at any moment.
 
-Each method is an errand: it returns for how many seconds there is no need for the same again, or None when
-it failed and the back-off should say when.
+Each call is work for the queue (`workqueue/`): whatever the pod answers becomes a result.
 """
 
 import logging
@@ -12,16 +11,19 @@ from dormouse_contract.managed_model import ManagedModel
 from dormouse_contract.wire import ModelReport, OrderStamp, ResidencyOrder
 
 from .cluster.pods import Pod
-from .loans import Lent, LoanKey, Terms, loan, withdrawal
-from .orders import Answer, ControlClient, Fence, Outcome
+from .control_client import ControlClient
+from .loans import Lent, Terms, lease_of, loan, withdrawal
+from .orders import Answer, Fence, Outcome
 from .telemetry import Telemetry
 from .view import Contact, ReplicaMemory, ReplicaView
+from .workqueue.keys import LeasePolicy
+from .workqueue.result import Done, RequeueAfter, Result, Retry
 
 # A healthy pod is asked again for its models this rarely; its transitions show in Prometheus at once.
-INTRODUCTION_HOLDS_SECONDS = 1800.0
+PROBE_HOLDS_SECONDS = 1800.0
 REFUSAL_HOLDS_SECONDS = 60.0
-# Whoever leads next may try at once.
-NOTHING_SENT = 0.0
+# Another operator leads; whoever leads next may try at once.
+NOTHING_SENT = Done()
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ class Replicas:
         self._memories: dict[tuple[str, str], ReplicaMemory] = {}
         self._generations: dict[str, int] = {}
         self._lent_under: Fence | None = None
-        self.lent: dict[LoanKey, Lent] = {}
+        self.lent: dict[LeasePolicy, Lent] = {}
 
     def contact(self, pod: Pod) -> Contact:
         if pod.ip is None:
@@ -67,26 +69,25 @@ class Replicas:
             del self._contacts[uid]
         for key in [key for key in self._memories if key[0] not in pod_uids]:
             del self._memories[key]
-        for loan_key in [key for key in self.lent if key[0] not in pod_uids]:
-            del self.lent[loan_key]
-        lenders = {key[2] for key in self.lent}
+        self.lent = {key: lent for key, lent in self.lent.items() if key.pod_uid in pod_uids}
+        lenders = {key.owner_uid for key in self.lent}
         for owner in [uid for uid in self._generations if uid not in owner_uids and uid not in lenders]:
             del self._generations[owner]
 
     def forget(self, pod: Pod, model: str) -> None:
         """What was told and lent of one model: its process began anew."""
         self._memories.pop((pod.uid, model), None)
-        for key in [key for key in self.lent if key[:2] == (pod.uid, model)]:
+        for key in [key for key in self.lent if (key.pod_uid, key.model) == (pod.uid, model)]:
             del self.lent[key]
 
-    async def introduce(self, pod: Pod) -> float | None:
+    async def probe(self, pod: Pod) -> Result:
         """Asks the pod for its models: proves that it is reachable and tells the last transitions."""
         answer = await self._client.list_models(pod.ip or "")
         models = frozenset(snapshot.name for snapshot in answer.snapshots) if answer.outcome.accepted else None
         self._record(pod, answer, models)
-        return INTRODUCTION_HOLDS_SECONDS if answer.outcome.accepted else None
+        return RequeueAfter(PROBE_HOLDS_SECONDS) if answer.outcome.accepted else Retry()
 
-    async def order(self, owner: ManagedModel, replica: ReplicaView) -> float | None:
+    async def order(self, owner: ManagedModel, replica: ReplicaView) -> Result:
         decision, pod = replica.decision, replica.pod
         stamp = self._stamp(owner.uid, owner.generation)
         if stamp is None:
@@ -125,11 +126,9 @@ class Replicas:
                 memory = replace(memory, dirty_idle_since=told.idle_since if told is not None else None)
         self._memories[(pod.uid, replica.model)] = memory
         self._record(pod, answer, None)
-        return self._rest(replica, answer)
+        return self._result(replica, answer)
 
-    async def lend(
-        self, owner: ManagedModel, pod: Pod, model: str, terms: Terms, valid_for_seconds: float
-    ) -> float | None:
+    async def lend(self, owner: ManagedModel, pod: Pod, model: str, terms: Terms, valid_for_seconds: float) -> Result:
         stamp = self._stamp(owner.uid, owner.generation)
         if stamp is None:
             return NOTHING_SENT
@@ -140,24 +139,27 @@ class Replicas:
         self._record(pod, answer, None)
         if answer.outcome.accepted:
             lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
-            self.lent[(pod.uid, model, owner.uid)] = lent
-            return 0.0
+            self.lent[lease_of(owner, pod, model)] = lent
+            return Done()
         log.warning("%s of %s was not lent its policy: %s %s", model, pod.name, answer.outcome, answer.detail)
-        return None
+        return Retry()
 
-    async def withdraw(self, key: LoanKey, pod: Pod) -> float | None:
+    async def withdraw(self, key: LeasePolicy, pod: Pod) -> Result:
         """Whatever the pod answers, it has heard it; only when nobody answers is it tried again."""
-        lent = self.lent[key]
+        lent = self.lent.get(key)
+        if lent is None:
+            # It waited for its place, and the process began anew meanwhile.
+            return Done()
         stamp = self._stamp(lent.owner, lent.generation)
         if stamp is None:
             return NOTHING_SENT
-        answer = await self._client.lend(pod.ip or "", key[1], withdrawal(stamp, pod.uid))
+        answer = await self._client.lend(pod.ip or "", key.model, withdrawal(stamp, pod.uid))
         self._record(pod, answer, None)
         if not answer.outcome.reached or answer.outcome is Outcome.CANNOT_NOW:
-            return None
+            return Retry()
         if self.lent.get(key) is lent:
             del self.lent[key]
-        return 0.0
+        return Done()
 
     def lead_anew(self) -> bool:
         """Whether the fence is new; then all is lent again: another may have lent, or taken back, meanwhile."""
@@ -174,16 +176,16 @@ class Replicas:
         fence = self._fence()
         return None if fence is None else fence.stamp(owner, self._generations[owner])
 
-    def _rest(self, replica: ReplicaView, answer: Answer) -> float | None:
+    def _result(self, replica: ReplicaView, answer: Answer) -> Result:
         outcome = answer.outcome
         if outcome.accepted:
             # Without a signal we would never see that it was done: repeat a wake, but rarely.
-            return REFUSAL_HOLDS_SECONDS if replica.residency is None else self._settle_seconds
+            return RequeueAfter(REFUSAL_HOLDS_SECONDS if replica.residency is None else self._settle_seconds)
         if outcome in (Outcome.IN_USE, Outcome.STALE_ORDER):
-            return self._settle_seconds
+            return RequeueAfter(self._settle_seconds)
         if outcome in (Outcome.DIRTY, Outcome.NO_SUCH_MODEL, Outcome.BAD_BODY):
-            return REFUSAL_HOLDS_SECONDS
-        return answer.retry_after_seconds
+            return RequeueAfter(REFUSAL_HOLDS_SECONDS)
+        return Retry() if answer.retry_after_seconds is None else RequeueAfter(answer.retry_after_seconds)
 
     def _record(self, pod: Pod, answer: Answer, models: frozenset[str] | None) -> None:
         before = self._contacts.get(pod.uid, Contact())

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+from dormouse_contract.ports import Port
+from dormouse_prometheus.settings import PrometheusSettings
+
 from .cluster.scope import Scope
 from .errors import SettingsError
 from .keys.settings import KeySettings
 from .leadership.settings import LeaseSettings
-from .prometheus.settings import PrometheusSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,14 @@ class Settings:
     kubeconfig: Path | None
     prometheus: PrometheusSettings
     operator_namespace: str
-    scrape_interval_seconds: float = 15.0
-    tick_seconds: float = 15.0
+    scrape_interval_seconds: float = SCRAPE_INTERVAL_SECONDS
+    tick_seconds: float = TICK_SECONDS
     namespaces: tuple[str, ...] = ()
     managed_model_selector: str = ""
     direct_reading_after_seconds: float | None = None
     metrics_host: str = "0.0.0.0"  # noqa: S104 - Prometheus and the kubelet come from outside; only reading
-    metrics_port: int = 9744
-    control_port: int = 7443
+    metrics_port: int = Port.OPERATOR
+    control_port: int = Port.CONTROL
     key: KeySettings = field(default_factory=KeySettings)
     lease: LeaseSettings = field(default_factory=LeaseSettings)
 
@@ -50,7 +53,9 @@ class Settings:
                 f"--direct-reading-after is {self.direct_reading_after_seconds:g}; write seconds, or never"
             )
         if self.control_port == 0:
-            raise SettingsError("--control-port is 0; write the port on which the sidecars listen, usually 7443")
+            raise SettingsError(
+                f"--control-port is 0; write the port on which the sidecars listen, usually {Port.CONTROL}"
+            )
         for flag, port in (("--metrics-port", self.metrics_port), ("--control-port", self.control_port)):
             if not 0 <= port <= 65535:
                 raise SettingsError(f"{flag} is {port}; write a port from 0 to 65535")
@@ -58,6 +63,16 @@ class Settings:
     @property
     def scope(self) -> Scope:
         return Scope(self.namespaces, self.managed_model_selector)
+
+    @property
+    def order_settles_seconds(self) -> float:
+        """What an order did shows in Prometheus after so long at most."""
+        return self.scrape_interval_seconds + self.tick_seconds
+
+    @property
+    def trouble_settles_seconds(self) -> float:
+        """A pod that starts is unreachable, unscraped and without trust for so long, which is no news."""
+        return 4 * self.tick_seconds
 
     @property
     def stalled_after_seconds(self) -> float:

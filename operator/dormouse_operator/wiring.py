@@ -8,10 +8,12 @@ import uuid
 from collections.abc import Callable
 
 from dormouse_contract.idleness import IdleSignal, fresh_for_seconds
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.errors import PrometheusUnavailable
 
 from .cluster.fleet import Fleet
 from .cluster.kube import Kube
-from .errors import SignalUnavailable
+from .control_client import ControlClient
 from .idle_signal.direct import DirectReader
 from .idle_signal.failure import failed
 from .idle_signal.query import read_idle_signal
@@ -24,17 +26,12 @@ from .keys.source import KeyFolder, OwnKeys
 from .keys.store import KeyStore
 from .keys.trust import TrustPublisher
 from .leadership.election import Alone, Leadership, Leads
-from .orders import ControlClient
-from .prometheus.api import PrometheusApi
-from .prometheus.connection import PrometheusConnection
 from .reconciler import Reconciler
 from .replicas import Replicas
 from .reporting.recorder import Recorder
 from .settings import Settings
 from .telemetry import Telemetry
 
-# A pod that starts is unreachable, unscraped and without trust for a while, which is no news: a minute by default.
-TROUBLE_SETTLES_TICKS = 4
 log = logging.getLogger(__name__)
 
 
@@ -50,11 +47,6 @@ def instance() -> str:
     return os.environ.get("POD_NAME") or socket.gethostname()
 
 
-async def _prometheus(settings: Settings, connection: PrometheusConnection) -> PrometheusApi:
-    """With the credentials as they are now. Raises SignalUnavailable for those that can't be read."""
-    return PrometheusApi(await connection.client(), settings.prometheus.url, settings.prometheus.timeout_seconds)
-
-
 def wire_signal_source(
     settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
 ) -> SignalSource:
@@ -63,9 +55,9 @@ def wire_signal_source(
 
     async def ask() -> IdleSignal:
         try:
-            api = await _prometheus(settings, connection)
+            api = await connection.api()
             signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
-        except SignalUnavailable as error:
+        except PrometheusUnavailable as error:
             signal = failed(error)
         telemetry.queried(ok=not signal.failure)
         return signal
@@ -91,7 +83,7 @@ def wire_reconciler(
         lambda: leadership.fence,
         telemetry,
         clock=time.time,
-        settle_seconds=settings.scrape_interval_seconds + settings.tick_seconds,
+        settle_seconds=settings.order_settles_seconds,
         on_news=fleet.touch,
     )
     return Reconciler(
@@ -103,7 +95,7 @@ def wire_reconciler(
             clock=time.time,
             monotonic=time.monotonic,
             instance=instance(),
-            settle_seconds=TROUBLE_SETTLES_TICKS * settings.tick_seconds,
+            settle_seconds=settings.trouble_settles_seconds,
         ),
         trust,
         telemetry,
@@ -134,8 +126,8 @@ def wire_key_keeper(
 
     async def reported(expires_at: float) -> bool:
         try:
-            api = await _prometheus(settings, connection)
-        except SignalUnavailable:
+            api = await connection.api()
+        except PrometheusUnavailable:
             return False
         return await all_report(api, ordered_pods(fleet).values(), expires_at)
 

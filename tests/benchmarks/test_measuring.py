@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from dormouse_modelserver import Safetensors
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 
 from benchmarks.engine.cases import parse
 from benchmarks.engine.one_case import measure

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .helm import HelmFailed, container, kinds, only, template
+from .helm import Object, container, kinds, only, template
 
 VALUES = {"console": {"enabled": True}}
 
@@ -33,7 +33,39 @@ def test_it_listens_on_the_pods_loopback_and_no_service_leads_there() -> None:
         assert not service["spec"]["selector"].items() <= labels.items()
 
 
-def test_a_prometheus_that_it_can_not_log_in_to_is_told_at_install() -> None:
-    basic = {"basicAuth": {"username": "me", "secretName": "password"}}
-    with pytest.raises(HelmFailed, match="bearer token only"):
-        template({**VALUES, "prometheus": basic})
+BASIC = {
+    "url": "https://prometheus:9090",
+    "basicAuth": {"username": "me", "secretName": "password"},
+    "tls": {"caSecretName": "authority", "clientSecretName": "client", "serverName": "prometheus.internal"},
+    "headers": {"X-Scope-OrgID": "ml"},
+    "secretHeaders": [{"name": "X-Key", "secretName": "extra", "key": "api-key"}],
+}
+BEARER = {"url": "https://prometheus:9090", "bearerToken": {"secretName": "token"}}
+
+
+@pytest.mark.parametrize("prometheus", [BASIC, BEARER], ids=["basic", "bearer"])
+def test_it_asks_prometheus_with_the_operators_credentials(prometheus: Object) -> None:
+    objects = template({**VALUES, "prometheus": prometheus})
+    ours, theirs = container(objects, "console"), container(objects, "operator")
+    asked = [argument for argument in ours["args"] if argument.startswith("--prometheus-")]
+    assert len(asked) >= 2
+    assert set(asked) <= set(theirs["args"])
+    assert {one for one in theirs["args"] if one.startswith("--prometheus-")} - set(asked) == {
+        "--prometheus-timeout=10"
+    }
+    assert credentials(objects, "-console") == credentials(objects, "dormouse") != []
+    (mount,) = [each for each in ours["volumeMounts"] if each["name"] == "prometheus-credentials"]
+    files = [
+        argument.partition("=")[2].rpartition("=")[2] for argument in asked if f"={mount['mountPath']}/" in argument
+    ]
+    assert files
+    paths = {item["path"] for source in credentials(objects, "-console") for item in source["secret"]["items"]}
+    assert {f"{mount['mountPath']}/{path}" for path in paths} == set(files)
+
+
+def credentials(objects: list[Object], deployment: str) -> list[Object]:
+    """What is projected into the pod for Prometheus."""
+    volumes = only(objects, "Deployment", deployment)["spec"]["template"]["spec"]["volumes"]
+    (volume,) = [each for each in volumes if each["name"] == "prometheus-credentials"]
+    sources: list[Object] = volume["projected"]["sources"]
+    return sources

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.generate import documented, generated
+from generate.chart import documented, generated
 
 from .helm import CHART, ROOT, SCENARIOS, Object, helm
 
 
 @pytest.mark.parametrize("path", sorted(generated()), ids=lambda path: path.name)
 def test_it_is_fresh(path: Path) -> None:
-    assert path.read_text() == generated()[path], "run: make chart"
+    assert path.read_text() == generated()[path], "run: make generate"
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
 import httpx
 import pytest
-from dormouse_console.files import page_files
+from dormouse_webkit.pages import page_of
 
 from .conftest import World
 
-SHARED = ("panel.css", "icon.svg", "dom.js", "i18n.js", "format.js")
-STRINGS: dict[str, dict[str, str]] = json.loads(page_files()["strings.json"].content)
+FILES = page_of("dormouse_console").files
+STRINGS: dict[str, dict[str, str]] = json.loads(FILES["strings.json"].content)
 
 
 @pytest.mark.parametrize("path", ["/", "/page/app.js", "/page/nothing.js", "/api/fleet", "/nothing", "/healthz"])
@@ -31,12 +30,6 @@ def test_answers_with_data_are_never_kept(world: World) -> None:
     assert httpx.get(f"{world.url}/api/fleet", trust_env=False).headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("name", SHARED)
-def test_what_page_and_panel_share_is_the_same_to_the_byte(name: str) -> None:
-    panel = files("dormouse_modelserver.server.panel").joinpath("page", name).read_bytes()
-    assert page_files()[name].content == panel
-
-
 def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
     english, chinese = STRINGS["en"], STRINGS["zh-CN"]
     assert list(english) == list(chinese)
@@ -46,6 +39,6 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
 
 
 def test_every_script_is_asked_for_at_once_and_not_one_after_the_other() -> None:
-    named = {name for name in page_files() if name.endswith(".js")}
-    index = page_files()["index.html"].content.decode()
+    named = {name for name in FILES if name.endswith(".js")}
+    index = FILES["index.html"].content.decode()
     assert {name for name in named if f'"page/{name}"' in index} == named

@@ -22,15 +22,15 @@ import uvicorn
 from dormouse_console.app import create_app
 from dormouse_console.callers import TokenCallers
 from dormouse_console.plugin.cli import main
-from dormouse_console.prometheus import Prometheus as Figures
+from dormouse_console.timeseries import TimeSeries
 from dormouse_contract import metrics
 from dormouse_contract.idleness import IdleSignal, SignalState, fresh_for_seconds
 from dormouse_contract.metrics import Metric
 from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_operator.orders import Outcome
-from dormouse_operator.prometheus.api import PrometheusApi
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import Contact, ReplicaMemory, View, look
+from dormouse_prometheus.api import PrometheusApi
 
 from localcluster.ports import reserve_port
 from localcluster.prometheus import Prometheus, Target
@@ -198,7 +198,7 @@ def stand() -> Iterator[Stand]:
     for job, server in zip(("one", "another"), targets, strict=True):
         prometheus.set_targets(job, [Target(f"127.0.0.1:{server.server_port}")], honor_labels=True)
     kubernetes = httpx.AsyncClient(base_url="https://api", transport=httpx.MockTransport(_api_server))
-    figures = Figures.through(httpx.AsyncClient(base_url=f"{prometheus.url}/", trust_env=False))
+    figures = TimeSeries(PrometheusApi(httpx.AsyncClient(trust_env=False), prometheus.url))
     port = reserve_port()
     app = create_app(TokenCallers(kubernetes), figures)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))

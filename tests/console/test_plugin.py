@@ -14,8 +14,9 @@ import pytest
 from dormouse_console.plugin.cli import main
 from dormouse_console.plugin.kubectl import Kubectl
 from dormouse_console.plugin.through_service import URL, ThroughService
-from dormouse_console.prometheus import Prometheus
+from dormouse_console.timeseries import TimeSeries
 from dormouse_contract import Residency
+from dormouse_prometheus.api import PrometheusApi
 
 from examples.demo.stage import REPOSITORY
 from localcluster.kubeconfig import write_kubeconfig
@@ -147,7 +148,7 @@ async def test_prometheus_is_reached_through_the_service_that_is_named(world: Wo
     kubectl = OnlyRaw(world.stage.cluster.prometheus.url)
     transport = ThroughService(kubectl, "monitoring/prometheus-operated:9090")
     async with httpx.AsyncClient(base_url=f"{URL}/", transport=transport) as http:
-        found = await Prometheus.through(http).instant('up{job="replicas"} == 1', time.time())
+        found = await TimeSeries(PrometheusApi(http, URL)).instant('up{job="replicas"} == 1', time.time())
     assert [series.points[0][1] for series in found] == [1.0]
     proxy = "/api/v1/namespaces/monitoring/services/prometheus-operated:9090/proxy/api/v1/query?"
     assert kubectl.paths[0].startswith(proxy)

@@ -9,8 +9,8 @@ from dormouse_console.changes import Change, has_no_effect_because, patch_for
 from dormouse_console.errors import BadRequest, SettingsError
 from dormouse_console.plugin.moments import age, moment
 from dormouse_console.plugin.printed import explained, top
-from dormouse_console.prometheus import Series
 from dormouse_console.replicas import runs
+from dormouse_console.timeseries import Series
 from dormouse_contract import Mode
 
 NOW = datetime(2026, 12, 1, 17, 30, tzinfo=ZoneInfo("Asia/Shanghai"))

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from dormouse_contract import Residency, TransitionOutcome, Trigger
+from dormouse_contract.problems import Problem, ProblemReason
 from dormouse_contract.wire import (
     ModelList,
     ModelReport,
     ModelReports,
     ModelSnapshot,
     PolicyLoan,
-    ProblemReason,
-    ProblemReport,
     ResidencyOrder,
     Wire,
 )
@@ -103,9 +102,9 @@ def test_a_transition_that_can_not_be_read_is_none_that_we_know_of(odd: Any) -> 
 
 def test_a_problem_of_a_newer_version_keeps_its_sentence() -> None:
     body = {"title": "Not now", "status": 409, "detail": "The model drains.", "reason": "Draining", "since": 5}
-    problem = ProblemReport.model_validate_json(json.dumps(body))
+    problem = Problem.model_validate_json(json.dumps(body))
     assert (problem.detail, problem.reason) == ("The model drains.", "Draining")
-    assert ProblemReport.model_validate_json(json.dumps(body | {"reason": "InUse"})).reason is ProblemReason.IN_USE
+    assert Problem.model_validate_json(json.dumps(body | {"reason": "InUse"})).reason is ProblemReason.IN_USE
 
 
 @pytest.mark.parametrize(("kind", "body"), [(ResidencyOrder, ORDER), (PolicyLoan, LOAN)])

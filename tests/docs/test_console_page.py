@@ -4,12 +4,12 @@ import json
 import re
 
 import pytest
-from dormouse_console.files import page_files
 from dormouse_console.plugin.cli import _parser
+from dormouse_webkit.pages import page_of
 
 from .pages import DOCS, anchors, read
 
-STRINGS: dict[str, str] = json.loads(page_files()["strings.json"].content)["en"]
+STRINGS: dict[str, str] = json.loads(page_of("dormouse_console").files["strings.json"].content)["en"]
 PICTURES = re.findall(r"!\[[^]]+\]\(([^)]+)\)", read("console.md"))
 NAMED = ["wake", "offload", "unload", "pin", "auto", "pause", "resume", "chart_held", "chart_released"]
 NAMED += ["colResidency", "colDesired", "colReleased", "colMoved", "colIdle", "timelineHeading", "signOut", "namespace"]

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from localcluster.images import IMAGES
+from images import IMAGES
 
 from .pages import DOCS
 from .test_settings_reference import flags, serve

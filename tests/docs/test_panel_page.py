@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from dormouse_modelserver.server.panel.files import page_files
+from dormouse_webkit.pages import page_of
 
 from .pages import DOCS, anchors, read
 
@@ -48,5 +48,5 @@ def test_links_to_other_pages_lead_somewhere() -> None:
     ],
 )
 def test_what_the_page_calls_something_the_docs_call_so_too(key: str) -> None:
-    words = json.loads(page_files()["strings.json"].content)["en"][key]
+    words = json.loads(page_of("dormouse_modelserver.server.panel").files["strings.json"].content)["en"][key]
     assert words in read("panel.md")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from dormouse_console import cli as console_cli
-from dormouse_modelserver.serve_settings import add_serve_arguments
+from dormouse_modelserver.command.serve_settings import add_serve_arguments
 from dormouse_operator import cli as operator_cli
 from dormouse_sidecar import cli as sidecar_cli
 

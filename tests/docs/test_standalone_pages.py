@@ -11,10 +11,10 @@ import pytest
 import torch
 from dormouse_contract.wire import ModelAdvice, ReplayedTimeout
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.advice import suggest
-from dormouse_modelserver.announcement import lines
-from dormouse_modelserver.serve_settings import ServeSettings
-from dormouse_modelserver.settings_file import MODEL_KEYS, read_settings_file
+from dormouse_modelserver.command.announcement import lines
+from dormouse_modelserver.command.serve_settings import ServeSettings
+from dormouse_modelserver.command.settings_file import MODEL_KEYS, read_settings_file
+from dormouse_modelserver.lifecycle.history.advice import suggest
 from fastapi import FastAPI
 
 from examples.speech_server import create_app

@@ -9,9 +9,11 @@ from urllib.parse import urljoin, urlparse
 import pytest
 import yaml
 
-from docsite.__main__ import STAGED, build, stale
+from docsite.__main__ import STAGED, build
 from docsite.markdown import between
+from docsite.reference import generated
 from docsite.staging import DOCS, ROOT, stage
+from generate.sources import stale
 
 SITE = ROOT / "build" / "site"
 SETTINGS = (ROOT / "mkdocs.yml").read_text()
@@ -47,7 +49,7 @@ def pages(site: Path) -> dict[str, _Reader]:
 
 
 def test_pages_made_of_code_are_fresh() -> None:
-    assert [page.name for page in stale()] == [], "run: make reference"
+    assert [page.name for page in stale(generated())] == [], "run: make generate"
 
 
 @pytest.mark.usefixtures("site")

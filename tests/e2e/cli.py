@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from images import ImageUnavailable, on_this_machine
 from localcluster.binaries import USUAL, binary, ensure_binaries
 from localcluster.errors import LocalClusterError
-from localcluster.images import on_this_machine
 from localcluster.node import cgroups, what_is_missing
 from localcluster.node.namespaces import inside
 from localcluster.progress import Progress
@@ -59,7 +59,7 @@ def main() -> int:
         progress = Progress()
         ensure_binaries((*USUAL, *NODE_ONLY), progress)
         images = on_this_machine.build_all(binary("prometheus"), progress)
-    except LocalClusterError as error:
+    except (LocalClusterError, ImageUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return _run(images, pytest_arguments, keep=options.keep)

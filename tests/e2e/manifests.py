@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from localcluster.images.on_this_machine import BASE, PROMETHEUS, reference
+from images.on_this_machine import BASE, PROMETHEUS, reference
 
 from .stage import ROOT, SCRAPE_SECONDS, Document
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from localcluster.images.on_this_machine import reference
+from images.on_this_machine import reference
 
 from . import manifests
 from .conftest import MONITORING, SYSTEM

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from dormouse_contract.promql.rules import groups
 
+from dashboards.rules import folded, generated
 from localcluster.binaries import ensure_binaries
 
 REPOSITORY = Path(__file__).parents[2]
@@ -81,3 +83,14 @@ def test_an_alert_says_how_bad_it_is_and_where_its_runbook_stands(rule: dict[str
 def test_no_runbook_is_left_over() -> None:
     named = {rule["annotations"]["runbook_url"].rstrip("/").rpartition("/")[2] for rule in ALERTS}
     assert {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"} == named
+
+
+def test_the_committed_rules_are_what_the_code_gives() -> None:
+    for path, text in generated().items():
+        assert path.read_text(encoding="utf-8") == text, "run: make generate"
+
+
+def test_an_expression_in_lines_is_the_expression() -> None:
+    for group in groups():
+        for rule in group.rules:
+            assert "".join("".join(folded(rule.expression)).split()) == "".join(rule.expression.split())

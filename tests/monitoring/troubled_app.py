@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.engine.host_memory import HostMemory
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from dormouse_modelserver.server import exposition
 from fastapi import FastAPI
 

@@ -9,8 +9,8 @@ from dormouse_contract.idleness import COLUMNS, IdleSignal, build
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.pods import Pod
 from dormouse_operator.orders import Outcome
-from dormouse_operator.prometheus.api import Vector
 from dormouse_operator.view import Contact, ReplicaMemory, View, look
+from dormouse_prometheus.answers import Vector
 
 NOW = 1_800_000_000.0
 QUERIES = tuple(each.name for each in COLUMNS)

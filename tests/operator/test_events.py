@@ -8,12 +8,12 @@ from typing import Any
 
 from dormouse_contract.managed_model import Condition, Status
 from dormouse_contract.wire import LastTransitionSnapshot
-from dormouse_operator.errands import Errands
 from dormouse_operator.errors import KubeNotFound
 from dormouse_operator.reporting.announcer import SERIES_SECONDS, SERIES_WRITTEN_EVERY_SECONDS, Announcer
 from dormouse_operator.reporting.events import troubles
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import ReplicaMemory, View
+from dormouse_operator.workqueue.queue import WorkQueue
 
 from .objects import NOW, fleet, managed_model, pod, signal, view_of
 
@@ -45,13 +45,13 @@ class Teller:
         self.now = NOW
         self.requests: list[tuple[str, Mapping[str, Any]]] = []
         self.missing = False
-        self._errands = Errands(monotonic=lambda: self.now)
+        self._queue = WorkQueue(monotonic=lambda: self.now)
         self.restart()
 
     def restart(self) -> None:
         self._announcer = Announcer(
             self,  # type: ignore[arg-type]
-            self._errands,
+            self._queue,
             clock=lambda: self.now,
             monotonic=lambda: self.now,
             instance="me",
@@ -67,7 +67,7 @@ class Teller:
     async def see(self, view: View, after_seconds: float = 0.0) -> None:
         self.now += after_seconds
         self._announcer.announce(view, summarize(view, self.now))
-        await self._errands.finish(5)
+        await self._queue.drain(5)
 
     @property
     def told(self) -> list[str]:

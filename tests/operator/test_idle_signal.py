@@ -10,7 +10,8 @@ import httpx
 import pytest
 from dormouse_contract.idleness import IdleSignal, SignalState, build
 from dormouse_operator.idle_signal.query import read_idle_signal
-from dormouse_operator.prometheus.api import MAX_ANSWER_BYTES, PrometheusApi, Vector
+from dormouse_prometheus.answers import Vector
+from dormouse_prometheus.api import MAX_ANSWER_BYTES, PrometheusApi
 
 from .objects import NOW, QUERIES, labels, nan, signal
 

@@ -16,17 +16,18 @@ import pytest
 from dormouse_contract.idleness import IdleSignal, build
 from dormouse_contract.managed_model import ManagedModel
 from dormouse_contract.wire import ModelSnapshot, PolicyLoan, ResidencyOrder
-from dormouse_operator.agenda import Agenda
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.kube import Kube
-from dormouse_operator.errands import Errands
+from dormouse_operator.control_client import ControlClient
+from dormouse_operator.dirty_set import DirtySet
 from dormouse_operator.keys.trust import TrustPublisher
-from dormouse_operator.orders import Answer, ControlClient, Fence, Outcome
-from dormouse_operator.prometheus.api import Vector
+from dormouse_operator.orders import Answer, Fence, Outcome
 from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
+from dormouse_operator.workqueue.queue import WorkQueue
+from dormouse_prometheus.answers import Vector
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -41,7 +42,7 @@ Call = tuple[str, ...]
 class Side:
     """One operator, and a cluster of its own that obeys it."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, dirty: DirtySet) -> None:
         self.now = NOW
         self.calls: list[Call] = []
         self.bodies: dict[str, dict[str, Any]] = {}
@@ -74,7 +75,7 @@ class Side:
             tick_seconds=TICK,
             scrape_interval_seconds=TICK,
         )
-        self.reconciler._agenda = agenda
+        self.reconciler._dirty = dirty
 
     def clock(self) -> float:
         return self.now
@@ -165,8 +166,8 @@ class Side:
         self.now += seconds
         self.calls = []
         await self.reconciler.reconcile()
-        await self.reconciler._errands.finish(5)
-        await self.recorder.errands.finish(5)
+        await self.reconciler._queue.drain(5)
+        await self.recorder.queue.drain(5)
         return sorted(self.calls)
 
 
@@ -278,7 +279,7 @@ BEGINNING = (
 
 @pytest.fixture(autouse=True)
 def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Errands, "_back_off", lambda _, failures: min(60.0, 2.0 ** (failures - 1)))
+    monkeypatch.setattr(WorkQueue, "_back_off", lambda _, failures: min(60.0, 2.0 ** (failures - 1)))
     monkeypatch.setattr("dormouse_operator.reporting.recorder.FIRST_VISITS_PER_SECOND", 1e6)
 
 
@@ -287,7 +288,7 @@ def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_does_what_a_pass_over_the_whole_fleet_does(steps: list[tuple[list[tuple[Any, ...]], float]]) -> None:
     async def live() -> None:
         # An hour of virtual time is but a full pass or two: what is missed would stay missed long enough to be seen.
-        sides = [Side(Agenda(full_pass_seconds=1e9)), Side(Agenda(full_pass_seconds=0))]
+        sides = [Side(DirtySet(full_pass_seconds=1e9)), Side(DirtySet(full_pass_seconds=0))]
         settling = [([], TICK)] * 8
         for happenings, seconds in [(list(BEGINNING), TICK), *settling, *steps, *settling[:3]]:
             done = []
@@ -301,7 +302,7 @@ def test_it_does_what_a_pass_over_the_whole_fleet_does(steps: list[tuple[list[tu
 
 
 async def test_a_quiet_fleet_is_not_looked_at_until_time_alone_calls_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    side = Side(Agenda(full_pass_seconds=1e9))
+    side = Side(DirtySet(full_pass_seconds=1e9))
     for what in BEGINNING[:2]:
         side.happen(what)
     side.happen(("apply", "one", {"model": "tts", "policy": {"offloadAfterSeconds": 1000}}, "tts"))

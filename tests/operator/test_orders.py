@@ -10,8 +10,9 @@ import httpx
 import pytest
 from dormouse_contract import Residency
 from dormouse_contract.wire import ResidencyOrder
+from dormouse_operator.control_client import ControlClient
 from dormouse_operator.keys.identity import anonymous_context, make_identity
-from dormouse_operator.orders import ControlClient, Outcome
+from dormouse_operator.orders import Outcome
 
 from .fake_pod import FakeModel
 from .objects import NOW

@@ -12,12 +12,12 @@ import httpx
 import pytest
 import yaml
 from dormouse_contract.idleness import IdleSignal, SignalState
-from dormouse_operator.errors import SignalUnavailable
 from dormouse_operator.idle_signal.failure import failed
 from dormouse_operator.idle_signal.query import read_idle_signal
-from dormouse_operator.prometheus.api import PrometheusApi
-from dormouse_operator.prometheus.connection import PrometheusConnection
-from dormouse_operator.prometheus.settings import PrometheusSettings
+from dormouse_prometheus.api import PrometheusApi
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.errors import PrometheusUnavailable
+from dormouse_prometheus.settings import PrometheusSettings
 
 from localcluster.binaries import ensure_binaries
 from localcluster.pki import CertificateAuthority
@@ -44,7 +44,7 @@ async def look_again(connection: PrometheusConnection, settings: PrometheusSetti
     try:
         api = PrometheusApi(await connection.client(), settings.url, settings.timeout_seconds)
         return await read_idle_signal(api, clock=lambda: NOW)
-    except SignalUnavailable as error:
+    except PrometheusUnavailable as error:
         return failed(error)
 
 
@@ -71,6 +71,19 @@ async def test_a_token_that_was_replaced_is_used_at_the_next_look(tmp_path: Path
         assert not (await look_again(connection, settings)).failure
     await connection.close()
     assert [headers["authorization"] for headers in seen] == ["Bearer one", "Bearer two"]
+
+
+async def test_a_look_that_goes_on_while_files_are_replaced_is_not_cut_off(
+    authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    bundle = write(tmp_path / "ca.crt", authority.certificate.read_text())
+    settings = PrometheusSettings("https://prometheus", ca_file=bundle)
+    connection = PrometheusConnection(settings, recorder([]))
+    looking = await connection.api()
+    bundle.write_text(authority.certificate.read_text() * 2)
+    assert not (await look_again(connection, settings)).failure
+    assert (await looking.query("up")).samples == ()
+    await connection.close()
 
 
 async def test_headers_travel_with_the_query_and_their_secrets_come_from_files(tmp_path: Path) -> None:

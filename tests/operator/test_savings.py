@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from dormouse_contract.quantity import from_quantity
+from dormouse_contract.savings.ledger import Figures, Price, Replica, as_table, ledger
 from dormouse_operator.cli import main
-from dormouse_operator.savings.ledger import Figures, Price, Replica, as_table, ledger
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from dormouse_contract.promql.savings import queries
+from dormouse_contract.savings.answers import read_ledger
+from dormouse_contract.savings.ledger import Ledger
 from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot
-from dormouse_operator.prometheus.api import PrometheusApi
-from dormouse_operator.savings.ledger import Ledger
-from dormouse_operator.savings.query import read_ledger
 from dormouse_operator.telemetry import Telemetry
+from dormouse_prometheus.api import PrometheusApi, at_one_instant
 from prometheus_client import CollectorRegistry, start_http_server
 
 from localcluster.ports import reserve_port
@@ -112,10 +113,12 @@ def integrated(log: list[LastTransitionSnapshot], until: float) -> float:
 
 
 async def read(prometheus: Prometheus, since: float) -> Ledger:
+    until = time.time()
     async with httpx.AsyncClient(trust_env=False) as http:
-        return await read_ledger(
-            PrometheusApi(http, prometheus.url), since=since, until=time.time(), scrape_interval_seconds=SCRAPE_SECONDS
-        )
+        api = PrometheusApi(http, prometheus.url)
+        answers = await at_one_instant(api, queries(max(1, round(until - since)), None), until)
+    samples = {name: vector.samples for name, vector in answers.items()}
+    return read_ledger(samples, since=since, until=until, scrape_interval_seconds=SCRAPE_SECONDS)
 
 
 async def test_the_sum_is_that_of_the_transition_log_within_one_percent_over_a_restart(

@@ -6,11 +6,14 @@ import json
 import ssl
 
 import httpx
-from dormouse_operator.errands import Errands
+from dormouse_operator.control_client import ControlClient
 from dormouse_operator.loans import Terms, due_at
-from dormouse_operator.orders import ControlClient, Fence
+from dormouse_operator.orders import Fence
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.telemetry import Telemetry
+from dormouse_operator.workqueue.keys import LeasePolicy, OrderModel
+from dormouse_operator.workqueue.queue import WorkQueue
+from dormouse_operator.workqueue.result import Done
 from prometheus_client import CollectorRegistry
 
 from .fake_pod import FakeModel
@@ -48,20 +51,22 @@ class Calls:
 
     @property
     def is_due(self) -> bool:
-        lent = self.replicas.lent.get((self.replica.pod.uid, "tts", self.owner.uid))
+        pod = self.replica.pod
+        lent = self.replicas.lent.get(LeasePolicy(pod.namespace, pod.uid, "tts", self.owner.uid))
         return due_at(TERMS, self.owner.uid, lent, "replica") <= NOW
 
 
 async def test_an_order_that_waited_is_not_sent_by_who_no_longer_leads_and_is_due_at_once_for_who_does() -> None:
-    calls, errands = Calls(), Errands(monotonic=lambda: NOW)
+    calls, queue = Calls(), WorkQueue(monotonic=lambda: NOW)
+    key = OrderModel("speech", "uid", "tts")
     calls.fence = None
-    assert errands.start("order", None, lambda: calls.replicas.order(calls.owner, calls.replica))
-    await errands.finish(5)
+    assert queue.add(key, None, lambda: calls.replicas.order(calls.owner, calls.replica))
+    await queue.drain(5)
     await calls.lend()
     assert calls.sent == []
     calls.fence = Fence("uid", 7)
-    assert errands.start("order", None, lambda: calls.replicas.order(calls.owner, calls.replica))
-    await errands.finish(5)
+    assert queue.add(key, None, lambda: calls.replicas.order(calls.owner, calls.replica))
+    await queue.drain(5)
     assert [(order["issuer"], order["term"]) for order in calls.sent] == [("uid", 7)]
 
 
@@ -76,6 +81,16 @@ async def test_a_loan_is_not_taken_back_while_standing_by_but_is_not_forgotten_e
     calls.fence = Fence("uid", 2)
     await calls.replicas.withdraw(key, calls.replica.pod)
     assert calls.replicas.lent == {}
+
+
+async def test_what_its_process_forgot_by_itself_is_not_taken_back() -> None:
+    """The withdrawal waited for its turn while the model process began anew."""
+    calls = Calls()
+    await calls.lend()
+    key = next(iter(calls.replicas.lent))
+    calls.replicas.forget(calls.replica.pod, "tts")
+    assert await calls.replicas.withdraw(key, calls.replica.pod) == Done()
+    assert len(calls.sent) == 1
 
 
 async def test_under_a_new_term_everything_is_lent_again() -> None:

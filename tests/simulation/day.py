@@ -18,7 +18,7 @@ import httpx
 from dormouse_contract import Observation, Residency, plan
 from dormouse_contract.managed_model import ManagedModel, managed_model
 from dormouse_contract.wire import OrderStamp
-from dormouse_modelserver.transition import Transition
+from dormouse_modelserver.lifecycle.transition import Transition
 from dormouse_operator.loans import terms_for
 
 from .api_server import MODELS, Body, SimApi
@@ -284,7 +284,7 @@ class Day:
         withdrawn = self._wanted_until(owner)
         if now - max(withdrawn, operator.line.up_since) > 2 * self.pace.tick + SLACK_SECONDS:
             self.judge.violated(f"order {where} of an owner that is deleted, paused or observing since {withdrawn:.0f}")
-        if slot is None or not slot.snapshot().residency.is_above(Residency(order["desired"])):
+        if slot is None or not slot.view.snapshot().residency.is_above(Residency(order["desired"])):
             return
         limit = self.pace.fresh_for + self.pace.tick + SLACK_SECONDS
         age = now - self.prometheus.last_good.get(pod.uid, -math.inf)
@@ -319,8 +319,8 @@ class Day:
             ):
                 self.judge.violated(f"{pod.name}/{slot.name} flaps: woken by {move.trigger} again and again")
             return
-        outlook = slot.outlook()[1]
-        if slot.in_use or slot.snapshot().waiting:
+        outlook = slot.view.outlook()[1]
+        if slot.in_use or slot.view.snapshot().waiting:
             self.judge.violated(f"{pod.name}/{slot.name} is demoted while in use")
         if move.trigger == "Idle" and move.origin is Residency.GPU and outlook.resident_since is not None:
             self._check_guard(pod, slot, slot.order, pod.clock() - outlook.resident_since)
@@ -348,7 +348,7 @@ class Day:
     def _check_loans(self) -> None:
         for pod in self.pods:
             for slot in pod.slots.values():
-                loan = slot._lending.current(pod.clock()) if pod.alive else None
+                loan = slot._state.lending.current(pod.clock()) if pod.alive else None
                 if loan is None or loan.order is None:
                     continue
                 for_seconds = unix_now() - self._wanted_until(loan.order.owner)
@@ -375,12 +375,12 @@ class Day:
         if owner is None:
             self.judge.violated(f"the simulation is wrong: nobody owns {pod.name}/{slot.name}")
             return
-        snapshot, figures = slot.snapshot(), slot.figures()
+        snapshot, figures = slot.view.snapshot(), slot.view.figures()
         seen = Observation(snapshot.residency, snapshot.in_flight, figures.idle_since, 0.0)
         decision = plan(owner.policy, seen, pod.clock() - 120)
         if snapshot.residency is not decision.desired:
             self.judge.violated(f"at midnight {pod.name}/{slot.name} is on {snapshot.residency}: {decision.reason}")
-        loan = slot._lending.current(pod.clock())
+        loan = slot._state.lending.current(pod.clock())
         terms = terms_for(owner.policy, self.pace.scrape, pod.clock())
         if terms is None or loan is None or loan.order is None or loan.order.owner != owner.uid:
             self.judge.violated(f"at midnight {pod.name}/{slot.name} has the loan {loan}, and its owner lends {terms}")
@@ -388,7 +388,7 @@ class Day:
     def _check_status(self, owner: ManagedModel, body: Body, alive: list[SimPod]) -> None:
         status = body.get("status", {})
         at = [
-            str(slot.snapshot().residency)
+            str(slot.view.snapshot().residency)
             for pod in alive
             for slot in pod.slots.values()
             if pod.namespace == owner.namespace and _owner_of(pod, slot.name, self._owners()) == owner

@@ -15,14 +15,15 @@ from typing import Any
 import httpx
 from dormouse_contract.idleness import IdleSignal
 from dormouse_operator.cluster.fleet import Fleet
+from dormouse_operator.control_client import ControlClient
 from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_operator.keys.trust import TrustPublisher
-from dormouse_operator.orders import ControlClient, Fence
-from dormouse_operator.prometheus.api import PrometheusApi
+from dormouse_operator.orders import Fence
 from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
+from dormouse_prometheus.api import PrometheusApi
 from prometheus_client import CollectorRegistry
 
 from .api_server import Body, SimApi, SimKube

@@ -1,7 +1,7 @@
 """A pod of real slots on the simulated device, whose moves take virtual time.
 
-The state machine, the fence, the loans and the keeper's decisions are the product's own. What is replaced is
-what waits: the thread of a move and the thread of the keeper become timers of the loop.
+The state machine, the fence, the loans and the idle timer's decisions are the product's own. What is replaced is
+what waits: the thread of a move and the thread of the idle timer become timers of the loop.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from random import Random
 from typing import Any
 
 from dormouse_contract import Residency, Trigger, metrics
-from dormouse_contract.wire import ModelList, OrderStamp, PolicyLoan, Problem, ProblemReason, ResidencyOrder
-from dormouse_modelserver.engine.device import Fence
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_contract.problems import Problem, ProblemReason
+from dormouse_contract.wire import ModelList, OrderStamp, PolicyLoan, ResidencyOrder
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from dormouse_modelserver.errors import DormouseError
-from dormouse_modelserver.keeper import Keeper
+from dormouse_modelserver.lifecycle.engine import Fence
+from dormouse_modelserver.lifecycle.idle_timer import IdleTimer
+from dormouse_modelserver.lifecycle.settings import SlotSettings
+from dormouse_modelserver.lifecycle.slot import Slot
+from dormouse_modelserver.lifecycle.telemetry import Telemetry
+from dormouse_modelserver.lifecycle.transition import Transition
+from dormouse_modelserver.lifecycle.uses.waiting import Place
 from dormouse_modelserver.server.problems import refusal_for
-from dormouse_modelserver.settings import SlotSettings
-from dormouse_modelserver.slot import Slot
-from dormouse_modelserver.telemetry import Telemetry
-from dormouse_modelserver.transition import Transition
-from dormouse_modelserver.waiting import Place
 from torch import nn
 
 from .judge import Judge
@@ -43,15 +44,16 @@ class VirtualSlot(Slot[nn.Linear]):
         super().__init__(*args, **named)
         self._rng, self._began = rng, began
         # Who judges the beginning of a move looks at the slot while it holds its lock.
-        self._lock = threading.RLock()  # type: ignore[assignment]
+        self._state.lock = threading.RLock()  # type: ignore[assignment]
         self.order: OrderStamp | None = None
 
     def _start(self, to: Residency, trigger: Trigger, reason: str) -> Transition:
-        transition = Transition(self._residency, to, trigger, reason, self._clock())
-        fences: list[Fence] = self._fences
-        self._fences = []
+        state = self._state
+        transition = Transition(state.residency, to, trigger, reason, state.clock())
+        fences: list[Fence] = state.fences
+        state.fences = []
         self._began(self, transition)
-        self._transition = transition
+        state.transition = transition
         takes = self._rng.uniform(1, 12) if transition.wakes else self._rng.uniform(0.2, 3)
         asyncio.get_running_loop().call_later(takes, self._carry_out, transition, fences)
         return transition
@@ -87,9 +89,9 @@ class SimPod:
     def start(self) -> None:
         """Also after a crash of the model process: everything in it is forgotten, the pod is the same."""
         self.restarts += 1
-        engine = Engine(SimDevice("sim", 1 << 30))
+        engine = TorchProcess(SimDevice("sim", 1 << 30))
         telemetry = Telemetry()
-        self._keeper = Keeper(lambda: self.slots.values(), self.clock)
+        self._idle_timer = IdleTimer(lambda: self.slots.values(), self.clock)
         self.slots = {
             name: VirtualSlot(
                 name,
@@ -105,7 +107,7 @@ class SimPod:
         }
 
     def _changed(self, slot: Slot[Any]) -> None:
-        _, due = self._keeper._due(slot)
+        _, due = self._idle_timer._due(slot)
         self._look_again(slot, due)
 
     def _look_again(self, slot: Slot[Any], due: float) -> None:
@@ -119,7 +121,7 @@ class SimPod:
     def _look(self, slot: Slot[Any]) -> None:
         if self.alive and self.slots.get(slot.name) is slot:
             # A nanosecond past what rounding may have taken away, or it would look for ever.
-            self._look_again(slot, max(self._keeper._look_at(slot), self.clock() + 1e-3))
+            self._look_again(slot, max(self._idle_timer._look_at(slot), self.clock() + 1e-3))
 
     async def use(self, name: str, seconds: float) -> None:
         """One request. Its wake must come in time, and the weights must stay until it has ended."""
@@ -145,7 +147,7 @@ class SimPod:
                 self.judge.violated(f"a request to {self.name}/{name} failed: {waiter.error}")
             return
         await asyncio.sleep(seconds)
-        if slot.snapshot().residency is not Residency.GPU or slot.snapshot().transition is not None:
+        if slot.view.snapshot().residency is not Residency.GPU or slot.view.snapshot().transition is not None:
             self.judge.violated(f"the weights of {self.name}/{name} moved under a running request")
         slot.leave(failed=False)
         self.judge.count("requests")
@@ -157,7 +159,7 @@ class SimPod:
         """As the model process tells it; NaN where its figures are broken."""
         found: list[tuple[str, dict[str, str], float]] = []
         for name, slot in self.slots.items():
-            snapshot, figures = slot.snapshot(), slot.figures()
+            snapshot, figures = slot.view.snapshot(), slot.view.figures()
             labels = {"namespace": self.namespace, "pod": self.name, "model": name}
             found += [
                 (metrics.RESIDENCY.name, labels | {"residency": tier}, float(snapshot.residency is tier))
@@ -184,7 +186,7 @@ class SimPod:
         """The control API, as sidecar and model process answer it together."""
         parts = path.removeprefix("/dormouse/v1/models").strip("/").split("/")
         if method == "GET":
-            return 200, ModelList(models=[slot.snapshot() for slot in self.slots.values()]).to_json()
+            return 200, ModelList(models=[slot.view.snapshot() for slot in self.slots.values()]).to_json()
         slot = self.slots.get(parts[0])
         if slot is None:
             return _problem(404, ProblemReason.NO_SUCH_MODEL)
@@ -195,7 +197,7 @@ class SimPod:
         try:
             if isinstance(said, PolicyLoan):
                 slot.lend(said)
-                return 200, slot.snapshot().to_json()
+                return 200, slot.view.snapshot().to_json()
             return await self._move(slot, said)
         except DormouseError as error:
             refusal = refusal_for(error)
@@ -215,9 +217,9 @@ class SimPod:
         finally:
             slot.order = None
         if moving is None:
-            return 200, slot.snapshot().to_json()
+            return 200, slot.view.snapshot().to_json()
         await asyncio.wait([asyncio.wrap_future(moving.settled)], timeout=ANSWER_WITHIN_SECONDS)
-        return (200 if slot.snapshot().residency is order.desired else 202), slot.snapshot().to_json()
+        return (200 if slot.view.snapshot().residency is order.desired else 202), slot.view.snapshot().to_json()
 
 
 def _load() -> nn.Linear:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from dormouse_modelserver import ModelChanged, Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from torch import nn
 
 from tests.modelserver.zoo import seeded

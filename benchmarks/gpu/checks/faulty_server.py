@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import torch
+from dormouse_contract.ports import Port
 from dormouse_modelserver import Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.server.routes import probe_router
 from fastapi import FastAPI
 
@@ -69,7 +70,7 @@ def _failing_kernel() -> None:
 
 async def questions(server: Server) -> None:
     transport = httpx.ASGITransport(app=server.app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860", timeout=30) as http:
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{Port.SERVE}", timeout=30) as http:
         right: float | None = None
         for step, path in (
             ("first", "/ask"),

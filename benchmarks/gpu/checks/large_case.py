@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from dormouse_modelserver.engine.device import DeviceBackend
+from dormouse_modelserver.engines.torch.device import DeviceBackend
 
 from benchmarks.engine.cases import Case
 from benchmarks.engine.memcpy import Memcpy

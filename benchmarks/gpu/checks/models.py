@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.engine.checksum import checksum
+from dormouse_modelserver.engines.torch.checks.checksum import checksum
 from torch import nn
 
 from benchmarks.engine import stack

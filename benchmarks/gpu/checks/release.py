@@ -156,7 +156,7 @@ def _kept_view(report: Report, residency: ResidencyManager, model: Model[Any], s
         view = next(held.parameters()).detach()[:1]
     model.move_to(Residency.CPU)
     kept = _read(residency)
-    said = residency.slot(model.name).figures().residual_bytes
+    said = residency.slot(model.name).view.figures().residual_bytes
     stays = kept.device_used - asleep.device_used
     del view
     with model.on_gpu():

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dormouse_modelserver.engine.checksum import checksum
-from dormouse_modelserver.engine.host_memory import read_host_memory
-from dormouse_modelserver.engine.open_device import open_device
+from dormouse_modelserver.engines.torch.checks.checksum import checksum
+from dormouse_modelserver.engines.torch.open_device import open_device
+from dormouse_modelserver.lifecycle.room.host_memory import read_host_memory
 
 from benchmarks.engine.cases import Case, parse, parse_all
 from benchmarks.engine.running import CaseFailed, Run, no_room

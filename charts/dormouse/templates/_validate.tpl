@@ -7,9 +7,6 @@
 {{- if and (gt (int $values.replicas) 1) (not $values.lease.enabled) -}}
 {{- fail (printf "replicas is %d and lease.enabled is false: each of them would send orders and write status; set lease.enabled=true or replicas=1" (int $values.replicas)) -}}
 {{- end -}}
-{{- if and $values.console.enabled (or $values.prometheus.basicAuth.secretName $values.prometheus.tls.caSecretName $values.prometheus.tls.clientSecretName) -}}
-{{- fail "console.enabled is true and prometheus has basicAuth or tls: the console knows a bearer token only; set console.enabled=false, or run dormouse-console yourself against a Prometheus that takes a token" -}}
-{{- end -}}
 {{- range $at, $image := dict "image" $values.image "sidecar.image" $values.sidecar.image "console.image" $values.console.image -}}
 {{- if and $image.digest (not (regexMatch "^sha256:[0-9a-f]{64}$" $image.digest)) -}}
 {{- fail (printf "%s.digest is %q: write sha256: and 64 hexadecimal digits, as `docker buildx imagetools inspect` shows it, or leave it empty" $at $image.digest) -}}

@@ -1,10 +1,10 @@
 // Wires the page up: who asks, which page is shown, and how often it asks anew.
 
-import "./language.js";
 import { forgetToken, get, hasToken } from "./api.js";
 import { setText, show } from "./dom.js";
 import { Fleet } from "./fleet.js";
-import { currentLanguage, setLanguage, t, translateMarkup } from "./i18n.js";
+import { t } from "./i18n.js";
+import { onLanguage, showLanguage } from "./languages.js";
 import { ModelPage } from "./model.js";
 import { whyNot } from "./refusals.js";
 import { hideSignIn, showSignIn } from "./session.js";
@@ -112,6 +112,7 @@ function signIn(because = "") {
 
 async function begin() {
   showLanguage();
+  setMode(mode);
   if (!hasToken()) return signIn();
   if (!location.hash.startsWith("#/models/")) fleet.prefetch();
   try {
@@ -134,14 +135,6 @@ function setMode(now) {
   setText($("live-text"), t(now));
 }
 
-function showLanguage() {
-  translateMarkup();
-  for (const button of $("languages").children) {
-    button.setAttribute("aria-pressed", String(button.dataset.language === currentLanguage()));
-  }
-  setMode(mode);
-}
-
 $("refresh").addEventListener("click", async () => {
   await askSoon();
   setText($("announcer"), t("refreshed"));
@@ -150,11 +143,8 @@ $("sign-out").addEventListener("click", () => {
   forgetToken();
   signIn();
 });
-$("languages").addEventListener("click", (event) => {
-  const chosen = event.target.closest("button")?.dataset.language;
-  if (chosen === undefined) return;
-  setLanguage(chosen);
-  showLanguage();
+onLanguage(() => {
+  setMode(mode);
   fleet.clear();
   if (session === null) signIn();
   else signedIn(session);

@@ -1,23 +1,21 @@
 // What the weights hold on the GPUs and, on top of it, what sleeping gave back: together what they would hold without
-// Dormouse. Drawn in pixels of the space that there is, so that text and lines keep their size at any width.
+// Dormouse.
 
 import { get } from "./api.js";
 import { el, setText, svg } from "./dom.js";
 import { bytes, clock, gibHours } from "./format.js";
+import { Frame, HEIGHT } from "./frame.js";
 import { currentLanguage, t } from "./i18n.js";
+import { moment } from "./quantities.js";
 import { axisTime, rangeSwitch } from "./ranges.js";
-import { onWidth } from "./width.js";
-import { moment } from "./words.js";
 
-const HEIGHT = 200;
 const EDGE = { top: 14, right: 6, bottom: 22, left: 6 };
 
 export class SavingsChart {
   #data = null;
   #range = "1h";
-  #pointed = null;
   #heading = el("h2", { id: "savings-heading" });
-  #frame = el("div", { class: "frame" });
+  #frame = new Frame(EDGE, () => this.draw());
   #readout = el("p", { class: "readout soft" });
   #figures = el("dl", { class: "figures" });
   #label = el("p", { class: "badge", hidden: "" });
@@ -37,13 +35,10 @@ export class SavingsChart {
       el("div", { class: "chart-head" }, this.#heading, this.#label, ranges),
       this.#figures,
       keys,
-      this.#frame,
+      this.#frame.element,
       this.#readout,
     );
     setText(this.#heading, t("savingsHeading"));
-    onWidth(this.#frame, () => this.draw());
-    this.#frame.addEventListener("pointermove", (event) => this.#point(event.offsetX));
-    this.#frame.addEventListener("pointerleave", () => this.#point(null));
   }
 
   async load(namespace) {
@@ -54,13 +49,12 @@ export class SavingsChart {
 
   draw() {
     const data = this.#data;
-    const width = this.#frame.clientWidth;
-    if (data === null || width === 0) return;
+    if (data === null || this.#frame.width === 0) return;
     const empty = data.problem !== "" || data.held.length === 0;
     this.#label.hidden = empty || !(data.simulated || data.leftOut);
     setText(this.#label, data.simulated ? t("allSimulated") : t("simulatedLeftOut"));
     if (empty) {
-      this.#frame.replaceChildren();
+      this.#frame.clear();
       this.#figures.replaceChildren();
       setText(this.#readout, data.problem || t("noFigures"));
       return;
@@ -75,7 +69,7 @@ export class SavingsChart {
         data.savedByteSeconds === null ? "–" : t("gibHours", { value: gibHours(data.savedByteSeconds) }),
       ),
     );
-    this.#frame.replaceChildren(this.#picture(width));
+    this.#draw();
     this.#read();
   }
 
@@ -85,45 +79,33 @@ export class SavingsChart {
     return { start: Math.min(end - 60, Math.max(start, held[0][0])), end };
   }
 
-  #picture(width) {
-    const { step } = this.#data;
-    const { start, end } = this.#window();
+  #draw() {
     const points = stacked(this.#data);
+    const window = this.#window();
     const most = Math.max(1, ...points.map((point) => point.held + point.released));
-    const x = (time) => EDGE.left + ((time - start) / (end - start)) * (width - EDGE.left - EDGE.right);
-    const y = (count) => HEIGHT - EDGE.bottom - (count / most) * (HEIGHT - EDGE.top - EDGE.bottom);
+    const x = (time) => this.#frame.x(time, window);
+    const y = (count) => this.#frame.y(count, most);
+    const { start, end } = window;
+    const { step } = this.#data;
     const held = area(points, step, end, x, () => y(0), (point) => y(point.held));
     const released = area(points, step, end, x, (point) => y(point.held), (point) => y(point.held + point.released));
     const ends = [start, (start + end) / 2, end];
-    return svg(
-      "svg",
-      { width, height: HEIGHT, role: "img", "aria-label": this.#summary(points, most) },
-      ...[0, 0.5, 1].map((part) => svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(part * most), y2: y(part * most), class: "grid" })),
+    this.#frame.show(
+      this.#summary(points, most),
+      ...[0, 0.5, 1].map((part) => this.#frame.line(y(part * most), "grid")),
       svg("path", { d: held, class: "held" }),
       svg("path", { d: released, class: "released" }),
-      ...[0.5, 1].map((part) => text(EDGE.left, y(part * most) - 3, bytes(part * most), "start")),
-      ...ends.map((at, index) => text(x(at), HEIGHT - 5, axisTime(at, end - start, currentLanguage()), ["start", "middle", "end"][index])),
-      this.#pointed === null
-        ? null
-        : svg("line", { x1: this.#pointed, x2: this.#pointed, y1: EDGE.top, y2: y(0), class: "pointer" }),
+      ...[0.5, 1].map((part) => this.#frame.label(EDGE.left, y(part * most) - 3, bytes(part * most))),
+      ...ends.map((at, index) =>
+        this.#frame.label(x(at), HEIGHT - 5, axisTime(at, end - start, currentLanguage()), ["start", "middle", "end"][index]),
+      ),
     );
   }
 
-  #point(offset) {
-    this.#pointed = offset;
-    this.draw();
-  }
-
   #read() {
-    const { start, end } = this.#window();
-    const points = stacked(this.#data);
-    let point = points.at(-1);
-    if (this.#pointed !== null) {
-      const inner = this.#frame.clientWidth - EDGE.left - EDGE.right;
-      const at = start + ((this.#pointed - EDGE.left) / inner) * (end - start);
-      point = points.findLast((one) => one.at <= at) ?? points[0];
-    }
-    const time = end - start > 86400 ? moment(point.at, currentLanguage()) : clock(point.at);
+    const window = this.#window();
+    const point = this.#frame.pointed(stacked(this.#data), (one) => one.at, window);
+    const time = window.end - window.start > 86400 ? moment(point.at, currentLanguage()) : clock(point.at);
     setText(this.#readout, t("chartRead", { time, held: bytes(point.held), released: bytes(point.released) }));
   }
 
@@ -156,8 +138,4 @@ function area(points, step, end, x, low, high) {
     from = to + 1;
   }
   return pieces.join("");
-}
-
-function text(x, y, said, anchor) {
-  return svg("text", { x, y, "text-anchor": anchor }, said);
 }

@@ -5,17 +5,18 @@ import { SavingsChart } from "./chart.js";
 import { el, emoji, setText } from "./dom.js";
 import { bytes, number } from "./format.js";
 import { t } from "./i18n.js";
+import { age, fromQuantity } from "./quantities.js";
+import { keep, kept } from "./storage.js";
 import { VirtualTable } from "./table.js";
-import { age, fromQuantity, mode, SIGNS, tier, trigger, whereabouts } from "./words.js";
+import { mode, RESIDENCIES, sign, tier, trigger, whereabouts } from "./words.js";
 
 const NAMESPACE = "dormouse.console.namespace";
-const RESIDENCIES = ["GPU", "CPU", "Unloaded", "Mixed", "Unknown"];
 const BY_TEXT = new Intl.Collator("en", { numeric: true });
 const COLUMNS = ["name", "residency", "desired", "ready", "mode", "replicas", "released", "moved", "idle"];
 const SORTED_BY = {
   name: (row) => `${row.name} ${row.namespace}`,
-  residency: (row) => RESIDENCIES.indexOf(row.residency),
-  desired: (row) => RESIDENCIES.indexOf(row.desired),
+  residency: (row) => rank(row.residency),
+  desired: (row) => rank(row.desired),
   ready: (row) => `${row.ready} ${row.reason}`,
   mode: (row) => row.mode,
   replicas: (row) => -row.gpu,
@@ -110,12 +111,12 @@ export class Fleet {
   }
 
   #build() {
-    const kept = this.#namespace?.value ?? read();
+    const namespace = this.#namespace?.value ?? kept("localStorage", NAMESPACE);
     this.#namespace = el("input", { id: "namespace", type: "text", size: "14", spellcheck: "false", maxlength: "63" });
     this.#namespace.placeholder = t("allNamespaces");
-    this.#namespace.value = kept;
+    this.#namespace.value = namespace;
     this.#namespace.addEventListener("change", () => {
-      keep(this.#namespace.value.trim());
+      keep("localStorage", NAMESPACE, this.#namespace.value.trim());
       this.region.dispatchEvent(new Event("scope"));
     });
     this.#search = el("input", { id: "search", type: "search", size: "18", spellcheck: "false" });
@@ -179,16 +180,17 @@ export class Fleet {
   }
 
   #showCounts(rows) {
-    const chips = RESIDENCIES.map((residency) => [residency, rows.filter((row) => row.residency === residency).length])
+    const unheardOf = rows.map((row) => row.residency).filter((residency) => !RESIDENCIES.includes(residency));
+    const chips = [...RESIDENCIES, ...new Set(unheardOf)].map((residency) => [residency, rows.filter((row) => row.residency === residency).length])
       .filter(([residency, count]) => count > 0 || residency === this.#residency)
       .map(([residency, count]) => {
         const pressed = String(this.#residency === residency);
         const chip = el("button", { type: "button", "aria-pressed": pressed, "data-residency": residency });
-        chip.append(emoji(SIGNS[residency]), ` ${tier(residency)} ${number(count)}`);
+        chip.append(emoji(sign(residency)), ` ${tier(residency)} ${number(count)}`);
         chip.addEventListener("click", () => {
           this.#residency = this.#residency === residency ? null : residency;
           this.show();
-          this.#counts.querySelector(`[data-residency=${residency}]`)?.focus();
+          this.#counts.querySelector(`[data-residency=${CSS.escape(residency)}]`)?.focus();
         });
         return chip;
       });
@@ -209,8 +211,8 @@ export class Fleet {
       element.children[1].append(emoji(""), el("span"));
     }
     element.dataset.residency = row.residency;
-    const [sign, where] = element.children[1].children;
-    setText(sign, SIGNS[row.residency] ?? SIGNS.Unknown);
+    const [shown, where] = element.children[1].children;
+    setText(shown, sign(row.residency));
     setText(where, texts.residency);
     COLUMNS.forEach((column, index) => {
       const cell = element.children[index];
@@ -247,18 +249,7 @@ function field(id, label, input) {
   return el("div", { class: "field" }, el("label", { for: id }, label), input);
 }
 
-function read() {
-  try {
-    return localStorage.getItem(NAMESPACE) ?? "";
-  } catch {
-    return "";
-  }
-}
-
-function keep(namespace) {
-  try {
-    localStorage.setItem(NAMESPACE, namespace);
-  } catch {
-    // No storage in this browser: it holds for this visit.
-  }
+/** From the GPU down; what the page does not know comes last. */
+function rank(residency) {
+  return RESIDENCIES.includes(residency) ? RESIDENCIES.indexOf(residency) : RESIDENCIES.length;
 }

@@ -6,10 +6,11 @@ import { el, emoji, setText } from "./dom.js";
 import { bytes, duration } from "./format.js";
 import { currentLanguage, t } from "./i18n.js";
 import { override, policySentences } from "./policy.js";
+import { age, fromQuantity, moment } from "./quantities.js";
 import { rangeSwitch } from "./ranges.js";
 import { timeline } from "./timeline.js";
 import { onWidth } from "./width.js";
-import { age, fromQuantity, mode, moment, SIGNS, tier, trigger, whereabouts } from "./words.js";
+import { mode, sign, tier, trigger, whereabouts } from "./words.js";
 
 export class ModelPage {
   #range = "1h";
@@ -95,7 +96,7 @@ export class ModelPage {
       ...(sim ? [badge(t("simulated"))] : []),
       ...(model.upToDate ? [] : [badge(t("notSeenYet"))]),
     );
-    part.where.replaceChildren(emoji(SIGNS[model.residency] ?? SIGNS.Unknown), ` ${whereabouts(model.residency)}`);
+    part.where.replaceChildren(emoji(sign(model.residency)), ` ${whereabouts(model.residency)}`);
     setText(part.override, override(model, this.#now()));
     const facts = [
       ["factDesired", model.desired === null ? "–" : tier(model.desired)],
@@ -195,7 +196,7 @@ function table(lines, now) {
       "tr",
       { "data-pod": name },
       el("th", { scope: "row" }, name, el("span", { class: "soft small" }, [replica?.model, state].filter(Boolean).join(" · ") + device)),
-      where === null ? el("td", {}, t("noFiguresShort")) : el("td", {}, emoji(SIGNS[where]), ` ${tier(where)}`),
+      where === null ? el("td", {}, t("noFiguresShort")) : el("td", {}, emoji(sign(where)), ` ${tier(where)}`),
       el("td", {}, of(replica?.gpuBytes, bytes)),
       el("td", {}, of(replica?.hostBytes, bytes)),
       el("td", {}, of(replica?.releasedBytes, bytes)),

@@ -2,7 +2,8 @@
 
 import { number } from "./format.js";
 import { currentLanguage, t } from "./i18n.js";
-import { age, moment, tier, whereabouts } from "./words.js";
+import { age, moment } from "./quantities.js";
+import { tier, whereabouts } from "./words.js";
 
 export function policySentences(model) {
   const policy = model.policy;

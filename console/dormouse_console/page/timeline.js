@@ -33,11 +33,12 @@ export function timeline(answer, width) {
 }
 
 function shares(runs) {
-  const spent = Object.fromEntries(TIERS.map((name) => [name, 0]));
-  for (const [from, to, residency] of runs) spent[residency] += to - from;
-  const total = Object.values(spent).reduce((sum, seconds) => sum + seconds, 0);
+  const spent = new Map(TIERS.map((name) => [name, 0]));
+  for (const [from, to, residency] of runs) spent.set(residency, (spent.get(residency) ?? 0) + to - from);
+  const total = [...spent.values()].reduce((sum, seconds) => sum + seconds, 0);
   if (total === 0) return runs.length > 0 ? tier(runs.at(-1)[2]) : t("noFigures");
-  return TIERS.filter((name) => spent[name] > 0)
-    .map((name) => `${tier(name)} ${number(spent[name] / total, { style: "percent", maximumFractionDigits: 0 })}`)
+  return [...spent]
+    .filter(([, seconds]) => seconds > 0)
+    .map(([name, seconds]) => `${tier(name)} ${number(seconds / total, { style: "percent", maximumFractionDigits: 0 })}`)
     .join(", ");
 }

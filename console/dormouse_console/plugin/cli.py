@@ -6,22 +6,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-import httpx
+from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS
 from dormouse_contract.managed_model import managed_model
-from dormouse_operator.errors import OperatorError
-from dormouse_operator.prometheus.api import PrometheusApi
-from dormouse_operator.savings.command import told
+from dormouse_contract.savings.question import BadQuestion, add_arguments, question
+from dormouse_prometheus.api import at_one_instant
+from dormouse_prometheus.connection import PrometheusConnection
+from dormouse_prometheus.errors import PrometheusError
+from dormouse_prometheus.flags import add_prometheus_flags, prometheus_settings
+from dormouse_prometheus.settings import PrometheusSettings
 
 from ..changes import Change, has_no_effect_because, patch_for
 from ..errors import ConsoleError, SettingsError
 from ..idleness import look
-from ..prometheus import NoFigures, Prometheus
 from ..promql import Scope
 from ..replicas import as_json
+from ..timeseries import NoFigures, TimeSeries
 from .kubectl import Kubectl
 from .moments import moment
 from .printed import explained, top
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser(os.environ).parse_args(arguments)
     try:
         print(_run(given, os.environ))
-    except (ConsoleError, OperatorError) as error:
+    except (ConsoleError, PrometheusError) as error:
         print(f"kubectl dormouse: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
@@ -115,8 +119,8 @@ async def _replicas(
         return "give --prometheus-url or --prometheus-service to see each replica and when the next step comes"
     managed = managed_model(body)
     scope = Scope(managed.namespace)
-    async with _connected(given, kubectl) as http:
-        prometheus = Prometheus.through(http)
+    async with _prometheus(given, kubectl) as connection:
+        prometheus = TimeSeries(connection)
         owners = await prometheus.instant(scope.owners(given.name, 300), now)
         owned = {(each.labels.get("pod", ""), each.labels.get("model", "")) for each in owners}
         if not owned:
@@ -135,18 +139,32 @@ async def _savings(given: argparse.Namespace, kubectl: Kubectl) -> str:
             "savings are kept by Prometheus: give --prometheus-url (or DORMOUSE_PROMETHEUS_URL), or "
             "--prometheus-service NAMESPACE/NAME:PORT to reach it through the API server"
         )
-    async with _connected(given, kubectl) as http:
-        url = URL if given.prometheus_service else given.prometheus_url
-        return await told(given, PrometheusApi(http, url, QUERY_SECONDS))
+    try:
+        asked = question(given)
+    except BadQuestion as error:
+        raise SettingsError(str(error)) from error
+    async with _prometheus(given, kubectl) as prometheus:
+        now = time.time()
+        answers = await at_one_instant(prometheus, asked.queries, now)
+    return asked.answer({name: vector.samples for name, vector in answers.items()}, now)
 
 
-def _connected(given: argparse.Namespace, kubectl: Kubectl) -> httpx.AsyncClient:
+@asynccontextmanager
+async def _prometheus(given: argparse.Namespace, kubectl: Kubectl) -> AsyncIterator[PrometheusConnection]:
+    """By its URL with the credentials that are given, or through the API server with those of kubectl."""
+    transport = None
     if given.prometheus_service:
         transport = ThroughService(kubectl, given.prometheus_service)
-        return httpx.AsyncClient(base_url=f"{URL}/", transport=transport, timeout=QUERY_SECONDS)
-    if not given.prometheus_url.startswith(("http://", "https://")):
-        raise SettingsError(f"--prometheus-url is {given.prometheus_url!r}; write its address, http://…")
-    return httpx.AsyncClient(base_url=f"{given.prometheus_url.rstrip('/')}/", timeout=QUERY_SECONDS, trust_env=False)
+        settings = PrometheusSettings(URL, timeout_seconds=QUERY_SECONDS)
+    else:
+        settings = prometheus_settings(given)
+    if settings.risk:
+        print(f"kubectl dormouse: {settings.risk}", file=sys.stderr)
+    connection = PrometheusConnection(settings, transport, user_agent="kubectl-dormouse")
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -161,13 +179,18 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     everywhere.add_argument("--context", default=None, help="of the kubeconfig")
     everywhere.add_argument("--kubeconfig", default=None, help="by default kubectl's own")
     figures_from = argparse.ArgumentParser(add_help=False)
-    url = environment.get("DORMOUSE_PROMETHEUS_URL") or None
-    service = environment.get("DORMOUSE_PROMETHEUS_SERVICE") or None
-    figures_from.add_argument("--prometheus-url", default=url, help="before /api/v1 [DORMOUSE_PROMETHEUS_URL]")
+
+    def flag(name: str, variable: str, default: str | None, text: str) -> None:
+        note = "" if default is None else f"; default {default}"
+        given = environment.get(variable) or default
+        figures_from.add_argument(name, default=given, help=f"{text} [{variable}{note}]")
+
+    add_prometheus_flags((figures_from,), flag, environment, url=None, timeout_seconds=QUERY_SECONDS)
     figures_from.add_argument(
         "--prometheus-service",
-        default=service,
-        help="NAMESPACE/NAME:PORT, reached through the API server [DORMOUSE_PROMETHEUS_SERVICE]",
+        default=environment.get("DORMOUSE_PROMETHEUS_SERVICE") or None,
+        help="NAMESPACE/NAME:PORT instead, reached through the API server with your own rights "
+        "[DORMOUSE_PROMETHEUS_SERVICE]",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -203,11 +226,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         each.add_argument("name", metavar="NAME", help="of the ManagedModel")
     savings = command("savings", "what sleeping saved, from Prometheus", figures_from)
     savings.add_argument("-A", "--all-namespaces", action="store_true", help="the default, unless -n is given")
-    savings.add_argument("--since", default="7d", help="a number with s, m, h, d or w (default 7d)")
-    savings.add_argument("--price-per-gpu-hour", default=None, help="adds an upper bound in money")
-    savings.add_argument("--gpu-memory", default=None, help="of one GPU, for example 80Gi; needed with a price")
-    savings.add_argument("--scrape-interval", default="15", help="Prometheus' for the sidecars (default 15 s)")
-    savings.add_argument("-o", "--output", default="table", choices=("table", "json"))
+    add_arguments(savings)
+    scrape = f"{SCRAPE_INTERVAL_SECONDS:g}"
+    savings.add_argument("--scrape-interval", default=scrape, help=f"Prometheus' for the sidecars (default {scrape} s)")
     return parser
 
 

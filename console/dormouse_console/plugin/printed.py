@@ -11,6 +11,7 @@ from ..managed import row
 from .moments import age
 
 SIGNS = {"GPU": "🟢", "CPU": "🟡", "Unloaded": "⚪"}
+_MODES = {"Paused": "Paused: nothing is ordered", "Observe": "Observe: explains and orders nothing"}
 _COLOURS = {"GPU": "32", "CPU": "33", "False": "31"}
 Object = Mapping[str, Any]
 
@@ -91,10 +92,8 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
 def policy(asked: Policy, now: float) -> list[str]:
     """What it asks for, a sentence each; what overrides it first."""
     said = []
-    if asked.mode is Mode.PAUSED:
-        said.append("Paused: nothing is ordered")
-    if asked.mode is Mode.OBSERVE:
-        said.append("Observe: explains and orders nothing")
+    if asked.mode is not Mode.ACTIVE:
+        said.append(_MODES[asked.mode])
     held, until = asked.residency, asked.residency_until
     if held is not None and (until is None or until > now):
         said.append(f"by hand {held}, " + ("until somebody clears it" if until is None else f"{age(until - now)} more"))

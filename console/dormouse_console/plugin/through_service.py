@@ -37,4 +37,6 @@ class ThroughService(httpx.AsyncBaseTransport):
             said = await asyncio.to_thread(self._kubectl.raw, path)
         except KubectlSaidNo as error:
             raise httpx.ConnectError(str(error)) from error
+        except UnicodeDecodeError as error:
+            raise httpx.DecodingError(str(error)) from error
         return httpx.Response(200, headers={"Content-Type": "application/json"}, text=said)

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .. import metrics
+from ..defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
 from ..policy import Observation
+from ..ports import Port
 from .reading import Reading, ReplicaKey
 
-# Scraped and looked at as often as by default.
-USUAL_INTERVAL_SECONDS = 15.0
 # Less than this between Prometheus' clock and ours is the way that the answer took.
 SKEW_SECONDS = 1.0
 
 
 def fresh_for_seconds(
-    scrape_interval_seconds: float = USUAL_INTERVAL_SECONDS, tick_seconds: float = USUAL_INTERVAL_SECONDS
+    scrape_interval_seconds: float = SCRAPE_INTERVAL_SECONDS, tick_seconds: float = TICK_SECONDS
 ) -> float:
     """How old a sample may be: one scrape when it is read, one scrape that is missed, and a tick till it is used."""
     return 2 * scrape_interval_seconds + tick_seconds
@@ -142,7 +142,7 @@ class IdleSignal:
         if self.unlabelled:
             why = f"{what}; {self.unlabelled} series lack the labels namespace and pod: correct the scrape"
             return _unknown(SignalState.MISSING, why)
-        return _unknown(SignalState.MISSING, f"{what}: is its port 9743 scraped?")
+        return _unknown(SignalState.MISSING, f"{what}: is its port {Port.SIDECAR} scraped?")
 
 
 def _lacking(reading: Reading) -> str:

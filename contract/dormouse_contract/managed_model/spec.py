@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from ..defaults import MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
 from ..policy import Mode, Policy
 from ..residency import Residency
 from ..schedule import InvalidSchedule, Window
@@ -18,8 +19,6 @@ from ..timestamps import from_rfc3339
 from ..wire import MAX_SECONDS, MODEL_NAME_PATTERN
 
 AUTO = "Auto"
-MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS = 60, 30
-"""The defaults of the CRD."""
 _MODEL_NAME = re.compile(MODEL_NAME_PATTERN)
 _MAX_QUOTED = 64
 
@@ -154,13 +153,13 @@ class _Reader:
             )
             return None, None
 
-    def _seconds(self, name: str, default: int | None) -> float | None:
+    def _seconds(self, name: str, default: float | None) -> float | None:
         said = self._policy.get(name)
         if said is None:
             return default
         if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= MAX_SECONDS:
             return said
-        meanwhile = "never" if default is None else f"{default}"
+        meanwhile = "never" if default is None else f"{default:g}"
         self._misunderstood(
             f"policy.{name} is {_quoted(said)}", f"it counts as {meanwhile}", f"seconds from 0 to {MAX_SECONDS}"
         )

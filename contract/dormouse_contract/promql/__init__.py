@@ -1,1 +1,1 @@
-"""The one home of PromQL: what is asked of Prometheus, as text."""
+"""The one home of PromQL: what operator, console, savings, dashboards and rules ask of Prometheus."""

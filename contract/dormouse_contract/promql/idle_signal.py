@@ -4,14 +4,14 @@ An instant query answers samples that are up to five minutes old under the time 
 taken is a column as well (`timestamp(…)`). All of it must be asked for one instant, or a reading is a mixture.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from .. import metrics
 from ..idleness.columns import Asked
 from ..idleness.join import EXPORTED
 from ..idleness.reading import COLUMNS
 from ..metrics import Metric
+from .selection import one_of
 
 _ASKED: Mapping[Asked, str] = {
     Asked.VALUE: "%s",
@@ -53,12 +53,6 @@ def fresh_for() -> str:
 def among(namespaces: Sequence[str]) -> tuple[str, ...]:
     """A matcher of these namespaces; none for all."""
     return (one_of("namespace", namespaces),) if namespaces else ()
-
-
-def one_of(label: str, values: Iterable[str]) -> str:
-    """A matcher of these values and no others. A value is no pattern, and a quote in it does not end the string."""
-    pattern = "|".join(map(re.escape, values)).replace("\\", "\\\\").replace('"', '\\"')
-    return f'{label}=~"{pattern}"'
 
 
 def _series(name: str, matchers: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from dormouse_contract.wire import ProblemReason
+from dormouse_contract.problems import ProblemReason
 from fastapi import Request
 
 from .problems import Refusal

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..engine.device import DeviceMemory
-from ..engine.host_memory import read_host_memory
-from ..roster import Roster
-from ..slot import SlotFigures
+from ..lifecycle.device import DeviceMemory
+from ..lifecycle.registry import Roster
+from ..lifecycle.room.host_memory import read_host_memory
+from ..lifecycle.view import SlotFigures
 
 _Family = GaugeMetricFamily | CounterMetricFamily
 _FAMILIES: dict[metrics.MetricType, Any] = {
@@ -64,7 +64,7 @@ class _StateCollector(Collector):
 
     def _models(self) -> Iterator[Metric]:
         snapshots = self._roster.snapshots()
-        figures = {slot.name: slot.figures() for slot in self._roster.slots()}
+        figures = {slot.name: slot.view.figures() for slot in self._roster.slots()}
         residency = _family(metrics.RESIDENCY)
         info = _family(metrics.GPU_INFO)
         for snapshot in snapshots:

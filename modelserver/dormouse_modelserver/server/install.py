@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.applications import Starlette
 
 from ..errors import DormouseError
-from ..roster import Roster
+from ..lifecycle.registry import Roster
 from .authority import token_authority
 from .panel.routes import panel_router
 from .panel.watch import Watch

@@ -5,7 +5,7 @@ import logging
 import threading
 from concurrent.futures import Future
 
-from ..engine.device import DeviceBackend, DeviceMemory
+from ..lifecycle.device import Device, DeviceMemory
 
 _log = logging.getLogger("dormouse")
 # A scrape is given up after 8 s by the sidecar; it should have everything else until then.
@@ -18,7 +18,7 @@ class MemoryReading:
     So a driver that hangs costs one thread, however often it is scraped, and doesn't keep the process from ending.
     """
 
-    def __init__(self, device: DeviceBackend) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
         self._lock = threading.Lock()
         self._under_way: Future[DeviceMemory | None] | None = None

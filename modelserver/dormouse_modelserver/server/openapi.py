@@ -2,15 +2,8 @@
 
 from typing import Any
 
-from dormouse_contract.wire import (
-    MODEL_NAME_PATTERN,
-    PROBLEM_MEDIA_TYPE,
-    ModelList,
-    ModelSnapshot,
-    PolicyLoan,
-    Problem,
-    ResidencyOrder,
-)
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE, Problem
+from dormouse_contract.wire import MODEL_NAME_PATTERN, ModelList, ModelSnapshot, PolicyLoan, ResidencyOrder
 from pydantic.json_schema import models_json_schema
 
 _REFUSALS = {

@@ -1,11 +1,12 @@
 """The one place where errors become HTTP: RFC 9457 `application/problem+json`."""
 
 import logging
-import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from dormouse_contract.wire import PROBLEM_MEDIA_TYPE, Problem, ProblemReason
+from dormouse_contract.problems import Problem, ProblemReason
+from dormouse_webkit.headers import secured
+from dormouse_webkit.problems import problem_response, what_is_wrong
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -22,7 +23,6 @@ from ..errors import (
     TransitionFailed,
     WakeTimeout,
 )
-from .headers import secured
 
 _log = logging.getLogger("dormouse")
 
@@ -45,10 +45,7 @@ class Refusal(Exception):
         self.retry_after = retry_after
 
     def response(self) -> JSONResponse:
-        headers = {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
-        return JSONResponse(
-            self.problem.model_dump(mode="json"), self.problem.status, headers, media_type=PROBLEM_MEDIA_TYPE
-        )
+        return problem_response(self.problem.model_dump(mode="json"), retry_after_seconds=self.retry_after)
 
 
 def refusal_for(error: Exception) -> Refusal | None:
@@ -66,10 +63,8 @@ def refusal_for(error: Exception) -> Refusal | None:
         case ModelChanged():
             return Refusal(409, ProblemReason.DIRTY, "The weights were changed", str(error))
         case ValidationError():
-            where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
-            return Refusal(
-                422, ProblemReason.BAD_BODY, "The body is not as the contract says", f"{where}. Nothing was moved"
-            )
+            detail = f"{what_is_wrong(error)}. Nothing was moved"
+            return Refusal(422, ProblemReason.BAD_BODY, "The body is not as the contract says", detail)
         case DeviceBroken():
             # No Retry-After: this process never answers otherwise, and how long a restart takes is not known here.
             return Refusal(503, ProblemReason.CANNOT_NOW, "The device failed", str(error))

@@ -2,22 +2,16 @@
 
 import asyncio
 
-from dormouse_contract.wire import (
-    MAX_BODY_BYTES,
-    ModelList,
-    ModelSnapshot,
-    PolicyLoan,
-    ProblemReason,
-    ResidencyOrder,
-    Wire,
-)
+from dormouse_contract.problems import ProblemReason
+from dormouse_contract.wire import MAX_BODY_BYTES, ModelList, ModelSnapshot, PolicyLoan, ResidencyOrder, Wire
+from dormouse_webkit.bodies import BodyTooLarge, read_body
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ..engine.device import check_works
-from ..roster import Roster
-from ..slot import Slot
-from ..transition import Transition
+from ..lifecycle.device import check_works
+from ..lifecycle.registry import Roster
+from ..lifecycle.slot import Slot
+from ..lifecycle.transition import Transition
 from .authority import Authority, anyone
 from .exposition import render_metrics
 from .memory_reading import MemoryReading
@@ -54,22 +48,22 @@ def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, 
     @router.get("/v1/models/{model}")
     async def read_model(model: str, request: Request) -> Response:
         authority.may_read(request)
-        return as_json(roster.slot(model).snapshot())
+        return as_json(roster.slot(model).view.snapshot())
 
     @router.put("/v1/models/{model}/residency")
     async def order_residency(model: str, request: Request) -> Response:
         authority.may_change(request)
-        order = ResidencyOrder.from_json(await read_body(request))
+        order = ResidencyOrder.from_json(await control_body(request))
         snapshot, settled = await _carry_out(roster.slot(model), order)
         return as_json(snapshot, 200 if settled else 202)
 
     @router.put("/v1/models/{model}/policy")
     async def lend_policy(model: str, request: Request) -> Response:
         authority.may_change(request)
-        loan = PolicyLoan.from_json(await read_body(request))
+        loan = PolicyLoan.from_json(await control_body(request))
         slot = roster.slot(model)
         slot.lend(loan)
-        return as_json(slot.snapshot())
+        return as_json(slot.view.snapshot())
 
     _add_probes(router, roster, authority)
 
@@ -118,14 +112,14 @@ async def _carry_out(slot: Slot[object], order: ResidencyOrder) -> tuple[ModelSn
             order=order.order,
         )
         if move is None:
-            return slot.snapshot(), True
+            return slot.view.snapshot(), True
         if not await _settled(move, deadline):
-            return slot.snapshot(), False
+            return slot.view.snapshot(), False
         error = move.settled.result()
         if move.asked is order.desired:
             if error is not None:
                 raise error.with_traceback(None)
-            return slot.snapshot(), True
+            return slot.view.snapshot(), True
 
 
 async def _settled(move: Transition, deadline: float) -> bool:
@@ -134,18 +128,12 @@ async def _settled(move: Transition, deadline: float) -> bool:
     return bool(done)
 
 
-async def read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Refusal(
-                413,
-                ProblemReason.BODY_TOO_LARGE,
-                "The body is too large",
-                f"A control body has at most {MAX_BODY_BYTES} bytes. Nothing was moved",
-            )
-    return bytes(body)
+async def control_body(request: Request) -> bytes:
+    try:
+        return await read_body(request, MAX_BODY_BYTES)
+    except BodyTooLarge:
+        detail = f"A control body has at most {MAX_BODY_BYTES} bytes. Nothing was moved"
+        raise Refusal(413, ProblemReason.BODY_TOO_LARGE, "The body is too large", detail) from None
 
 
 def as_json(body: Wire, status: int = 200) -> JSONResponse:

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..errors import ConfigurationError
-from ..roster import Roster
+from ..lifecycle.registry import Roster
 from .authority import anyone
 from .routes import control_router, probe_router
 

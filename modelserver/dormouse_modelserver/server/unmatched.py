@@ -6,13 +6,13 @@ Without it the app that the routes are included in would answer, in its own word
 import re
 from collections.abc import Iterable, Iterator
 
-from dormouse_contract.wire import ProblemReason
+from dormouse_contract.problems import ProblemReason
+from dormouse_webkit.headers import secured
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, compile_path
 from starlette.types import Receive, Scope, Send
 
-from .headers import secured
 from .problems import Refusal
 
 _Known = tuple[re.Pattern[str], frozenset[str]]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dormouse_contract.managed_model import Labels, Name
+from dormouse_contract.ports import Port
 
-CONTROL_PORT = 7443
 SIDECAR_NAME = "dormouse-sidecar"
 
 
@@ -51,7 +51,7 @@ def has_sidecar(pod_spec: Mapping[str, Any]) -> bool:
     containers = [*(pod_spec.get("initContainers") or ()), *(pod_spec.get("containers") or ())]
     return any(
         container.get("name") == SIDECAR_NAME
-        or any(port.get("containerPort") == CONTROL_PORT for port in container.get("ports") or ())
+        or any(port.get("containerPort") == Port.CONTROL for port in container.get("ports") or ())
         for container in containers
     )
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import httpx
 from dormouse_contract.idleness import EXPORTED, Exported, IdleSignal, join_exported
+from dormouse_contract.ports import Port
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..cluster.pods import Pod
 
-PLAIN_PORT = 9743
 POD_SECONDS = 5.0
 # For the whole fleet: a pass waits for it, and liveness for the passes.
 FLEET_SECONDS = 30.0
@@ -36,7 +36,7 @@ class DirectReader:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        port: int = PLAIN_PORT,
+        port: int = Port.SIDECAR,
         fleet_seconds: float = FLEET_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 
 from dormouse_contract.idleness import IdleSignal, Join
 from dormouse_contract.promql import idle_signal
+from dormouse_prometheus.api import Prometheus
+from dormouse_prometheus.collector import without_collector
+from dormouse_prometheus.errors import PrometheusUnavailable
 
-from ..collector import without_collector
-from ..errors import SignalUnavailable
-from ..prometheus.api import PrometheusApi
 from .failure import failed
 
 # Each answer may be 3 MB, and is reduced when it is there.
@@ -26,7 +26,7 @@ QUERIES_AT_ONCE = 2
 
 
 async def read_idle_signal(
-    prometheus: PrometheusApi, *, namespaces: Sequence[str] = (), clock: Callable[[], float]
+    prometheus: Prometheus, *, namespaces: Sequence[str] = (), clock: Callable[[], float]
 ) -> IdleSignal:
     """Never raises for what Prometheus does: then nothing is known, with the reason in `failure`.
 
@@ -48,7 +48,7 @@ async def read_idle_signal(
 
         if not fleet.is_empty:
             await asyncio.gather(*(ask(name, query) for name, query in idle_signal.columns(*among).items()))
-    except SignalUnavailable as error:
+    except PrometheusUnavailable as error:
         return failed(error)
     with without_collector():
         return fleet.signal(asked_at)

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from dormouse_contract import metrics
+from dormouse_prometheus.api import Prometheus
+from dormouse_prometheus.errors import PrometheusUnavailable
 
 from ..cluster.fleet import Fleet
 from ..cluster.pods import Pod
-from ..errors import SignalUnavailable
-from ..prometheus.api import PrometheusApi
 
 
 def ordered_pods(fleet: Fleet) -> dict[str, Pod]:
@@ -17,7 +17,7 @@ def ordered_pods(fleet: Fleet) -> dict[str, Pod]:
     return {pod.uid: pod for pod in selected if pod.has_sidecar and pod.ip is not None}
 
 
-async def all_report(prometheus: PrometheusApi, pods: Iterable[Pod], expires_at: float) -> bool:
+async def all_report(prometheus: Prometheus, pods: Iterable[Pod], expires_at: float) -> bool:
     """Whether each of them says that the latest certificate it trusts expires at `expires_at`.
 
     Exactly then: a later time is the certificate of another operator and tells nothing of ours. An old
@@ -26,7 +26,7 @@ async def all_report(prometheus: PrometheusApi, pods: Iterable[Pod], expires_at:
     """
     try:
         answer = await prometheus.query(metrics.TRUST_EXPIRY.name)
-    except SignalUnavailable:
+    except PrometheusUnavailable:
         return False
     told: defaultdict[tuple[str, str], set[float]] = defaultdict(set)
     for labels, value in answer.samples:

@@ -16,8 +16,10 @@ from dormouse_contract.managed_model import ManagedModel, Status
 from dormouse_contract.timestamps import from_rfc3339_or_none
 
 from ..cluster.kube import Kube
-from ..errands import Errands
 from ..view import ReplicaView, View
+from ..workqueue.keys import WriteEvent
+from ..workqueue.queue import WorkQueue
+from ..workqueue.result import Done, Result
 from .events import condition_event, post, tell_more, transition_event, troubles, wish_event
 
 # A move of the same kind within this time continues the series; Kubernetes' own recorders take six minutes.
@@ -50,7 +52,7 @@ class Announcer:
     def __init__(
         self,
         kube: Kube,
-        errands: Errands,
+        queue: WorkQueue,
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -58,7 +60,7 @@ class Announcer:
         settle_seconds: float,
     ) -> None:
         self._kube = kube
-        self._errands = errands
+        self._queue = queue
         self._clock = clock
         self._monotonic = monotonic
         self._instance = instance
@@ -129,7 +131,7 @@ class Announcer:
             series.count += 1
             series.last = now
             return True
-        if not self._errands.start(("event", owner.uid, *what), event["metadata"]["name"], partial(self._post, event)):
+        if not self._queue.add(_key(owner, *what), event["metadata"]["name"], partial(self._post, event)):
             return False
         known[what] = _Series(event["metadata"]["name"], now, self._monotonic())
         return True
@@ -138,7 +140,7 @@ class Announcer:
         due = self._monotonic() - series.written_at >= SERIES_WRITTEN_EVERY_SECONDS
         if due and series.count > series.written:
             subject = (series.name, series.count)
-            self._errands.start(("event", owner.uid, *what), subject, partial(self._continue, owner, what, series))
+            self._queue.add(_key(owner, *what), subject, partial(self._continue, owner, what, series))
 
     def _trouble(self, owner: ManagedModel, status: Status) -> None:
         bad, now = troubles(status), self._monotonic()
@@ -155,16 +157,20 @@ class Announcer:
             if not trouble.told and now - trouble.since >= self._settle_seconds:
                 event = condition_event(owner, condition, self._clock(), self._instance)
                 name = event["metadata"]["name"]
-                trouble.told = self._errands.start(("event", owner.uid, reason), name, partial(self._post, event))
+                trouble.told = self._queue.add(_key(owner, reason), name, partial(self._post, event))
 
-    async def _post(self, event: dict[str, Any]) -> float:
+    async def _post(self, event: dict[str, Any]) -> Result:
         await post(self._kube, event)
-        return 0.0
+        return Done()
 
-    async def _continue(self, owner: ManagedModel, what: tuple[str, ...], series: _Series) -> float:
+    async def _continue(self, owner: ManagedModel, what: tuple[str, ...], series: _Series) -> Result:
         count, series.written_at = series.count, self._monotonic()
         if await tell_more(self._kube, owner.namespace, series.name, count, series.last):
             series.written = count
         else:
             self._series.get(owner.uid, {}).pop(what, None)
-        return 0.0
+        return Done()
+
+
+def _key(owner: ManagedModel, *what: str) -> WriteEvent:
+    return WriteEvent(owner.namespace, owner.uid, what)

@@ -9,9 +9,11 @@ from dormouse_contract.managed_model import GROUP, PLURAL, VERSION, ManagedModel
 
 from ..cluster.fleet import Fleet
 from ..cluster.kube import MERGE_PATCH, Kube
-from ..errands import Errands
 from ..errors import KubeConflict, KubeError, KubeNotFound
 from ..view import View
+from ..workqueue.keys import WriteFirstStatuses, WriteStatus
+from ..workqueue.queue import WorkQueue
+from ..workqueue.result import Done, Result, Retry
 from .announcer import Announcer
 from .summary import summarize
 
@@ -43,9 +45,9 @@ class Recorder:
         self._written: dict[str, float] = {}
         self._first_visits: dict[str, tuple[ManagedModel, Status]] = {}
         # The API server is asked gently: a first visit to a large fleet is many writes at once.
-        self.errands = Errands(concurrency=8, monotonic=monotonic)
+        self.queue = WorkQueue(concurrency=8, monotonic=monotonic)
         self._announcer = Announcer(
-            kube, self.errands, clock=clock, monotonic=monotonic, instance=instance, settle_seconds=settle_seconds
+            kube, self.queue, clock=clock, monotonic=monotonic, instance=instance, settle_seconds=settle_seconds
         )
 
     def record(self, view: View) -> bool:
@@ -55,10 +57,10 @@ class Recorder:
         status = summarize(view, now)
         if status != owner.status and not _too_early(view) and self._may_write(owner, status):
             if owner.status.conditions:
-                self.errands.start(("status", owner.uid), status, partial(self._write, owner, status))
+                self._start(owner, status)
             else:
                 self._first_visits[owner.uid] = (owner, status)
-                self.errands.start("first visits", None, self._write_first)
+                self.queue.add(WriteFirstStatuses(), None, self._write_first)
         self._announcer.announce(view, status)
         return status == owner.status and not self._announcer.owes(owner.uid)
 
@@ -66,16 +68,19 @@ class Recorder:
         for uid in [uid for uid in self._written if uid not in owner_uids]:
             del self._written[uid]
         self._announcer.forget_all_but(owner_uids)
-        self.errands.forget(lambda key: isinstance(key, tuple) and key[1] not in owner_uids)
+        self.queue.forget_managed_models_but(owner_uids)
 
-    async def _write_first(self) -> float:
+    async def _write_first(self) -> Result:
         """One after the other, and each as it was last seen: with a long queue, better news may have come."""
         while self._first_visits:
             owner, status = self._first_visits.pop(next(iter(self._first_visits)))
             # What is still being written was seen again meanwhile; that it differs will be seen at the next look.
-            if self.errands.start(("status", owner.uid), status, partial(self._write, owner, status)):
+            if self._start(owner, status):
                 await asyncio.sleep(1 / FIRST_VISITS_PER_SECOND)
-        return 0.0
+        return Done()
+
+    def _start(self, owner: ManagedModel, status: Status) -> bool:
+        return self.queue.add(WriteStatus(owner.namespace, owner.uid), status, partial(self._write, owner, status))
 
     def _may_write(self, owner: ManagedModel, status: Status) -> bool:
         if status.conditions != owner.status.conditions:
@@ -83,21 +88,21 @@ class Recorder:
         last = self._written.get(owner.uid)
         return last is None or self._monotonic() - last >= MIN_INTERVAL_SECONDS
 
-    async def _write(self, owner: ManagedModel, status: Status) -> float | None:
+    async def _write(self, owner: ManagedModel, status: Status) -> Result:
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{owner.namespace}/{PLURAL}/{owner.name}/status"
         # The UID keeps the status of a deleted object off the one that was created in its place.
         patch = {"metadata": {"uid": owner.uid}, "status": status.to_patch()}
         try:
             answer = await self._kube.request("PATCH", path, patch, content_type=MERGE_PATCH)
         except (KubeNotFound, KubeConflict):
-            return 0.0
+            return Done()
         except KubeError as error:
             log.warning("The status of %s/%s is not written yet: %s", owner.namespace, owner.name, error)
-            return None
+            return Retry()
         self._written[owner.uid] = self._monotonic()
         if owner.key in self._fleet.managed_models:
             self._fleet.observe_managed_model(answer)
-        return 0.0
+        return Done()
 
 
 def _too_early(view: View) -> bool:

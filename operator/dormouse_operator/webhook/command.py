@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dormouse_contract.ports import Port
+
 from ..errors import SettingsError
 from .settings import SidecarSettings, WebhookSettings
 
@@ -36,10 +38,10 @@ def add_webhook(
     flag("--sidecar-image", "DORMOUSE_SIDECAR_IMAGE", None, "the image that is put into pods; required")
     flag("--sidecar-pull-policy", "DORMOUSE_SIDECAR_PULL_POLICY", "IfNotPresent", "Always, IfNotPresent or Never")
     flag("--sidecar-resources", "DORMOUSE_SIDECAR_RESOURCES", "{}", "its requests and limits, as JSON")
-    flag("--control-port", "DORMOUSE_CONTROL_PORT", "7443", "its port for orders")
+    flag("--control-port", "DORMOUSE_CONTROL_PORT", str(Port.CONTROL), "its port for orders")
     flag("--certificate-dir", "DORMOUSE_WEBHOOK_CERTIFICATE_DIR", "/etc/dormouse/webhook", "has tls.crt and tls.key")
     flag("--host", "DORMOUSE_WEBHOOK_HOST", "0.0.0.0", "address to listen on")  # noqa: S104
-    flag("--port", "DORMOUSE_WEBHOOK_PORT", "9443", "port to listen on")
+    flag("--port", "DORMOUSE_WEBHOOK_PORT", str(Port.WEBHOOK), "port to listen on")
     flag("--log-level", "DORMOUSE_LOG_LEVEL", "info", "debug, info, warning or error")
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dormouse_contract.ports import Port
+
 from ..cluster.pods import SIDECAR_NAME, has_sidecar
 from .settings import SidecarSettings
 
@@ -23,7 +25,6 @@ TRUST_FOLDER = "/etc/dormouse/trust"
 # The same as in trust.py, which brings kopf along; a test holds the two together.
 TRUST_CONFIG_MAP = "dormouse-operator-trust"
 RUN_VOLUME, TRUST_VOLUME = "dormouse-run", "dormouse-trust"
-METRICS_PORT = 9743
 USER = 10001
 """Of the sidecar, and of the group that shares the socket, where the pod names neither."""
 
@@ -73,10 +74,10 @@ def sidecar(settings: SidecarSettings, socket: str = DEFAULT_SOCKET, user: int |
         ],
         "ports": [
             {"name": "dormouse-orders", "containerPort": settings.control_port, "protocol": "TCP"},
-            {"name": "dormouse-scrape", "containerPort": METRICS_PORT, "protocol": "TCP"},
+            {"name": "dormouse-scrape", "containerPort": Port.SIDECAR, "protocol": "TCP"},
         ],
         "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": METRICS_PORT},
+            "httpGet": {"path": "/healthz", "port": Port.SIDECAR},
             "periodSeconds": 15,
             "timeoutSeconds": 5,
         },

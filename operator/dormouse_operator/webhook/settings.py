@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dormouse_contract.ports import Port
+
 
 @dataclass(frozen=True, slots=True)
 class SidecarSettings:
@@ -12,7 +14,7 @@ class SidecarSettings:
 
     image: str
     pull_policy: str = "IfNotPresent"
-    control_port: int = 7443
+    control_port: int = Port.CONTROL
     resources: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -23,4 +25,4 @@ class WebhookSettings:
     sidecar: SidecarSettings
     certificate_dir: Path
     host: str = "0.0.0.0"  # noqa: S104 - the API server comes from outside
-    port: int = 9443
+    port: int = Port.WEBHOOK

@@ -68,4 +68,4 @@ class FakeTorchCuda:
         }.items():
             monkeypatch.setattr(torch.cuda, name, call)
         # It computes on the device, and there is none.
-        monkeypatch.setattr("dormouse_modelserver.engine.cuda.prepare_checksum", lambda device: None)
+        monkeypatch.setattr("dormouse_modelserver.engines.torch.cuda.device.prepare_checksum", lambda device: None)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.zoo import X, seeded
@@ -65,7 +65,7 @@ class Family:
 
     def __init__(self, device: SimDevice, **options: Any) -> None:
         self.device, self.cache = device, Cache()
-        self.engine = options.pop("engine", None) or Engine(device)
+        self.engine = options.pop("engine", None) or TorchProcess(device)
         get = self.cache
         self.loads: dict[str, Callable[[], Part]] = {
             "a": lambda: Part(get.encoder(), 3),

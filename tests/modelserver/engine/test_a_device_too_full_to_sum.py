@@ -8,11 +8,11 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import DeviceFull
-from dormouse_modelserver.engine import apart
-from dormouse_modelserver.engine.checksum import checksum as real_checksum
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.checks.checksum import checksum as real_checksum
+from dormouse_modelserver.engines.torch.layout import apart
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.odd_zoo import sparse
@@ -94,7 +94,7 @@ def test_room_is_made_for_verifying_and_the_wake_goes_on(device: SimDevice) -> N
         device.faults = SimFaults()
         return True
 
-    weights = weights_on(device, load, engine=Engine(device, make_room=make_room))
+    weights = weights_on(device, load, engine=TorchProcess(device, make_room=make_room))
     weights.load()
     device.faults = SimFaults(room_for_checksum_bytes=0)
     weights.restore()

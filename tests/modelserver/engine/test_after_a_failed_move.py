@@ -11,12 +11,12 @@ import torch
 from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ReleasedMethod
 from dormouse_modelserver import CopyFailed, DeviceFull
-from dormouse_modelserver.engine.device import Arena
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
-from dormouse_modelserver.moving import carry_out
-from dormouse_modelserver.transition import Transition
+from dormouse_modelserver.engines.torch.device import Arena
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
+from dormouse_modelserver.lifecycle.moving import carry_out
+from dormouse_modelserver.lifecycle.transition import Transition
 from torch import nn
 
 from tests.modelserver.zoo import seeded
@@ -115,7 +115,7 @@ def test_nothing_is_held_while_room_is_made() -> None:
         device.error = None
         return True
 
-    weights = weights_on(device, load, engine=Engine(device, make_room=make_room))
+    weights = weights_on(device, load, engine=TorchProcess(device, make_room=make_room))
     weights.load()
     device.error = DeviceFull("sim", 2, 1)
     assert move(weights, Residency.GPU) is None
@@ -125,7 +125,7 @@ def test_nothing_is_held_while_room_is_made() -> None:
 
 def test_what_led_to_an_error_lets_go_too() -> None:
     """Of an error with a cause, the context is another one when the cause was made elsewhere."""
-    from dormouse_modelserver.engine.frames import let_go_of_locals
+    from dormouse_modelserver.lifecycle.frames import let_go_of_locals
 
     class Held: ...
 

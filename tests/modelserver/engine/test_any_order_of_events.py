@@ -6,9 +6,9 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import DormouseError, ModelChanged
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.weights import Weights
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -78,7 +78,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(mirror=st.sampled_from(["auto", "keep", "drop"]))
     def register(self, mirror: str) -> None:
-        engine = Engine(self.device)
+        engine = TorchProcess(self.device)
         self.cache, twin_cache = Cache(), Cache()
         self.models: dict[str, Weights[Any]] = {}
         self.twins: dict[str, Part] = {}

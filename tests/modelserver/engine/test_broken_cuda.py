@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from dormouse_modelserver import CopyFailed, DeviceBroken, DeviceFull
-from dormouse_modelserver.engine.cuda import CudaDevice
-from dormouse_modelserver.engine.device import DeviceMemory
+from dormouse_modelserver.engines.torch.cuda.device import CudaDevice
+from dormouse_modelserver.lifecycle.device import DeviceMemory
 
 from .fake_torch_cuda import STUCK, FakeTorchCuda
 

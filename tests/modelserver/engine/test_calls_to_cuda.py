@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from dormouse_modelserver.engine import cuda
-from dormouse_modelserver.engine.cuda import CudaArena, CudaDevice, CudaFence
-from dormouse_modelserver.engine.cuda_health import CudaHealth
+from dormouse_modelserver.engines.torch.cuda import device as cuda
+from dormouse_modelserver.engines.torch.cuda.device import CudaArena, CudaDevice, CudaFence
+from dormouse_modelserver.engines.torch.cuda.health import CudaHealth
 
 SECOND = torch.device("cuda", 1)
 _REFUSED = RuntimeError("CUDA error: operation not permitted when stream is capturing")

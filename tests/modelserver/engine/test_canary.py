@@ -7,9 +7,9 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import ConfigurationError, IntegrityError, LoadFailed, ResidencyManager
-from dormouse_modelserver.engine.canary import checked, digest
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.checks.canary import checked, digest
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.zoo import X, seeded

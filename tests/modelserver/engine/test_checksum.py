@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from dormouse_modelserver.engine import checksum as module
-from dormouse_modelserver.engine.checksum import checksum
+from dormouse_modelserver.engines.torch.checks import checksum as module
+from dormouse_modelserver.engines.torch.checks.checksum import checksum
 
 WORDS_PER_BLOCK = module._BLOCK_WORDS
 

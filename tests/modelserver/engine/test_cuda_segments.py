@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from dormouse_modelserver.engine.cuda_segments import in_own_segment, segment_bytes
+from dormouse_modelserver.engines.torch.cuda.segments import in_own_segment, segment_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 

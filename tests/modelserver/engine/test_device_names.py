@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from dormouse_modelserver import ConfigurationError
-from dormouse_modelserver.engine.open_device import open_device
-from dormouse_modelserver.engine.sim import DEFAULT_CAPACITY_BYTES
+from dormouse_modelserver.engines.torch.open_device import open_device
+from dormouse_modelserver.engines.torch.sim.device import DEFAULT_CAPACITY_BYTES
 
 
 @pytest.mark.parametrize(

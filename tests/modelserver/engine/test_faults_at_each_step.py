@@ -7,12 +7,12 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed, DeviceFull, DormouseError, HostFull
-from dormouse_modelserver.engine import bundle as bundles
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.host_budget import HostBudget
-from dormouse_modelserver.engine.host_memory import HostMemory
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sharing import bundle as bundles
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.weights import Weights
+from dormouse_modelserver.lifecycle.room.host_budget import HostBudget
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.modelserver.odd_zoo import sparse
@@ -113,7 +113,7 @@ def test_a_staging_buffer_that_host_ram_has_no_room_for_takes_no_device_memory(d
 def test_a_split_without_room_leaves_it_whole_until_there_is_some(
     device: SimDevice, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    family = Family(device, engine=Engine(device, HostBudget()))
+    family = Family(device, engine=TorchProcess(device, HostBudget()))
     family.a.wake()
     family.b.wake()
     made, original = [0], bundles.Bundle._part

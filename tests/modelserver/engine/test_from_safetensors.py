@@ -8,8 +8,8 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import ConfigurationError, LoadFailed
-from dormouse_modelserver.engine.from_safetensors import Safetensors
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.layout.from_safetensors import Safetensors
+from dormouse_modelserver.engines.torch.weights import Weights
 from safetensors.torch import load_file, save_file
 from torch import nn
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import ModelNotHeld
-from dormouse_modelserver.engine.gate import gates_of
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.checks.gate import gates_of
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.zoo import ZOO, X, seeded

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from dormouse_modelserver.engine.host_memory import HostMemory, read_host_memory
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory, read_host_memory
 
 MIB = 1 << 20
 V1 = "sys/fs/cgroup/memory/"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import LoadFailed, ModelNotHeld
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.zoo import ZOO, X
@@ -80,7 +80,7 @@ def test_a_reload_of_the_same_bytes_is_not_summed_tensor_by_tensor(make: Make, m
     def unwanted(*args: object) -> None:
         raise AssertionError("each tensor was summed")
 
-    monkeypatch.setattr("dormouse_modelserver.engine.bundle.fingerprint", unwanted)
+    monkeypatch.setattr("dormouse_modelserver.engines.torch.sharing.bundle.fingerprint", unwanted)
     weights.load()
     assert weights.residency is Residency.CPU
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from dormouse_modelserver import IntegrityError
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.zoo import seeded

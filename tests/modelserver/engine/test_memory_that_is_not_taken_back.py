@@ -7,10 +7,10 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed, LoadFailed
-from dormouse_modelserver.engine.device import Arena
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.device import Arena
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.odd_zoo import sparse
@@ -149,10 +149,10 @@ def test_who_waits_for_a_bundle_that_goes_is_woken_although_its_memory_is_refuse
 def test_a_reservation_that_could_not_be_closed_is_closed_before_the_next_one(
     monkeypatch: pytest.MonkeyPatch, device: Refusing
 ) -> None:
-    weights = on_gpu(weights_on(device, load, stable_addresses=True, engine=Engine(device)))
+    weights = on_gpu(weights_on(device, load, stable_addresses=True, engine=TorchProcess(device)))
     own, closed = weights._loaded.own, list[str]()  # type: ignore[union-attr]
     weights.offload()
-    reservation: Any = own._reservation
+    reservation: Any = own._placing._reservation
     close: Callable[[], None] = reservation.close
 
     def refuse_once() -> None:
@@ -162,9 +162,9 @@ def test_a_reservation_that_could_not_be_closed_is_closed_before_the_next_one(
         close()
 
     monkeypatch.setattr(reservation, "close", refuse_once, raising=False)
-    own._reserved_bytes += 1  # as if the weights had another size by now
+    own._placing._reserved_bytes += 1  # as if the weights had another size by now
     with pytest.raises(CopyFailed):
         weights.restore()
     weights.restore()
     assert len(closed) == 2
-    assert own._reservation is not reservation
+    assert own._placing._reservation is not reservation

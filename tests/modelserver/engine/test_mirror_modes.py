@@ -10,11 +10,11 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import HostFull
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.host_budget import HostBudget
-from dormouse_modelserver.engine.host_memory import HostMemory
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
+from dormouse_modelserver.lifecycle.room.host_budget import HostBudget
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.modelserver.zoo import X, seeded
@@ -43,7 +43,7 @@ def host() -> Host:
 
 @pytest.fixture
 def make_on(device: SimDevice, host: Host) -> Callable[..., Weights[Any]]:
-    engine = Engine(device, HostBudget(host.read))
+    engine = TorchProcess(device, HostBudget(host.read))
 
     def make(**options: Any) -> Weights[Any]:
         host.models.append(weights_on(device, load, name=f"m{len(host.models)}", engine=engine, **options))
@@ -99,14 +99,14 @@ def test_auto_without_room_loads_straight_and_pays_the_copy_once(
     with pytest.raises(HostFull):
         weights.load()
     # While it is loaded nothing but the stretch is needed; this model is smaller than one, so room for it appears.
-    room = weights._engine.host.promised
+    room = weights._process.host.promised
 
     def stretch_only(nbytes: int, *, at_any_price: bool = True) -> Any:
         return room(nbytes if not at_any_price else 0, at_any_price=at_any_price)
 
-    weights._engine.host.promised = stretch_only  # type: ignore[method-assign,assignment]
+    weights._process.host.promised = stretch_only  # type: ignore[method-assign,assignment]
     weights.wake()
-    weights._engine.host.promised = room  # type: ignore[method-assign]
+    weights._process.host.promised = room  # type: ignore[method-assign]
     assert (weights.residency, weights.host_bytes) == (Residency.GPU, 0)
     assert torch.equal(answer(weights), twin)
     with pytest.raises(HostFull):
@@ -238,9 +238,9 @@ _PEAK = """
 from pathlib import Path
 import torch
 from torch import nn
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 N = 100
 def load():
     model = nn.ParameterList(nn.Parameter(torch.empty(1 << 20), requires_grad=False) for _ in range(N))
@@ -249,12 +249,12 @@ def load():
     return model
 def kib(what):
     return int(next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(what)).split()[1])
-warm = Weights("warm", lambda: nn.Linear(2000, 2000), Engine(SimDevice("sim")))
+warm = Weights("warm", lambda: nn.Linear(2000, 2000), TorchProcess(SimDevice("sim")))
 warm.load()
 warm.unload()
 Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on
 before = kib("VmRSS")
-weights = Weights("large", load, Engine(SimDevice("sim")))
+weights = Weights("large", load, TorchProcess(SimDevice("sim")))
 weights.load()
 assert weights.host_bytes == N << 22
 print((kib("VmHWM") - before) * 1024)

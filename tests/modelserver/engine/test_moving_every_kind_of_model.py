@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from dormouse_contract import Residency
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 
 from tests.modelserver.zoo import ZOO, Exhibit
 

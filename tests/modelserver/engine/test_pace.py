@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.pace import Pace, Path
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.pace import Pace, Path
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from dormouse_modelserver.errors import WakeTimeout
 from torch import nn
 
-from tests.modelserver.slot.conftest import manage  # noqa: F401 - a fixture
+from tests.modelserver.lifecycle.conftest import manage  # noqa: F401 - a fixture
 from tests.modelserver.zoo import seeded
 
 from .using import on_gpu, weights_on
@@ -41,7 +41,7 @@ def test_a_measurement_of_next_to_nothing_does_not_spoil_the_others(nbytes: int)
 
 
 def test_a_model_that_was_never_restored_is_estimated_once_another_was(device: SimDevice) -> None:
-    engine = Engine(device)
+    engine = TorchProcess(device)
     other = weights_on(device, _LARGE, name="other", engine=engine)
     weights = weights_on(device, seeded(lambda: nn.Linear(1024, 2048)), engine=engine)
     weights.load()
@@ -54,7 +54,7 @@ def test_a_model_that_was_never_restored_is_estimated_once_another_was(device: S
 
 
 def test_a_model_without_weights_says_nothing_of_speed(device: SimDevice) -> None:
-    engine = Engine(device)
+    engine = TorchProcess(device)
     on_gpu(weights_on(device, lambda: nn.ReLU(), name="none", engine=engine))
     weights: Weights[Any] = weights_on(device, _LARGE, engine=engine)
     weights.load()
@@ -67,9 +67,9 @@ def test_retry_after_follows_the_estimate(manage: Callable[..., Any]) -> None:  
     with other.on_gpu():
         pass
     assert slow.snapshot().restore_estimate_seconds is None
-    manager._engine.pace._rates.update({Path.RESTORE: MIB / 2, Path.VERIFY: 1e12})
-    slow._slot._weights.load()
-    slow._slot._residency = slow._slot._weights.residency
+    manager._process.pace._rates.update({Path.RESTORE: MIB / 2, Path.VERIFY: 1e12})
+    slow._weights.load()
+    slow._slot._state.residency = slow._weights.residency
     manager.device.throttle_bytes_per_second = 4 * MIB
     assert slow.snapshot().restore_estimate_seconds == pytest.approx(8.0, rel=0.05)
     with pytest.raises(WakeTimeout) as late:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed
-from dormouse_modelserver.engine import cuda_pinned
-from dormouse_modelserver.engine.cuda_pinned import PinnedBuffer, chunks
-from dormouse_modelserver.engine.filling import Filling
-from dormouse_modelserver.engine.sim import SimDevice, SimHostBuffer
+from dormouse_modelserver.engines.torch.cuda import pinned as cuda_pinned
+from dormouse_modelserver.engines.torch.cuda.pinned import PinnedBuffer, chunks
+from dormouse_modelserver.engines.torch.layout.filling import Filling
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimHostBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn

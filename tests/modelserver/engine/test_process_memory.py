@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 from dormouse_contract.wire import ReleasedMethod
-from dormouse_modelserver.engine import cuda, cuda_pinned
-from dormouse_modelserver.engine.measure import Measure
-from dormouse_modelserver.engine.nvml import ProcessMemory
-from dormouse_modelserver.engine.options import Released
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.nvml.process_memory import ProcessMemory
+from dormouse_modelserver.engines.torch.cuda import device as cuda
+from dormouse_modelserver.engines.torch.cuda import pinned as cuda_pinned
+from dormouse_modelserver.engines.torch.moves.measure import Measure
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.engine import Released
 
 _RESERVED_BYTES = 1000
 

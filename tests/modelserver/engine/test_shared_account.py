@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from dormouse_modelserver import ConfigurationError, DeviceFull
-from dormouse_modelserver.engine.account import FileAccount
-from dormouse_modelserver.engine.open_device import open_device
+from dormouse_modelserver.engines.torch.open_device import open_device
+from dormouse_modelserver.engines.torch.sim.account import FileAccount
 
 from tests.waiting import until
 
 # Takes what it is told to and says so; gives it back when told to; ends with its input.
 _HOLDER = """
 import sys
-from dormouse_modelserver.engine.account import FileAccount
+from dormouse_modelserver.engines.torch.sim.account import FileAccount
 account = FileAccount(sys.argv[1], int(sys.argv[2]))
 for line in sys.stdin:
     command, nbytes = line.split()
@@ -31,7 +31,7 @@ for line in sys.stdin:
 # Takes and gives back as fast as it can; tells of each time that more than there is was taken.
 _RACER = """
 import sys
-from dormouse_modelserver.engine.account import FileAccount
+from dormouse_modelserver.engines.torch.sim.account import FileAccount
 account = FileAccount(sys.argv[1], int(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.readline()

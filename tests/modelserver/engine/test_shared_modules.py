@@ -7,7 +7,7 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import LoadFailed, ModelChanged, ModelNotHeld
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from torch import nn
 
 from tests.modelserver.zoo import X
@@ -263,7 +263,7 @@ def test_tied_weights_of_which_one_model_has_only_one_are_not_parted(device: Sim
 
     weight = nn.Parameter(torch.linspace(0, 1, 64).view(8, 8))
     both = weights_on(device, lambda: Tied(weight), name="both")
-    one = weights_on(device, lambda: One(weight), name="one", engine=both._engine)
+    one = weights_on(device, lambda: One(weight), name="one", engine=both._process)
     twins = [X @ weight.detach() + weight.detach().sum(), X @ weight.detach()]
     both.load()
     one.load()
@@ -303,7 +303,7 @@ def test_what_is_left_of_a_bundle_after_its_first_model_went_is_not_taken_for_ch
     """It was packed under that one's names, and the two that stay share it only in part."""
     first, second = nn.Linear(8, 8), nn.Linear(8, 8)
     a = weights_on(device, lambda: nn.ModuleDict({"one": first, "two": second}), name="a")
-    engine = a._engine
+    engine = a._process
     a.wake()
     b = weights_on(device, lambda: nn.ModuleDict({"x": first, "y": second}), name="b", engine=engine)
     c = weights_on(device, lambda: nn.ModuleDict({"z": second}), name="c", engine=engine)
@@ -319,7 +319,7 @@ def test_what_is_left_of_a_bundle_after_its_first_model_went_is_not_taken_for_ch
 def test_what_nobody_needed_for_a_while_is_not_taken_for_changed_by_who_joins_later(device: SimDevice) -> None:
     first, second = nn.Linear(8, 8), nn.Linear(8, 8)
     a = weights_on(device, lambda: nn.ModuleDict({"one": first, "two": second}), name="a")
-    engine = a._engine
+    engine = a._process
     a.wake()
     b = weights_on(device, lambda: nn.ModuleDict({"x": first}), name="b", engine=engine)
     b.wake()

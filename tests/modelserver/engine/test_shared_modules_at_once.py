@@ -9,8 +9,8 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import DeviceFull, IntegrityError, LoadFailed, ModelBusy, ModelNotHeld, ResidencyManager
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from torch import nn
 
 from tests.modelserver.zoo import X
@@ -263,7 +263,7 @@ def test_who_joins_a_load_that_waits_for_room_does_not_hold_up_who_makes_it(devi
     """It wants the bundle of the model that shall leave, and the one that is filled when that has left."""
     cache, waits, go = Cache(), threading.Event(), threading.Event()
     other = device.allocate(device.memory().total - 1024)
-    engine = Engine(device)
+    engine = TorchProcess(device)
 
     def make_room(name: str, full: DeviceFull) -> bool:
         waits.set()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from dormouse_modelserver import CopyFailed, DeviceFull
-from dormouse_modelserver.engine.device import Reservation
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.device import Reservation
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
 
 from .test_many_cycles import resident_bytes
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from dormouse_modelserver import ConfigurationError, CopyFailed, DeviceFull
-from dormouse_modelserver.engine.cuda import CudaDevice
-from dormouse_modelserver.engine.cuda_driver import CudaDriver, load_driver
-from dormouse_modelserver.engine.cuda_health import CudaHealth
-from dormouse_modelserver.engine.cuda_vmm import CudaReservation
+from dormouse_modelserver.engines.torch.cuda.device import CudaDevice
+from dormouse_modelserver.engines.torch.cuda.driver import CudaDriver, load_driver
+from dormouse_modelserver.engines.torch.cuda.health import CudaHealth
+from dormouse_modelserver.engines.torch.cuda.reservation import CudaReservation
 
 real = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings comes with torch from 2.12 on")
 from .fake_cuda_driver import GRANULARITY_BYTES, OUT_OF_MEMORY, FakeCudaDriver  # noqa: E402

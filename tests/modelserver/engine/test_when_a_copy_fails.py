@@ -7,9 +7,9 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed, DeviceFull, HostFull, IntegrityError, LoadFailed
-from dormouse_modelserver.engine.host_memory import HostMemory
-from dormouse_modelserver.engine.sim import SimDevice, SimFaults
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.engines.torch.weights import Weights
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.modelserver.zoo import X, seeded

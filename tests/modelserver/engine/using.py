@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from dormouse_contract import Residency
-from dormouse_modelserver.engine.device import DeviceBackend
-from dormouse_modelserver.engine.engine import Engine
-from dormouse_modelserver.engine.host_budget import HostBudget
-from dormouse_modelserver.engine.host_memory import HostMemory, read_host_memory
-from dormouse_modelserver.engine.options import WeightsOptions
-from dormouse_modelserver.engine.weights import Weights
+from dormouse_modelserver.engines.torch.device import DeviceBackend
+from dormouse_modelserver.engines.torch.options import WeightsOptions
+from dormouse_modelserver.engines.torch.process import TorchProcess
+from dormouse_modelserver.engines.torch.weights import Weights
+from dormouse_modelserver.lifecycle.room.host_budget import HostBudget
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory, read_host_memory
 
 
 def weights_on(
@@ -19,10 +19,10 @@ def weights_on(
     *,
     name: str = "tts",
     host_memory: Callable[[], HostMemory] = read_host_memory,
-    engine: Engine | None = None,
+    engine: TorchProcess | None = None,
     **options: Any,
 ) -> Weights[Any]:
-    engine = engine or Engine(device, HostBudget(host_memory))
+    engine = engine or TorchProcess(device, HostBudget(host_memory))
     return Weights(name, load, engine, WeightsOptions(**options))
 
 

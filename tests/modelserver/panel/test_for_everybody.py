@@ -5,14 +5,15 @@ import json
 import re
 
 import pytest
-from dormouse_modelserver.server.panel.files import page_files
+from dormouse_webkit.pages import page_of
 from playwright.sync_api import expect
 
 from tests.modelserver.server.serving_process import Serving
 
 from .conftest import Visit, put
 
-STRINGS: dict[str, dict[str, str]] = json.loads(page_files()["strings.json"].content)
+FILES = page_of("dormouse_modelserver.server.panel").files
+STRINGS: dict[str, dict[str, str]] = json.loads(FILES["strings.json"].content)
 NAMELESS = """() => [...document.querySelectorAll("button, input, a, summary")].filter((node) => {
     const label = node.labels?.[0]?.textContent ?? "";
     return !((node.getAttribute("aria-label") ?? "") + node.textContent + label).trim();
@@ -144,25 +145,23 @@ def test_both_languages_say_everything_with_the_same_figures() -> None:
 
 
 def test_each_sentence_is_used_and_each_used_one_is_there() -> None:
-    sources = "\n".join(file.content.decode() for name, file in page_files().items() if name.endswith(("js", "html")))
+    sources = "\n".join(file.content.decode() for name, file in FILES.items() if name.endswith(("js", "html")))
     called = set(re.findall(r'\bt\(\s*"(\w+)"', sources)) | set(re.findall(r'data-(?:text|label)="(\w+)"', sources))
     assert called <= set(STRINGS["en"])
-    families = ("state", "tier", "trigger", "outcome", "chart", "next")
+    families = ("state", "tier", "trigger", "outcome", "chart", "next", "notReady")
     words = set(re.findall(r'"(\w+)"', sources))
     assert {key for key in STRINGS["en"] if key not in words and not key.startswith(families)} <= {
         "live",
         "connecting",
         "polling",
         "lost",
-        "draining",
-        "starting",
     }
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_is_inline() -> None:
-    for name, file in page_files().items():
+    for name, file in FILES.items():
         text = file.content.decode()
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), name
         assert "innerHTML" not in text.replace("There is no innerHTML", ""), name
-    index = page_files()["index.html"].content.decode()
+    index = FILES["index.html"].content.decode()
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*src=)", index)

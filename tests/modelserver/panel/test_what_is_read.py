@@ -13,19 +13,19 @@ import httpx
 import pytest
 from dormouse_contract import Action, Observation, Policy, Residency, plan
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.engine.occupancy import program_of, read_occupancy
-from dormouse_modelserver.engine.sim import SimDevice
-from dormouse_modelserver.history import RECENT_TRANSITIONS
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.device import program_of
+from dormouse_modelserver.lifecycle.history.history import RECENT_TRANSITIONS
 from dormouse_modelserver.server.authority import anyone
-from dormouse_modelserver.server.panel.language import preferred
 from dormouse_modelserver.server.panel.reading import next_move, read_state
 from dormouse_modelserver.server.panel.routes import panel_router
 from dormouse_modelserver.server.panel.watch import Watch
+from dormouse_webkit.language import preferred
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.modelserver.slot.conftest import load_doubler
+from tests.modelserver.lifecycle.conftest import load_doubler
 from tests.waiting import until
 
 Manage = Callable[..., ResidencyManager]
@@ -121,7 +121,7 @@ def test_a_shared_device_names_each_holder(tmp_path: Path, manage: Manage) -> No
     try:
         assert here.poll(60)
         pid = here.recv()
-        seen = read_occupancy(manager.device)
+        seen = manager.device.occupancy()
         assert seen.holders is not None
         assert [(h.pid, h.nbytes, h.this_process) for h in seen.holders] == [
             (os.getpid(), 512, True),
@@ -133,7 +133,7 @@ def test_a_shared_device_names_each_holder(tmp_path: Path, manage: Manage) -> No
     finally:
         here.send("go")
         other.join(30)
-    assert read_occupancy(manager.device).used == 512
+    assert manager.device.occupancy().used == 512
 
 
 def test_a_process_is_named_by_its_program_and_never_by_its_arguments() -> None:
@@ -149,7 +149,7 @@ def test_the_history_is_bounded_and_newest_first(manage: Manage) -> None:
     for _ in range(RECENT_TRANSITIONS):
         tts.move_to(Residency.GPU)
         tts.move_to(Residency.CPU)
-    recent = tts._slot.recent_transitions()
+    recent = tts._slot.view.recent_transitions()
     assert len(recent) == RECENT_TRANSITIONS
     assert recent[0] == tts.snapshot().last_transition
     assert [ended.time for ended in recent] == sorted((ended.time for ended in recent), reverse=True)
@@ -160,7 +160,7 @@ def test_a_pin_by_hand_stops_the_ladder_and_lets_it_go_on(manage: Manage) -> Non
     tts, slot = manager.register("tts", load=load_doubler), manager.slot("tts")
     slot.pin_by_hand(True)
     tts.move_to(Residency.GPU)
-    policy, seen, _ = slot.outlook()
+    policy, seen, _ = slot.view.outlook()
     assert next_move(policy, seen, seen.idle_since or 0) is None
     until(lambda: tts.snapshot().idle_seconds > 0.5)
     assert tts.snapshot().residency is Residency.GPU
@@ -179,7 +179,7 @@ async def test_a_bad_pin_is_refused(manage: Manage, body: bytes) -> None:
         response = await client.put("/dormouse/v1/models/tts/pin", content=body)
         assert (response.status_code, response.json()["reason"]) == (422, "BadBody")
         assert (await client.put("/dormouse/v1/models/nosuch/pin", json={"pinned": True})).status_code == 404
-    assert not manager.slot("tts").pinned_by_hand
+    assert not manager.slot("tts").view.pinned_by_hand
     watch.close()
 
 

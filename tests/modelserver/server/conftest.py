@@ -8,7 +8,7 @@ import httpx
 import pytest
 from dormouse_modelserver import ResidencyManager
 
-from tests.modelserver.slot.conftest import Loads
+from tests.modelserver.lifecycle.conftest import Loads
 
 from .serving_process import PROJECT
 

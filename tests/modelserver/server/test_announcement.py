@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dormouse_modelserver.announcement import lines, page_address
-from dormouse_modelserver.serve_settings import ServeSettings
+from dormouse_modelserver.command.announcement import lines, page_address
+from dormouse_modelserver.command.serve_settings import ServeSettings
 
-from tests.modelserver.slot.conftest import Loads, Manage, manage
+from tests.modelserver.lifecycle.conftest import Loads, Manage, manage
 
 __all__ = ["manage"]  # the fixture
 

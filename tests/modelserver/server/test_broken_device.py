@@ -7,14 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from dormouse_contract.wire import PROBLEM_MEDIA_TYPE
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
 from dormouse_modelserver import ResidencyManager
-from dormouse_modelserver.engine.device import DeviceMemory
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.lifecycle.device import DeviceMemory
 from dormouse_modelserver.server import memory_reading
 from fastapi import FastAPI
 
-from tests.modelserver.slot.conftest import Stop, ask
+from tests.modelserver.lifecycle.conftest import Stop, ask
 from tests.waiting import auntil, until
 
 from .serving_process import Serving

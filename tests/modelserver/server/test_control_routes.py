@@ -6,11 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from dormouse_contract.wire import PROBLEM_MEDIA_TYPE, ModelList, ModelSnapshot
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
+from dormouse_contract.wire import ModelList, ModelSnapshot
 from dormouse_modelserver import Residency, ResidencyManager
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 
-from tests.modelserver.slot.conftest import Loads
+from tests.modelserver.lifecycle.conftest import Loads
 from tests.waiting import auntil
 
 from .conftest import STAMP

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 from dormouse_modelserver import ResidencyManager
+from dormouse_modelserver.command.serving import _InFront
 from dormouse_modelserver.server.authority import nobody
-from dormouse_modelserver.serving import _InFront
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp

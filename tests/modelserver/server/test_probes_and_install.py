@@ -6,10 +6,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 from dormouse_modelserver import ResidencyManager, WakeTimeout
-from dormouse_modelserver.engine.sim import SimDevice
+from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from fastapi import FastAPI
 
-from tests.modelserver.slot.conftest import Loads, ask
+from tests.modelserver.lifecycle.conftest import Loads, ask
 from tests.waiting import auntil
 
 ClientOf = Callable[..., httpx.AsyncClient]

@@ -49,6 +49,26 @@ def test_the_main_job_from_start_to_end(project: Path) -> None:
     assert "Traceback" not in server.log
 
 
+def test_preloaded_it_is_ready_when_its_models_are_loaded_and_unloads_them_at_the_end(project: Path) -> None:
+    model = ("--model", "tts=studio:load_tts", "--app", "studio:create_app", "--device", "sim:1MiB")
+    with Serving(project, *model, "--preload") as server:
+        until(lambda: server.get("/readyz").status_code == 200)
+        snapshot = server.get("/dormouse/v1/models/tts").json()
+        assert (snapshot["residency"], snapshot["lastTransition"]["trigger"]) == ("CPU", "Startup")
+        assert server.get("/say/4").json() == 9
+        assert server.stop() == 0
+        assert "GPU → Unloaded ok" in server.log
+        assert "(Shutdown: the server stops)" in server.log
+
+
+def test_a_preload_that_fails_is_never_ready(project: Path) -> None:
+    (project / "broken.py").write_text("def load():\n    raise OSError('no such file')\n")
+    with Serving(project, "--model", "tts=broken:load", "--device", "sim", "--preload") as server:
+        until(lambda: "not ready: a model could not be loaded at start" in server.log)
+        assert server.get("/readyz").status_code == 503
+        assert server.get("/healthz").status_code == 200
+
+
 def test_the_apps_own_metrics_win_and_an_interrupt_ends_it_too(project: Path) -> None:
     app = "studio:create_app_with_metrics"
     with Serving(project, "--model", "tts=studio:load_tts", "--app", app, "--device", "sim") as server:

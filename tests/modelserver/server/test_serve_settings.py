@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from dormouse_modelserver import ConfigurationError
-from dormouse_modelserver.serve_settings import ModelSettings, ServeSettings, add_serve_arguments, resolve
-from dormouse_modelserver.settings_file import read_settings_file
+from dormouse_modelserver.command.serve_settings import ModelSettings, ServeSettings, add_serve_arguments, resolve
+from dormouse_modelserver.command.settings_file import read_settings_file
 
 
 def settings(project: Path, *arguments: str, file: str = "", **environment: str) -> ServeSettings:
@@ -43,6 +43,16 @@ def test_the_environment_beats_the_file_and_an_empty_variable_is_none(tmp_path: 
     found = settings(tmp_path, file=FILE, **environment)
     assert (found.idle_timeout, found.unload_timeout, found.after_task) == (40, 80, "keep")
     assert (found.port, found.device) == (9001, "sim")
+
+
+def test_a_preload_is_asked_for_by_option_environment_or_file(tmp_path: Path) -> None:
+    assert not settings(tmp_path).preload
+    assert settings(tmp_path, "--preload").preload
+    assert settings(tmp_path, DORMOUSE_PRELOAD="true").preload
+    assert settings(tmp_path, file="preload = true\n").preload
+    assert not settings(tmp_path, file="preload = true\n", DORMOUSE_PRELOAD="false").preload
+    with pytest.raises(ConfigurationError, match="DORMOUSE_PRELOAD is 'yes'; write true or false"):
+        settings(tmp_path, DORMOUSE_PRELOAD="yes")
 
 
 def test_an_option_beats_the_environment(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
-from dormouse_contract.wire import MODEL_NAME_PATTERN, PROBLEM_MEDIA_TYPE
+from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
+from dormouse_contract.wire import MODEL_NAME_PATTERN
 from dormouse_modelserver import ResidencyManager
 from dormouse_modelserver.server.authority import anyone
 from dormouse_modelserver.server.openapi import control_api
@@ -16,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import strategies as st
 
-from tests.modelserver.slot.conftest import load_doubler
+from tests.modelserver.lifecycle.conftest import load_doubler
 
 _manager = ResidencyManager("sim:1MiB", socket="")
 _manager.register("tts", load_doubler)

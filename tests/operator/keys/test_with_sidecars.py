@@ -17,6 +17,7 @@ from dormouse_contract import Residency
 from dormouse_contract.wire import OrderStamp, ResidencyOrder
 from dormouse_operator.cluster.kube import Kube, load_configuration
 from dormouse_operator.cluster.pods import Pod
+from dormouse_operator.control_client import ControlClient
 from dormouse_operator.keys.identity import anonymous_context
 from dormouse_operator.keys.keeper import KeyKeeper
 from dormouse_operator.keys.news import RotationNews
@@ -25,9 +26,9 @@ from dormouse_operator.keys.rotation import Rules
 from dormouse_operator.keys.source import OwnKeys
 from dormouse_operator.keys.store import ROTATE_ANNOTATION, SECRET_NAME, KeyStore
 from dormouse_operator.keys.trust import CONFIG_MAP_NAME, TrustPublisher
-from dormouse_operator.orders import Answer, ControlClient, Outcome
-from dormouse_operator.prometheus.api import PrometheusApi
+from dormouse_operator.orders import Answer, Outcome
 from dormouse_operator.telemetry import Telemetry
+from dormouse_prometheus.api import PrometheusApi
 from dormouse_sidecar import Settings, Sidecar
 from kubernetes.aio.client import ApiClient
 from prometheus_client import CollectorRegistry

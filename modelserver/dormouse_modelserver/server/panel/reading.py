@@ -5,12 +5,11 @@ from typing import Any
 
 from dormouse_contract import Action, Observation, Policy, plan
 
-from ...engine.device import DeviceBackend
-from ...engine.host_memory import read_host_memory
-from ...engine.occupancy import Occupancy, read_occupancy
 from ...errors import DeviceBroken
-from ...roster import Roster
-from ...slot import Slot
+from ...lifecycle.device import Device, Occupancy
+from ...lifecycle.registry import Roster
+from ...lifecycle.room.host_memory import read_host_memory
+from ...lifecycle.slot import Slot
 from ..authority import Access
 from .state import DeviceState, HolderState, ModelState, NextMove, PanelState
 
@@ -34,10 +33,10 @@ def read_state(roster: Roster, access: Access, started_at: float, now: float) ->
     )
 
 
-def occupancy_of(device: DeviceBackend) -> Occupancy | None:
+def occupancy_of(device: Device) -> Occupancy | None:
     """As measured now; None for a broken device, which is not asked."""
     try:
-        return read_occupancy(device)
+        return device.occupancy()
     except DeviceBroken:
         return None
 
@@ -58,8 +57,9 @@ def next_move(policy: Policy, seen: Observation, now: float) -> NextMove | None:
 
 
 def _model(slot: Slot[Any], now: float) -> ModelState:
-    snapshot, figures = slot.snapshot(), slot.figures()
-    policy, seen, lapses_at = slot.outlook()
+    view = slot.view
+    snapshot, figures = view.snapshot(), view.figures()
+    policy, seen, lapses_at = view.outlook()
     return ModelState(
         name=snapshot.name,
         residency=snapshot.residency,
@@ -74,13 +74,13 @@ def _model(slot: Slot[Any], now: float) -> ModelState:
         idle_since=figures.idle_since,
         offload_after_seconds=policy.offload_after_seconds,
         unload_after_seconds=policy.unload_after_seconds,
-        next_move=None if snapshot.transition is not None or slot.device_broken else next_move(policy, seen, now),
+        next_move=None if snapshot.transition is not None or view.device_broken else next_move(policy, seen, now),
         pinned=snapshot.pinned,
-        pinned_by_hand=slot.pinned_by_hand,
+        pinned_by_hand=view.pinned_by_hand,
         dirty=snapshot.dirty,
         restore_estimate_seconds=snapshot.restore_estimate_seconds,
         lent_until=lapses_at,
-        recent=list(slot.recent_transitions()),
+        recent=list(view.recent_transitions()),
     )
 
 

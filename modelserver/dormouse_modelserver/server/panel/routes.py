@@ -3,18 +3,17 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from dormouse_contract.wire import ProblemReason
+from dormouse_contract.problems import ProblemReason
+from dormouse_webkit.pages import page_of
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ...roster import Roster
+from ...lifecycle.registry import Roster
 from ..authority import Authority
 from ..problems import ProblemRoute, Refusal
-from ..routes import add_control_routes, as_json, read_body
+from ..routes import add_control_routes, as_json, control_body
 from ..unmatched import answer_the_rest
-from .files import index_in, page_files
-from .language import preferred
 from .state import PinOrder
 from .subscription import Subscription
 from .watch import Watch
@@ -33,10 +32,10 @@ def panel_router(roster: Roster, prefix: str, authority: Authority, watch: Watch
     @router.put("/v1/models/{model}/pin")
     async def pin(model: str, request: Request) -> Response:
         authority.may_change(request)
-        order = PinOrder.from_json(await read_body(request))
+        order = PinOrder.from_json(await control_body(request))
         slot = roster.slot(model)
         slot.pin_by_hand(order.pinned)
-        return as_json(slot.snapshot())
+        return as_json(slot.view.snapshot())
 
     @router.get("/v1/authority")
     async def try_token(request: Request) -> Response:
@@ -56,15 +55,13 @@ def _add_page(router: APIRouter, prefix: str, authority: Authority) -> None:
     @router.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
         authority.may_read(request)
-        response = index_in(preferred(request.headers.get("accept-language", ""))).response(request)
-        response.headers["Vary"] = "Accept-Language"
-        return response
+        return page_of(__package__).index(request)
 
     @router.get("/panel/{name}", include_in_schema=False)
     async def file(name: str, request: Request) -> Response:
         authority.may_read(request)
-        found = page_files().get(name)
-        if found is None or name == "index.html":
+        found = page_of(__package__).file(name)
+        if found is None:
             raise Refusal(404, ProblemReason.NOT_FOUND, "Not found", f"The page has no file {name!r}")
         return found.response(request)
 

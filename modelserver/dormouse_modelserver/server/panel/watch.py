@@ -13,8 +13,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ...clock import Clock, steady_unix_time
-from ...roster import Roster
+from ...lifecycle.clock import Clock, steady_unix_time
+from ...lifecycle.registry import Roster
 from ..authority import Access
 from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState

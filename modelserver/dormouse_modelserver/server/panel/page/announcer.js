@@ -2,7 +2,7 @@
 // counts seconds: a page that talks all the time is turned off.
 
 import { t } from "./i18n.js";
-import { tier, whereabouts } from "./words.js";
+import { notMoved, tier, whereabouts } from "./words.js";
 
 const region = document.getElementById("announcer");
 
@@ -26,7 +26,7 @@ function changesOf(before, after, device) {
     return [t("announceArrived", { model: name, state: whereabouts(after.residency, device) })];
   }
   const ended = after.recent[0];
-  if (ended !== undefined && ended.outcome !== "ok" && ended.time !== before.recent[0]?.time) {
+  if (ended !== undefined && notMoved(ended.outcome) && ended.time !== before.recent[0]?.time) {
     const [from, to] = [tier(ended.from, device), tier(ended.to, device)];
     return [t("announceNotMoved", { model: name, from, to, reason: ended.reason })];
   }

@@ -1,14 +1,11 @@
-// What the page asks of the server. Relative to the document, so that it works below any prefix and any proxy.
-// The token is kept for this tab only (sessionStorage) and travels as a header, never in an address.
+// What the page asks of the server. The token is kept for this tab only.
 
-const base = new URL(".", document.baseURI);
-const KEPT = `dormouse.token:${base.pathname}`;
+import { ask, basePath } from "./request.js";
+import { keep, kept } from "./storage.js";
 
-let token = read();
+const KEPT = `dormouse.token:${basePath}`;
 
-export function urlOf(path) {
-  return new URL(path, base);
-}
+let token = kept("sessionStorage", KEPT);
 
 export function hasToken() {
   return token !== "";
@@ -16,7 +13,7 @@ export function hasToken() {
 
 export function forgetToken() {
   token = "";
-  sessionStorage.removeItem(KEPT);
+  keep("sessionStorage", KEPT, "");
 }
 
 /** Ask the server whether the token is its own, and keep it only then. */
@@ -24,7 +21,7 @@ export async function useToken(given) {
   const answer = await send("GET", "v1/authority", undefined, given);
   if (answer.ok) {
     token = given;
-    sessionStorage.setItem(KEPT, given);
+    keep("sessionStorage", KEPT, given);
   }
   return answer;
 }
@@ -39,29 +36,13 @@ export function orderPin(model, pinned) {
 
 /** JSON of a GET; raises when there is no good answer. */
 export async function get(path) {
-  const response = await fetch(urlOf(path), { cache: "no-store" });
-  if (!response.ok) throw new Error(`${path}: HTTP ${response.status}`);
-  return response.json();
+  const { ok, status, body } = await ask("GET", path);
+  if (!ok || body === null) throw new Error(`${path}: HTTP ${status}`);
+  return body;
 }
 
 /** `{ok, status, problem}`: status 0 without an answer, problem is the problem+json or null. */
-async function send(method, path, body, bearer = token) {
-  const headers = {};
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (bearer !== "") headers["Authorization"] = `Bearer ${bearer}`;
-  try {
-    const response = await fetch(urlOf(path), { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
-    const problem = response.ok ? null : await response.json().catch(() => null);
-    return { ok: response.ok, status: response.status, problem };
-  } catch {
-    return { ok: false, status: 0, problem: null };
-  }
-}
-
-function read() {
-  try {
-    return sessionStorage.getItem(KEPT) ?? "";
-  } catch {
-    return "";
-  }
+async function send(method, path, order, bearer = token) {
+  const { ok, status, body } = await ask(method, path, { token: bearer, body: order });
+  return { ok, status, problem: ok ? null : body };
 }

@@ -6,7 +6,8 @@ import { ModelCard } from "./card.js";
 import { Chart } from "./chart.js";
 import { setText, show } from "./dom.js";
 import { Feed } from "./feed.js";
-import { currentLanguage, setLanguage, t, translateMarkup } from "./i18n.js";
+import { currentLanguage, t, word } from "./i18n.js";
+import { onLanguage, showLanguage } from "./languages.js";
 import { showMemory } from "./memory.js";
 import { showTiles } from "./tiles.js";
 
@@ -64,14 +65,10 @@ function showState() {
 function showMode() {
   $("live").dataset.mode = mode;
   const reason = mode === "live" || mode === "polling" ? (state?.notReadyBecause ?? null) : null;
-  setText($("live-text"), t(reason ?? mode));
+  setText($("live-text"), reason === null ? t(mode) : word("notReady", reason));
 }
 
-function showLanguage() {
-  translateMarkup();
-  for (const button of $("languages").children) {
-    button.setAttribute("aria-pressed", String(button.dataset.language === currentLanguage()));
-  }
+function showAnew() {
   showMode();
   chart.draw();
   if (state !== null) showState();
@@ -88,12 +85,7 @@ const feed = new Feed({
 });
 
 $("refresh").addEventListener("click", async () => announce(t((await feed.refresh()) ? "refreshed" : "lost")));
-$("languages").addEventListener("click", (event) => {
-  const chosen = event.target.closest("button")?.dataset.language;
-  if (chosen === undefined) return;
-  setLanguage(chosen);
-  showLanguage();
-});
+onLanguage(showAnew);
 setInterval(() => {
   if (state === null || document.hidden) return;
   showTiles(state, now());
@@ -101,4 +93,5 @@ setInterval(() => {
 }, 1000);
 
 showLanguage();
+showAnew();
 feed.start();

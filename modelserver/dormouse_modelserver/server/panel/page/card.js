@@ -12,7 +12,7 @@ import { currentLanguage, t } from "./i18n.js";
 import { whatComesNext } from "./next.js";
 import { whyNot } from "./refusals.js";
 import { savedBy } from "./tiles.js";
-import { SIGNS, tier, whereabouts } from "./words.js";
+import { notMoved, sign, tier, whereabouts } from "./words.js";
 
 const ACTIONS = [
   { name: "wake", sign: "⚡", desired: "GPU" },
@@ -75,7 +75,7 @@ export class ModelCard {
     this.element.dataset.residency = model.residency;
     this.element.dataset.moving = String(moving);
     this.element.setAttribute("aria-busy", String(moving));
-    setText(this.#sign, SIGNS[model.residency]);
+    setText(this.#sign, sign(model.residency));
     setText(this.#where, whereabouts(model.residency, device));
     this.#showBadges(model);
     const after = (seconds) => (seconds === null ? t("never") : seconds === 0 ? t("atTaskEnd") : wholeSeconds(seconds));
@@ -95,7 +95,7 @@ export class ModelCard {
   #sayWhatCameOfIt(model, device) {
     const [before, ended] = [this.#model, model.recent[0]];
     if (before === null || ended === undefined || ended.time === before.recent[0]?.time) return;
-    if (ended.outcome === "ok") {
+    if (!notMoved(ended.outcome)) {
       this.#note.dataset.kind = "";
       setText(this.#note, "");
     } else if (this.#note.dataset.kind !== "problem") {

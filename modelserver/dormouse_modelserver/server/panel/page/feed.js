@@ -1,7 +1,8 @@
 // Brings the state to the page: one stream of server-sent events while the page is looked at, and a question every
 // two seconds when the server has no stream to give. A hidden page gives its stream back.
 
-import { get, urlOf } from "./api.js";
+import { get } from "./api.js";
+import { urlOf } from "./request.js";
 
 const POLL_MS = 2000;
 const STREAM_AGAIN_MS = 30000;

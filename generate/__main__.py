@@ -1,0 +1,5 @@
+"""`python -m generate`."""
+
+from generate.cli import main
+
+raise SystemExit(main())

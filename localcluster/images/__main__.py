@@ -1,5 +1,0 @@
-"""`python -m localcluster.images`."""
-
-from localcluster.images.cli import main
-
-raise SystemExit(main())

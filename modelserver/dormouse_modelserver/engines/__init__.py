@@ -1,0 +1,1 @@
+"""What a slot moves: one package per engine."""

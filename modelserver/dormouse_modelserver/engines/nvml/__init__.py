@@ -1,0 +1,1 @@
+"""GPU memory by process, as the NVIDIA driver counts it."""

@@ -1,0 +1,1 @@
+"""A CUDA device: allocations, pinned host memory, stable addresses, errors that stick."""

@@ -1,0 +1,1 @@
+"""Which tensors a model has, and how they lie in one arena."""

@@ -1,0 +1,224 @@
+"""How the tensors of a model lie in one arena: packed by storage, so that sharing survives every move.
+
+Tied parameters, views and overlapping strides share bytes of a storage; bytes that are shared get one region, and each
+tensor is a view into its region with the strides that it had. What merely lies side by side in a storage, such as
+the tensors of a memory-mapped file, gets a region each, with the alignment that kernels expect.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+
+import torch
+
+from .inventory import Found
+
+# Region starts: what CUDA allocations guarantee and vectorised kernels expect.
+_ALIGNMENT_BYTES = 256
+# The widest element (complex128): views of other dtypes keep their alignment within the region.
+_ELEMENT_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Bytes that move together: a place in the arena. saved: a parameter or buffer is in it."""
+
+    offset: int
+    nbytes: int
+    saved: bool
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a region's bytes come from: its `nbytes` of `storage` from `start` on."""
+
+    storage: torch.UntypedStorage
+    start: int
+
+    def bytes(self, start: int, end: int) -> torch.Tensor:
+        """The region's bytes `start` to `end` as a flat uint8 view."""
+        flat = torch.empty(0, dtype=torch.uint8, device=self.storage.device)
+        flat.set_(self.storage, self.start + start, (end - start,), (1,))
+        return flat
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTensor:
+    """A tensor object of the user's and the view that it becomes: offset and strides in elements.
+
+    region: its number. saved: a parameter or buffer (see `Found`).
+    inference: made under `torch.inference_mode`. Such a tensor has no version counter for good, and given
+    the data of an ordinary one it would raise at its next use.
+    """
+
+    tensor: torch.Tensor
+    path: str
+    region: int
+    offset: int
+    shape: torch.Size
+    stride: tuple[int, ...]
+    saved: bool
+    inference: bool
+
+    def still_packed_at(self, base: int) -> bool:
+        """Whether the tensor is still the view into the arena at address `base` that we made of it."""
+        tensor = self.tensor
+        return bool(
+            tensor.untyped_storage().data_ptr() == base
+            and tensor.storage_offset() == self.offset
+            and tensor.shape == self.shape
+            and tensor.stride() == self.stride
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """`total_bytes` of arena, the regions in it in order, and the tensors that view them."""
+
+    total_bytes: int
+    regions: tuple[Region, ...]
+    tensors: tuple[PackedTensor, ...]
+
+    def point_at(self, arena: torch.Tensor) -> None:
+        """Make every tensor a view into `arena`, which is flat uint8 and has `total_bytes`."""
+        _point(
+            self.tensors,
+            lambda dtype: _whole(arena, dtype),
+            lambda packed, whole: whole.as_strided(packed.shape, packed.stride, packed.offset),
+        )
+
+    def point_at_nothing(self) -> None:
+        """Make every tensor empty: reading it raises in torch, and nothing of the arena is held any more."""
+        point_at_nothing(self.tensors)
+
+    def regions_of(self, chosen: Collection[int]) -> list[int]:
+        """The numbers of the regions that hold some of these tensors (by id)."""
+        return sorted({packed.region for packed in self.tensors if id(packed.tensor) in chosen})
+
+    def select(self, numbers: Iterable[int]) -> "Packing":
+        """Some of the regions, in the order given, and their tensors: a layout of its own."""
+        regions: dict[int, Region] = {}
+        end = 0
+        for number in numbers:
+            region = self.regions[number]
+            regions[number] = replace(region, offset=end)
+            end += _padded(region.nbytes)
+        new_number = {number: index for index, number in enumerate(regions)}
+        tensors = []
+        for packed in self.tensors:
+            if packed.region in regions:
+                moved = regions[packed.region].offset - self.regions[packed.region].offset
+                offset = packed.offset + moved // packed.tensor.element_size()
+                tensors.append(replace(packed, region=new_number[packed.region], offset=offset))
+        return Packing(end, tuple(regions.values()), tuple(tensors))
+
+
+def point_at_nothing(tensors: Iterable[PackedTensor]) -> None:
+    _point(tensors, lambda dtype: torch.empty(0, dtype=dtype), lambda packed, nothing: nothing)
+
+
+def _point(
+    tensors: Iterable[PackedTensor],
+    whole_of: Callable[[torch.dtype], torch.Tensor],
+    view_of: Callable[[PackedTensor, torch.Tensor], torch.Tensor],
+) -> None:
+    """Give each tensor its view of the whole of its dtype.
+
+    Not tensor by tensor: entering a mode of torch costs more than setting the data, and there are thousands. A
+    subclass may have opinions on attribute access, which are not asked for: this is about its bytes only.
+    """
+    groups: dict[bool, list[PackedTensor]] = {False: [], True: []}
+    for packed in tensors:
+        groups[packed.inference].append(packed)
+    for inference, group in groups.items():
+        wholes: dict[torch.dtype, torch.Tensor] = {}
+        with torch.inference_mode(inference), torch._C.DisableTorchFunctionSubclass():
+            for packed in group:
+                tensor = packed.tensor
+                whole = wholes.get(tensor.dtype)
+                if whole is None:
+                    whole = wholes[tensor.dtype] = whole_of(tensor.dtype)
+                tensor.data = view_of(packed, whole)
+
+
+def pack(found: Iterable[Found]) -> tuple[Packing, tuple[Source, ...]]:
+    """Lay out the tensors, one region for each stretch of bytes that some of them share; sources by region."""
+    found = list(found)
+    stretches = _stretches(found)
+    saved = {id(stretches[n]) for n, item in enumerate(found) if item.saved}
+    numbers: dict[int, int] = {}
+    regions: list[Region] = []
+    sources: list[Source] = []
+    tensors: list[PackedTensor] = []
+    end = 0
+    for item, stretch in zip(found, stretches, strict=True):
+        tensor = item.tensor
+        number = numbers.setdefault(id(stretch), len(regions))
+        if number == len(regions):
+            regions.append(Region(end, stretch.past - stretch.first, id(stretch) in saved))
+            sources.append(Source(stretch.storage, stretch.first))
+            end += _padded(regions[-1].nbytes)
+        size = tensor.element_size()
+        offset = (regions[number].offset - stretch.first) // size + int(tensor.storage_offset())
+        if not tensor.numel():
+            offset = regions[number].offset // size
+        stride = tuple(tensor.stride())
+        tensors.append(
+            PackedTensor(tensor, item.path, number, offset, tensor.shape, stride, item.saved, tensor.is_inference())
+        )
+    return Packing(end, tuple(regions), tuple(tensors)), tuple(sources)
+
+
+def _padded(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Bytes of a storage, from `first` to before `past`, that at least one tensor views."""
+
+    storage: torch.UntypedStorage
+    first: int
+    past: int
+
+
+def _stretches(found: list[Found]) -> list[_Stretch]:
+    """For each tensor the stretch that it is in; tensors whose bytes overlap are in the same one."""
+    by_storage: dict[int, list[tuple[int, int, int]]] = {}
+    result: list[_Stretch | None] = [None] * len(found)
+    for number, item in enumerate(found):
+        storage = item.tensor.untyped_storage()
+        first, past = _extent(item.tensor)
+        if first == past:
+            result[number] = _Stretch(storage, 0, 0)
+        else:
+            by_storage.setdefault(int(storage._cdata), []).append((first, past, number))
+    for extents in by_storage.values():
+        current: _Stretch | None = None
+        for first, past, number in sorted(extents):
+            if current is None or first >= current.past:
+                aligned = first - first % _ELEMENT_BYTES
+                current = _Stretch(found[number].tensor.untyped_storage(), aligned, past)
+            current.past = max(current.past, past)
+            result[number] = current
+    return [stretch for stretch in result if stretch is not None]
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, int]:
+    """The bytes of its storage that a tensor can reach: the first, and the one past the last."""
+    size = tensor.element_size()
+    first = int(tensor.storage_offset()) * size
+    if not tensor.numel():
+        return first, first
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return first, first + (sum((length - 1) * step for length, step in steps) + 1) * size
+
+
+def _whole(arena: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The arena as one flat tensor of that dtype, of which all others are views."""
+    whole = torch.empty(0, dtype=dtype, device=arena.device)
+    length = arena.numel() // whole.element_size()
+    return whole.set_(arena.untyped_storage(), arena.storage_offset() // whole.element_size(), (length,), (1,))

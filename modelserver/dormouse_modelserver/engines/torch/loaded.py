@@ -1,0 +1,110 @@
+"""What exists of one model from its load to its unload."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import torch
+
+from .checks.gate import Gate
+from .layout.apart import Apart, why_apart
+from .layout.inventory import Found, Inventory
+from .sharing.bundle import Bundle
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Stock:
+    """The tensors that a model has at one moment: for each of its bundles what belongs to it, and those that can't
+    be packed. alone: of each bundle, what no other model has."""
+
+    packable: dict[Bundle, list[Found]]
+    alone: dict[Bundle, list[Found]]
+    odd: list[Found]
+
+
+@dataclass(eq=False, slots=True)
+class Loaded(Generic[T]):
+    """own: the bundle that takes up what is the model's alone. bundles: that one and those shared with others.
+
+    look: takes the model's inventory. awake: its weights are on the device, for it.
+    guarded: the modules that have its gate.
+    """
+
+    model: T
+    look: Callable[[], Inventory]
+    gate: Gate
+    own: Bundle
+    bundles: tuple[Bundle, ...] = ()
+    apart: list[Apart] = field(default_factory=list)
+    opaque: tuple[str, ...] = ()
+    awake: bool = False
+    guarded: tuple[torch.nn.Module, ...] = ()
+
+    def reach(self) -> frozenset[int]:
+        return frozenset(id(found.tensor) for found in self.look().tensors)
+
+    def regroup(self, bundle: Bundle, parts: tuple[Bundle, ...]) -> None:
+        """A shared bundle was split; see `SharedBundles`."""
+        self.bundles = (*(kept for kept in self.bundles if kept is not bundle), *parts)
+        if self.own is bundle:
+            # What the model has alone is in the first part: the second is what another wanted.
+            self.own = parts[0]
+
+    def sort_out(self, inventory: Inventory) -> Stock:
+        """What is now in the model. The locks of its bundles are held.
+
+        A tensor that was put into a shared module belongs where the module's other tensors are, not to the model
+        that happens to look first: the others need it on the device when this one does not.
+        """
+        if not any(bundle.joined for bundle in self.bundles):
+            return self._sort_out_alone(inventory)
+        homes = {id(packed.tensor): bundle for bundle in self.bundles for packed in bundle.packing.tensors}
+        shared = {bundle: {id(f.tensor): f for f in bundle.as_found()} for bundle in self.bundles if bundle.joined}
+        reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
+        moved_apart = {id(one.current) for one in self.apart}
+        stock = Stock({bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
+        for found in inventory.tensors:
+            key = id(found.tensor)
+            if key not in homes and (key in moved_apart or why_apart(found.tensor) is not None):
+                stock.odd.append(found)
+                continue
+            others = [holder for holder, theirs in reach.items() if key in theirs]
+            home = homes.get(key) or next((b for b in self.bundles if any(o in b.holders for o in others)), self.own)
+            # By the name that it was packed under: each of the models may have another.
+            named = shared.get(home, {}).get(key, found)
+            stock.packable[home].append(named)
+            if not others:
+                stock.alone[home].append(named)
+        for bundle, packed in shared.items():
+            mine = {id(found.tensor) for found in stock.packable[bundle]}
+            theirs = frozenset[int]().union(*(reach[holder] for holder in bundle.holders if holder is not self))
+            stock.packable[bundle] += [found for key, found in packed.items() if key in theirs - mine]
+        return stock
+
+    def _sort_out_alone(self, inventory: Inventory) -> Stock:
+        """The same for a model that has never shared anything, which is nearly every one: a demotion waits for it."""
+        packed = {id(packed.tensor) for packed in self.own.packing.tensors}
+        moved_apart = {id(one.current) for one in self.apart}
+        mine: list[Found] = []
+        odd: list[Found] = []
+        for found in inventory.tensors:
+            key = id(found.tensor)
+            fits = key in packed or (key not in moved_apart and why_apart(found.tensor) is None)
+            (mine if fits else odd).append(found)
+        return Stock({self.own: mine}, {self.own: mine}, odd)
+
+    @property
+    def dirty(self) -> bool:
+        return any(bundle.dirty for bundle in self.bundles) or any(one.dirty for one in self.apart)
+
+    @property
+    def device_bytes(self) -> int:
+        if not self.awake:
+            return 0
+        return sum(bundle.device_bytes for bundle in self.bundles) + sum(one.device_bytes for one in self.apart)
+
+    @property
+    def host_bytes(self) -> int:
+        return sum(bundle.host_bytes for bundle in self.bundles) + sum(one.nbytes for one in self.apart)

@@ -1,0 +1,1 @@
+"""From the user's `load` to a loaded model."""

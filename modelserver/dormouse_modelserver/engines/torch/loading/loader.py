@@ -1,0 +1,166 @@
+"""From the user's `load` to a loaded model: its tensors laid out in a bundle, shared ones joined, odd ones apart."""
+
+import gc
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Generic, TypeVar
+
+from ....errors import HostFull, LoadFailed
+from ..checks.gate import Gate
+from ..layout.apart import Apart, why_apart
+from ..layout.filling import Filling
+from ..layout.fingerprint import Fingerprint
+from ..layout.inventory import Inventory, take_inventory
+from ..layout.packing import pack
+from ..loaded import Loaded
+from ..moves.leaving import let_go
+from ..options import WeightsOptions
+from ..process import TorchProcess
+from ..sharing.bundle import Bundle
+from .fresh import Fresh, LetGo, load_fresh, refuse_what_can_not_be_moved, tensors_of_guarded
+
+T = TypeVar("T")
+
+# Who used a model that was unloaded a moment ago may still be about to return, and knows it until then.
+_PATIENCE_SECONDS = 1.0
+# Each of them met another module that had just gone; more in a row is no accident.
+_ATTEMPTS = 20
+
+
+class Loader(Generic[T]):
+    """Loads one model as often as needed, and sees to it that the weights are the same each time."""
+
+    def __init__(self, name: str, load: Callable[[], T], process: TorchProcess, options: WeightsOptions[T]) -> None:
+        self._name, self._load, self._engine, self._options = name, load, process, options
+        self._first: Fingerprint | None = None
+        self._first_whole: tuple[object, ...] | None = None
+
+    def load(self, *, may_skip_mirror: bool) -> Loaded[T]:
+        """The model with its weights in host RAM; or on the device already, when host RAM has no room for a mirror.
+
+        Raises `LoadFailed`, `HostFull`, and `DeviceFull` in the second case; nothing is kept then.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._load_once(may_skip_mirror)
+            except LetGo as error:
+                held = error.held  # and not the error, which knows the frames that know the module
+            # Another model was unloaded as `load` took up a module of its from a cache. As soon as nobody knows that
+            # module any more, `load` makes it anew; one that stays is kept by somebody, and `load` will say so again.
+            if not _is_let_go(held):
+                break
+        return self._load_once(may_skip_mirror)
+
+    def remember(self, loaded: Loaded[T]) -> None:
+        """Before the first unload: what the weights were, to compare the next load with."""
+        if self._first is None and self._options.unload_changes == "refuse":
+            self._first = dict(loaded.own.as_loaded)
+
+    def _load_once(self, may_skip_mirror: bool) -> Loaded[T]:
+        fresh = load_fresh(self._name, self._load, self._options.modules)
+        own = self._bundle()
+        loaded = Loaded(fresh.model, self._look_at(fresh.model), Gate(self._name), own, (own,))
+        loaded.opaque = fresh.inventory.opaque
+        try:
+            self._take_up(loaded, fresh, may_skip_mirror)
+        except OSError as error:
+            let_go(self._engine, loaded)
+            raise LoadFailed(f"the weights of model {self._name!r} can't be read: {error}") from error
+        except BaseException:
+            let_go(self._engine, loaded)
+            raise
+        return loaded
+
+    def _look_at(self, model: T) -> Callable[[], Inventory]:
+        modules = self._options.modules
+        return lambda: take_inventory(model, modules(model) if modules is not None else None)
+
+    def _take_up(self, loaded: Loaded[T], fresh: Fresh[T], may_skip_mirror: bool) -> None:
+        shared, options, own = self._engine.shared, self._options, loaded.own
+        packable = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is None]
+        odd = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is not None]
+        foreign = shared.reached_by(tensors_of_guarded(fresh.inventory))
+        tensors = [found.tensor for found in packable if id(found.tensor) not in foreign]
+        known = shared.enter(None if options.stable_addresses else own, tensors)
+        joined = shared.join(loaded, known, also=foreign.values())
+        if joined is None:
+            gone = (each for each in known if shared.of(each) is None)
+            raise LetGo(self._name, next(gone, (*fresh.inventory.modules, *known)[0]))
+        loaded.bundles = (own, *joined)
+        if joined and options.stable_addresses:
+            raise LoadFailed(
+                f"model {self._name!r} is registered with stable_addresses and has modules that another model has too; "
+                "give it its own, or register it without"
+            )
+        for bundle in joined:
+            with bundle.lock:
+                bundle.suit(frozen=options.frozen, mirror=options.mirror)
+        theirs = {id(tensor) for tensor in known} | foreign.keys()
+        packable = [found for found in packable if id(found.tensor) not in theirs]
+        refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
+        loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
+        packing, sources = pack(packable)
+        filling = Filling(packing, sources, fresh.files)
+        loaded.gate.guard(fresh.inventory.modules)  # first: by this a module that was let go half-way is known
+        del sources, fresh  # what `filling` lets go of is freed at once
+        with own.lock:
+            own.packing = packing
+            own.holders[loaded] = None
+            self._fill(loaded, filling, may_skip_mirror)
+            self._compare_with_first(own)
+        if not options.stable_addresses:
+            shared.add(own)
+
+    def _fill(self, loaded: Loaded[T], filling: Filling, may_skip_mirror: bool) -> None:
+        own, process, mode = loaded.own, self._engine, self._options.mirror
+        if not may_skip_mirror or mode == "keep":
+            own.fill_mirror(filling)
+            return
+        with ExitStack() as stack:
+            if mode == "auto":
+                with suppress(HostFull):
+                    promise = stack.enter_context(process.host.promised(own.nbytes, at_any_price=False))
+                    own.fill_mirror(filling, promise)
+                    return
+        own.claim(loaded)
+        own.fill_device(filling, process.with_room(self._name, own.allocate))
+
+    def _bundle(self) -> Bundle:
+        process, options = self._engine, self._options
+        return Bundle(
+            self._name,
+            process.device,
+            process.host,
+            process.pace,
+            frozen=options.frozen,
+            mirror=options.mirror,
+            stable=options.stable_addresses,
+        )
+
+    def _compare_with_first(self, own: Bundle) -> None:
+        first, whole = self._first, own.whole
+        if self._first_whole is None:
+            self._first_whole = whole
+        elif whole == self._first_whole:
+            return  # all bytes are as they were, so there is no need to look at each tensor's
+        if first is None or self._options.unload_changes == "discard":
+            return
+        now = own.as_loaded
+        if any(now[path] != first[path] for path in now.keys() & first.keys()):
+            raise LoadFailed(
+                f"load of model {self._name!r} gave other weights than the first time, so answers would change; "
+                "make `load` deterministic, or register it with unload_changes='discard'"
+            )
+
+
+def _is_let_go(held: weakref.ref[object]) -> bool:
+    """By everybody, soon enough."""
+    gc.collect()
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while held() is not None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,1 @@
+"""The steps of a wake and of a demotion."""

@@ -1,0 +1,54 @@
+"""What the models of one process share: the device, the host's RAM, the measured pace, and storages held by several."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ...errors import DeviceFull
+from ...lifecycle.frames import let_go_of_locals
+from ...lifecycle.room.host_budget import HostBudget
+from .device import DeviceBackend
+from .pace import Pace
+from .sharing.shared_bundles import SharedBundles
+
+A = TypeVar("A")
+# Asked with the name of the model that wants in and what it lacks: True when something else was moved away.
+MakeRoom = Callable[[str, DeviceFull], bool]
+
+
+def no_room(name: str, full: DeviceFull) -> bool:
+    """Nobody else is on the device, or nobody may be asked to leave it."""
+    return False
+
+
+@dataclass(slots=True)
+class TorchProcess:
+    """Everything here is thread-safe; `make_room` may block until another model has left the device.
+
+    accounting: held for a moment by whoever takes or gives back device memory, so that what is measured before and
+        after a release is that release.
+    """
+
+    device: DeviceBackend
+    host: HostBudget = field(default_factory=HostBudget)
+    pace: Pace = field(default_factory=Pace)
+    shared: SharedBundles = field(default_factory=SharedBundles)
+    make_room: MakeRoom = no_room
+    accounting: threading.Lock = field(default_factory=threading.Lock)
+
+    def with_room(self, name: str, take: Callable[[], A]) -> A:
+        """Take device memory for model `name`; while it is full, others are asked to leave. Raises `DeviceFull`."""
+        while True:
+            try:
+                with self.accounting:
+                    return take()
+            except DeviceFull as full:
+                if not self.room_made(name, full):
+                    raise
+
+    def room_made(self, name: str, full: DeviceFull) -> bool:
+        """`make_room`, with nothing of the failed try held meanwhile, neither by the error nor in torch's cache."""
+        let_go_of_locals(full)
+        self.device.trim()
+        return self.make_room(name, full)

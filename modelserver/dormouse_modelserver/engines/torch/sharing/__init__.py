@@ -1,0 +1,1 @@
+"""Storages that move together, in one model or shared by several."""

@@ -1,0 +1,242 @@
+"""The weights of one model and the four moves: load, restore, offload, unload.
+
+What moves are bundles (see `bundle`): one of the model's own, those that it shares with other models, and the few
+tensors that can't be packed. Every move either completes or leaves the weights in the tier where they were. One caller
+at a time: the slot's worker. Nothing here knows of requests.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from dormouse_contract import Residency
+
+from ...errors import DeviceFull, DormouseError, LoadFailed, ModelChanged
+from ...lifecycle.engine import Fence, Released, Speed
+from .checks.canary import CanaryCheck
+from .checks.gate import Gate
+from .device import DeviceBackend
+from .layout.apart import report
+from .loaded import Loaded
+from .loading.loader import Loader
+from .moves.leaving import bundles_of, leave, let_go, mirrors_kept, roll_back
+from .moves.stocktaking import is_changed, look_again, take_in, take_stock
+from .moves.waking import bring
+from .options import WeightsOptions
+from .pace import Path
+from .process import TorchProcess
+
+T = TypeVar("T")
+_log = logging.getLogger("dormouse")
+
+
+class Weights(Generic[T]):
+    def __init__(
+        self, name: str, load: Callable[[], T], process: TorchProcess, options: WeightsOptions[T] | None = None
+    ) -> None:
+        self.speed = Speed()
+        self._name, self._process = name, process
+        self._options: WeightsOptions[T] = options or WeightsOptions()
+        self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
+        self._loaded: Loaded[T] | None = None
+        self._loader = Loader(name, load, process, self._options)
+        self._reported = False
+
+    # What it is -----------------------------------------------------------------------------------
+
+    @property
+    def residency(self) -> Residency:
+        loaded = self._loaded
+        if loaded is None:
+            return Residency.UNLOADED
+        return Residency.GPU if loaded.awake else Residency.CPU
+
+    @property
+    def device(self) -> DeviceBackend:
+        return self._process.device
+
+    @property
+    def model(self) -> T:
+        return self._there().model
+
+    @property
+    def gate(self) -> Gate:
+        return self._there().gate
+
+    @property
+    def dirty(self) -> bool:
+        loaded = self._loaded  # read once: an unload in its own thread may come between
+        return loaded is not None and loaded.dirty
+
+    @property
+    def device_bytes(self) -> int:
+        loaded = self._loaded
+        return loaded.device_bytes if loaded is not None else 0
+
+    @property
+    def host_bytes(self) -> int:
+        loaded = self._loaded
+        return loaded.host_bytes if loaded is not None else 0
+
+    @property
+    def moved_apart(self) -> tuple[str, ...]:
+        """The tensors that can't be packed and are moved on their own, each with the reason."""
+        loaded = self._loaded
+        return (*report(loaded.apart), *loaded.opaque) if loaded is not None else ()
+
+    def admit(self) -> None:
+        self.gate.open = True
+
+    def shut(self) -> None:
+        self.gate.open = False
+
+    def fence(self) -> Fence:
+        return self._process.device.fence()
+
+    def clean_up(self) -> None:
+        """An arena that was closed while an error's frames held views of it went to torch's cache, and no further."""
+        self._process.device.trim()
+
+    def estimate_seconds(self) -> float | None:
+        """Until the weights are on the GPU from where they are; None until it was measured."""
+        loaded, speed, pace = self._loaded, self.speed, self._process.pace
+        if loaded is None:
+            known = speed.load_seconds is not None and speed.restore_seconds is not None
+            return (speed.load_seconds or 0.0) + (speed.restore_seconds or 0.0) if known else None
+        if loaded.awake:
+            return 0.0
+        nbytes = sum(bundle.nbytes for bundle in loaded.bundles if not bundle.on_device)
+        copy, check = pace.seconds(Path.RESTORE, nbytes), pace.seconds(Path.VERIFY, nbytes)
+        if copy is None:
+            return None
+        return copy + (0.0 if self._options.frozen else check or 0.0) + speed.warm_up_seconds
+
+    # Towards the GPU ------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """From wherever the weights are → GPU. Raises as `load` and `restore` do.
+
+        Still in the tier of before then; or on the CPU, when the load was done and only GPU room lacked.
+        """
+        if self._loaded is not None:
+            self.restore()
+            return
+        self._load(may_skip_mirror=True)
+        loaded = self._there()
+        try:
+            self.restore()
+        except DeviceFull:
+            if not loaded.own.host_bytes and loaded.own.nbytes:
+                self._unload(loaded)  # it was on its way to the device without a mirror
+            raise
+        except BaseException:
+            self._unload(loaded)
+            raise
+
+    def load(self) -> None:
+        """Unloaded → CPU. Raises `LoadFailed` or `HostFull`; nothing is kept then."""
+        self._load(may_skip_mirror=False)
+
+    def _load(self, *, may_skip_mirror: bool) -> None:
+        started = time.monotonic()
+        self._loaded = self._loader.load(may_skip_mirror=may_skip_mirror)
+        self.speed.load_seconds = time.monotonic() - started
+        if not self._reported:
+            self._reported = True
+            for line in self.moved_apart:
+                _log.warning("model %s: not in the arena: %s", self._name, line)
+
+    def restore(self) -> None:
+        """CPU → GPU, verified. Raises `DeviceFull`, `CopyFailed`, `IntegrityError` or `LoadFailed` (the warm-up).
+
+        Still on the CPU then, and the device's memory is where it was.
+        """
+        loaded = self._there()
+        started = time.monotonic()
+        try:
+            bring(self._process, loaded, self._name)
+            for one in loaded.apart:
+                self._process.with_room(self._name, lambda one=one: one.send(self._process.device))  # type: ignore[misc]
+            self._prove(loaded)
+        except BaseException:
+            roll_back(self._process, loaded, self._name)
+            raise
+        loaded.awake = True
+        for bundle in loaded.bundles:
+            bundle.settle(loaded)
+        self.speed.restore_seconds = time.monotonic() - started
+
+    def _prove(self, loaded: Loaded[T]) -> None:
+        """Warm up and ask the canary, with nobody else let in."""
+        if self._options.warm_up is None and self._canary is None:
+            return
+        started, what = time.monotonic(), "warm_up"
+        loaded.gate.open = True
+        try:
+            if self._options.warm_up is not None:
+                self._options.warm_up(loaded.model)
+            what = "canary"
+            if self._canary is not None:
+                self._canary.ask(loaded.model, self._name)
+            self._process.device.synchronize()
+        except DormouseError:
+            raise
+        except Exception as error:
+            raise LoadFailed(f"{what} of model {self._name!r} raised {type(error).__name__}: {error}") from error
+        finally:
+            loaded.gate.open = False
+        self.speed.warm_up_seconds = time.monotonic() - started
+
+    # Away from the GPU ----------------------------------------------------------------------------
+
+    def offload(self) -> Released:
+        """GPU → CPU; what changed is copied. Raises `CopyFailed`, `HostFull`, `IntegrityError`; still there then."""
+        loaded, process, may_share = self._there(), self._process, not self._options.stable_addresses
+        process.device.synchronize()  # on streams of the app's own, too: their writes are part of the weights
+        inventory = look_again(process, loaded, may_share=may_share)
+        with bundles_of(loaded):
+            stock = take_stock(loaded, inventory)
+            self.speed.offload_bytes_copied = 0
+            with mirrors_kept(loaded):
+                for bundle in loaded.bundles:
+                    last = bundle.users <= {loaded}
+                    if last or bundle is loaded.own:
+                        copied = take_in(process, bundle, stock, may_share=may_share, whole=last)
+                        self.speed.offload_bytes_copied += copied
+                for one in loaded.apart:
+                    one.take_in()
+                return leave(process, loaded)
+
+    def unload(self) -> Released:
+        """CPU or GPU → Unloaded. Raises `ModelChanged` when changes would be lost; nothing was moved then.
+
+        What another model has too stays with that one, so only what is this one's alone can be lost.
+        """
+        loaded, process, may_share = self._there(), self._process, not self._options.stable_addresses
+        if loaded.awake:
+            process.device.synchronize()
+        inventory = look_again(process, loaded, may_share=may_share)
+        with bundles_of(loaded):
+            stock = take_stock(loaded, inventory)
+            if self._options.unload_changes == "refuse" and is_changed(loaded, stock):
+                raise ModelChanged(
+                    f"the weights of model {self._name!r} differ from what load gives, and unloading would lose that; "
+                    f"it stays on the {self.residency}. Save the changes and register with unload_changes='discard', "
+                    "or let it sleep in host RAM"
+                )
+            self._loader.remember(loaded)
+            with mirrors_kept(loaded):
+                for bundle in loaded.bundles:
+                    if not bundle.holders.keys() <= {loaded} and bundle.users == {loaded}:
+                        take_in(process, bundle, stock, may_share=may_share)
+                return self._unload(loaded)
+
+    def _unload(self, loaded: Loaded[T]) -> Released:
+        self._loaded = None
+        return let_go(self._process, loaded)
+
+    def _there(self) -> Loaded[T]:
+        if self._loaded is None:
+            raise RuntimeError(f"model {self._name!r} is not loaded")
+        return self._loaded

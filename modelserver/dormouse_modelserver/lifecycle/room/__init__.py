@@ -1,0 +1,1 @@
+"""Room on this machine: GPU memory that others make free, and host RAM."""

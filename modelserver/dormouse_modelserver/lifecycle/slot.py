@@ -1,0 +1,328 @@
+"""One model's slot: it owns the state, and everyone else asks it for an outcome.
+
+    Unloaded ──load──► CPU ──restore──► GPU        (a wake does both; demand starts it)
+    Unloaded ◄─unload─ CPU ◄─offload── GPU         (a demotion; refused while in use)
+
+- A use is granted only on the GPU with no transition under way. So a demotion, which begins only with
+  nothing in flight and nobody waiting, never meets running work; kernels still queued are waited for.
+- Demand during a demotion waits, and the wake begins when the demotion has settled.
+- A wake goes on without its waiters, and all who wait for it share one.
+- A failed transition leaves the weights in a whole tier, tells every waiter why, and the next use tries again.
+
+One short lock; the engine moves the model in a thread of that transition, outside the lock.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from dormouse_contract import RequestOutcome, Residency, TransitionOutcome, Trigger
+from dormouse_contract.wire import OrderStamp, PolicyLoan
+
+from ..errors import (
+    DeviceBroken,
+    DeviceFull,
+    DormouseError,
+    ModelBusy,
+    NoRoom,
+    QueueFull,
+    TransitionFailed,
+    WakeTimeout,
+)
+from .clock import Clock, steady_unix_time
+from .device import check_works
+from .engine import Engine, Fence, Released
+from .moving import carry_out
+from .settings import SlotSettings
+from .state import SlotState
+from .telemetry import Telemetry
+from .transition import Transition
+from .uses import finalizing
+from .uses.waiting import Place, Waiter
+from .view import SlotView
+
+T = TypeVar("T")
+
+# How late a waiter may notice that its budget is used up, on a busy machine.
+_GRACE_SECONDS = 1.0
+
+
+class Slot(Generic[T]):
+    """`view` is what others may see of it. changed: called after each use, move and change of its settings."""
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine[T],
+        settings: SlotSettings,
+        telemetry: Telemetry,
+        *,
+        clock: Clock = steady_unix_time,
+        changed: "Callable[[Slot[T]], None]" = lambda slot: None,
+    ) -> None:
+        self.name = name
+        self._engine, self._telemetry, self._changed = engine, telemetry, changed
+        finalizing.start()
+        self._state = SlotState(engine, settings, clock)
+        self.view = SlotView(name, engine, self._state)
+
+    # Uses -----------------------------------------------------------------------------------------
+
+    @property
+    def in_use(self) -> bool:
+        return self._state.in_flight > 0
+
+    def model(self) -> T:
+        """The user's object; only for who holds a use."""
+        return self._engine.model
+
+    def enter(self, settled: Callable[[], bool], timeout_seconds: float | None = None) -> Waiter:
+        """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken.
+
+        `timeout_seconds` is how long it may wait, None the model's wake budget. Raises `QueueFull`, or `DeviceBroken`
+        at once.
+        """
+        state = self._state
+        if self.view.device_broken:
+            self._telemetry.request(self.name, RequestOutcome.REJECTED)
+            check_works(self._engine.device)
+        with state.lock:
+            now = state.clock()
+            settings = state.lending.settings(now)
+            budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
+            waiter = Waiter(settled, now, budget)
+            state.history.arrivals.arrived(now, alone=not state.in_flight and not state.waiters)
+            if state.transition is None and state.residency is Residency.GPU:
+                self._grant(waiter)
+            elif len(state.waiters) < settings.max_waiting:
+                state.waiters.append(waiter)
+                self._wake_for_waiters()
+            else:
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+                raise QueueFull(self.name, len(state.waiters), state.retry_after_seconds())
+            return waiter
+
+    def abandon(self, waiter: Waiter) -> None:
+        """Give the place up: cancelled or timed out. A use granted meanwhile is handed back."""
+        with self._state.lock:
+            if waiter.place is Place.GRANTED:
+                self._end_use()
+            elif waiter.place is Place.WAITING:
+                self._state.waiters.remove(waiter)
+            waiter.place = Place.LEFT
+        self._changed(self)
+
+    def conclude(self, waiter: Waiter) -> Place:
+        """Stop waiting: how it ended. A place still waiting is given up, atomically with looking at it."""
+        with self._state.lock:
+            if waiter.place is Place.WAITING:
+                self._state.waiters.remove(waiter)
+                waiter.place = Place.LEFT
+            return waiter.place
+
+    def timed_out(self, waiter: Waiter) -> WakeTimeout:
+        """The error for a use whose budget is used up, with when to come back, and what room is missing."""
+        state = self._state
+        self._telemetry.request(self.name, RequestOutcome.TIMEOUT)
+        with state.lock:
+            retry_after = state.retry_after_seconds()
+            doing = state.transition
+        if doing is not None and doing.obstacle is not None:
+            return NoRoom(self.name, waiter.budget_seconds, doing.obstacle, retry_after)
+        what = f"{doing.origin} → {doing.to} under way" if doing is not None else f"it is on the {state.residency}"
+        return WakeTimeout(
+            f"model {self.name!r} was not awake within {waiter.budget_seconds:g} s ({what}); the wake goes on. "
+            f"Ask again in {retry_after:.0f} s",
+            retry_after,
+        )
+
+    def patience_seconds(self, obstacle: DeviceFull) -> float:
+        """How long a wake that lacks room may still wait for it: as long as somebody waits for the model."""
+        state = self._state
+        with state.lock:
+            if state.transition is not None:
+                state.transition.obstacle = obstacle
+            now = state.clock()
+            left = (waiter.since + waiter.budget_seconds - now for waiter in state.waiters)
+            # Longer than any of them: the last to go ends the wait, and is told that its time was up.
+            return max((seconds + _GRACE_SECONDS for seconds in left), default=0.0)
+
+    def leave(self, failed: bool) -> None:
+        """End a use. What the caller queued on the device is waited for before the weights move."""
+        fence = self._engine.fence()
+        with self._state.lock:
+            self._state.fences = [earlier for earlier in self._state.fences if not earlier.done()] + [fence]
+            self._end_use()
+        self._telemetry.request(self.name, RequestOutcome.ERROR if failed else RequestOutcome.OK)
+        self._changed(self)
+
+    def _grant(self, waiter: Waiter) -> None:
+        waiter.place = Place.GRANTED
+        self._state.in_flight += 1
+        self._engine.admit()
+        self._state.history.use_began()
+
+    def _end_use(self) -> None:
+        state = self._state
+        state.in_flight -= 1
+        state.history.use_ended(state.clock())
+        if state.in_flight == 0:
+            self._engine.shut()
+
+    # Moves ----------------------------------------------------------------------------------------
+
+    def begin_move(
+        self,
+        to: Residency,
+        *,
+        if_idle_for: float | None = None,
+        trigger: Trigger = Trigger.MANUAL,
+        reason: str = "",
+        order: OrderStamp | None = None,
+    ) -> Transition | None:
+        """Start a move and return it, or the one under way; None when the weights are there already.
+
+        A move under way that does not lead to `to` is returned as it is: wait for it and ask again.
+        Raises `ModelBusy` for a demotion while in use, waited for, waking, or not idle for long enough,
+        `ModelChanged` at once for an unload that was refused since the last use, `DeviceBroken` and `StaleOrder`.
+        Nothing has changed then.
+        """
+        check_works(self._engine.device)
+        try:
+            with self._state.lock:
+                self._state.order_fence.pass_through(order)
+                return self._begin(to, if_idle_for, trigger, reason)
+        except ModelBusy as busy:
+            refused = TransitionOutcome.REFUSED
+            self._telemetry.transition(self.name, self._state.residency, to, trigger, refused, 0.0, f"{reason}; {busy}")
+            raise
+
+    def begin_load(self, trigger: Trigger, reason: str) -> Transition | None:
+        """Start to load it into host RAM and return that, or the move under way; None when it is loaded already.
+
+        Raises `DeviceBroken`.
+        """
+        check_works(self._engine.device)
+        with self._state.lock:
+            if self._state.transition is not None or self._state.residency is not Residency.UNLOADED:
+                return self._state.transition
+            return self._start(Residency.CPU, trigger, reason)
+
+    def _begin(self, to: Residency, if_idle_for: float | None, trigger: Trigger, reason: str) -> Transition | None:
+        state = self._state
+        under_way = state.transition
+        if under_way is None and state.residency is to:
+            return None
+        if under_way is not None and (under_way.to is to or to.is_above(under_way.to)):
+            return under_way
+        if state.residency.is_above(to) or under_way is not None:
+            self._check_unused(to, if_idle_for)
+        if to is Residency.UNLOADED and state.history.unload_refused is not None:
+            raise state.history.unload_refused.with_traceback(None)
+        return under_way if under_way is not None else self._start(to, trigger, reason)
+
+    def _check_unused(self, to: Residency, if_idle_for: float | None) -> None:
+        state = self._state
+        waking = state.transition is not None and state.transition.wakes
+        idle = state.idle_seconds()
+        if state.in_flight or state.waiters or waking:
+            problem = f"in use by {state.in_flight} requests, {len(state.waiters)} waiting"
+            problem += ", waking now" if waking else ""
+        elif if_idle_for is not None and idle < if_idle_for:
+            problem = f"idle for {idle:.1f} s only, and {if_idle_for:g} s are asked for"
+        else:
+            return
+        raise ModelBusy(
+            f"model {self.name!r} was not moved to {to}: {problem}. Ask again when it is idle",
+            in_flight=state.in_flight,
+            waiting=len(state.waiters),
+            idle_seconds=idle,
+        )
+
+    def _wake_for_waiters(self) -> None:
+        state = self._state
+        if state.transition is None and state.waiters and state.residency is not Residency.GPU:
+            self._start(Residency.GPU, Trigger.DEMAND, f"{len(state.waiters)} waiting")
+
+    def _start(self, to: Residency, trigger: Trigger, reason: str) -> Transition:
+        state = self._state
+        transition = Transition(state.residency, to, trigger, reason, state.clock())
+        fences, state.fences = state.fences, []
+        state.transition = transition
+        threading.Thread(
+            target=self._carry_out, args=(transition, fences), name=f"dormouse-{self.name}", daemon=True
+        ).start()
+        return transition
+
+    def _carry_out(self, transition: Transition, fences: list[Fence]) -> None:
+        error, released = carry_out(self._engine, transition, fences, self.name)
+        self._settle(transition, error, released)
+
+    def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
+        state = self._state
+        now = state.clock()
+        with state.lock:
+            state.transition = None
+            state.residency = self._engine.residency
+            if isinstance(error, TransitionFailed):
+                error.residency, error.retry_after_seconds = state.residency, state.retry_after_seconds()
+            ended = state.history.moved(transition, state.residency, error, released, now)
+            self._resolve_waiters(transition, error, now)
+            self._wake_for_waiters()
+        self._telemetry.transition(
+            self.name,
+            ended.from_,
+            ended.to,
+            ended.trigger,
+            ended.outcome,
+            ended.seconds,
+            ended.reason,
+            ended.released_bytes,
+        )
+        transition.settled.set_result(error)
+        self._changed(self)
+
+    def _resolve_waiters(self, transition: Transition, error: DormouseError | None, now: float) -> None:
+        """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on.
+
+        A wake that waited for room gave up because nobody waited any more. On a broken device no wake is worth a try.
+        """
+        state = self._state
+        broken = isinstance(error, DeviceBroken)
+        there = state.residency is Residency.GPU and not broken
+        if not there and not broken and (transition.to is not Residency.GPU or error is None):
+            return
+        gave_up = error if transition.obstacle is not None and isinstance(error, DeviceFull) else None
+        settled, state.waiters = state.waiters, deque()
+        for waiter in settled:
+            if there:
+                self._grant(waiter)
+                self._telemetry.waited(self.name, now - waiter.since)
+            elif gave_up is not None and now < waiter.since + waiter.budget_seconds:
+                state.waiters.append(waiter)  # it came as the wake gave up waiting for room: it gets a wake
+                continue
+            else:
+                waiter.place, waiter.error = Place.FAILED, error
+                if gave_up is not None:
+                    waiter.error = NoRoom(self.name, waiter.budget_seconds, gave_up, state.retry_after_seconds())
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+            if not waiter.settled() and waiter.place is Place.GRANTED:
+                waiter.place = Place.LEFT
+                self._end_use()
+
+    # What it goes by ------------------------------------------------------------------------------
+
+    def lend(self, loan: PolicyLoan) -> None:
+        """Take a policy lent by an operator. Raises `StaleOrder`."""
+        state = self._state
+        with state.lock:
+            state.order_fence.pass_through(loan.order)
+            state.lending.lend(loan, state.clock())
+        self._changed(self)
+
+    def pin_by_hand(self, pinned: bool) -> None:
+        """Pinned, the ladder and pressure leave the weights where they are; a move by hand still moves them."""
+        with self._state.lock:
+            self._state.pinned_by_hand = pinned
+        self._changed(self)

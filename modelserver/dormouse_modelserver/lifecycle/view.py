@@ -1,0 +1,157 @@
+"""What others may see of a slot. It changes nothing; each figure set is of one moment."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from dormouse_contract import Observation, Policy, Residency
+from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot
+
+from .engine import Engine
+from .history.advice import Observed
+from .settings import SlotSettings
+from .state import SlotState
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFigures:
+    """What the metrics show beyond the snapshot.
+
+    idle_since: Unix seconds, 0 while in flight. unload_refused: since its last use, for changes that it would lose.
+    """
+
+    idle_since: float
+    released_byte_seconds: float
+    residual_bytes: int
+    unload_refused: bool
+
+
+class SlotView:
+    """Thread-safe; never blocks for longer than a change of the slot's state takes."""
+
+    def __init__(self, name: str, engine: Engine[Any], state: SlotState) -> None:
+        self._name, self._engine, self._state = name, engine, state
+
+    @property
+    def residency(self) -> Residency:
+        with self._state.lock:
+            return self._state.residency
+
+    @property
+    def on_device(self) -> bool:
+        return self.residency is Residency.GPU
+
+    @property
+    def device_broken(self) -> bool:
+        """Nothing moves any more, and nothing is let in."""
+        return self._engine.device.broken is not None
+
+    @property
+    def idle_seconds(self) -> float:
+        with self._state.lock:
+            return self._state.idle_seconds()
+
+    @property
+    def may_make_room(self) -> bool:
+        """On the device, used by nobody, and not pinned: it may be asked to leave for another model."""
+        if self.device_broken:
+            return False
+        state = self._state
+        with state.lock:
+            at_rest = state.transition is None and not state.in_use
+            return state.residency is Residency.GPU and at_rest and not state.pinned(state.clock())
+
+    @property
+    def pinned_by_hand(self) -> bool:
+        return self._state.pinned_by_hand
+
+    @property
+    def settings(self) -> SlotSettings:
+        with self._state.lock:
+            return self._state.lending.settings(self._state.clock())
+
+    @property
+    def demotion_failed_at(self) -> float | None:
+        """When the last demotion failed (Unix seconds); None when it did not."""
+        with self._state.lock:
+            return self._state.history.demotion_failed_at
+
+    def outlook(self) -> tuple[Policy, Observation, float | None]:
+        """For the idle timer: the policy in force, what is observed, and when the policy in force lapses.
+
+        With a transition under way or a pin everything counts as in use.
+        """
+        state = self._state
+        with state.lock:
+            now = state.clock()
+            held = state.transition is not None or state.pinned(now)
+            observation = Observation(
+                residency=state.residency,
+                in_flight=max(state.in_flight + len(state.waiters), int(held)),
+                idle_since=state.history.idle_since,
+                resident_since=state.history.resident_since,
+                unload_refused=state.history.unload_refused is not None,
+            )
+            return state.lending.settings(now).policy(), observation, state.lending.lapses_at(now)
+
+    def snapshot(self) -> ModelSnapshot:
+        """Everything about the model, as the control API shows it."""
+        state, engine = self._state, self._engine
+        with state.lock:
+            now, doing = state.clock(), state.transition
+            return ModelSnapshot(
+                name=self._name,
+                residency=state.residency,
+                in_flight=state.in_flight,
+                waiting=len(state.waiters),
+                idle_seconds=state.idle_seconds(),
+                last_request_end=state.history.last_request_end,
+                gpu_memory_bytes=engine.device_bytes,
+                host_memory_bytes=engine.host_bytes,
+                gpu_memory_released_bytes=state.history.released.nbytes,
+                released_method=state.history.released.method,
+                device=engine.device.name,
+                dirty=engine.dirty,
+                pinned=state.pinned(now),
+                restore_estimate_seconds=state.estimate_seconds(now),
+                transition=None if doing is None else doing.snapshot(),
+                last_transition=state.history.last,
+            )
+
+    def figures(self) -> SlotFigures:
+        state = self._state
+        with state.lock:
+            return SlotFigures(
+                idle_since=0.0 if state.in_flight else state.history.idle_since,
+                released_byte_seconds=state.history.released_byte_seconds(state.clock()),
+                residual_bytes=state.history.released.residual,
+                unload_refused=state.history.unload_refused is not None,
+            )
+
+    def recent_transitions(self) -> tuple[LastTransitionSnapshot, ...]:
+        """The latest that ended, newest first, refused and failed ones included."""
+        with self._state.lock:
+            return tuple(self._state.history.recent)
+
+    def observed(self) -> Observed:
+        """How the model was used and what its sleep is worth, for advice on its timeouts."""
+        state, engine = self._state, self._engine
+        with state.lock:
+            now, policy, speed = state.clock(), state.lending.own.policy(), engine.speed
+            lent = state.lending.current(now) is not None
+            bursts = state.history.arrivals.bursts(now)
+            return Observed(
+                now=now,
+                since=state.history.arrivals.since,
+                bursts=bursts,
+                in_use=state.in_use,
+                gpu_memory_bytes=engine.device_bytes or state.history.released.nbytes or None,
+                restore_seconds=speed.restore_seconds,
+                load_seconds=speed.load_seconds,
+                idle_timeout_seconds=None if lent else _or_never(policy.offload_after_seconds),
+                unload_timeout_seconds=_or_never(policy.unload_after_seconds),
+            )
+
+
+def _or_never(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

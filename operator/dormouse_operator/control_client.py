@@ -1,0 +1,201 @@
+"""The mTLS client: what the operator says to a replica.
+
+One connection per call, as the sidecar closes it after each. Whatever goes wrong is an outcome and not an
+exception, since the reconcile loop treats a refusal, a dead pod and a missing trust as three more facts.
+"""
+
+import asyncio
+import ssl
+from typing import TypeVar
+
+import httpx
+from dormouse_contract.ports import Port
+from dormouse_contract.problems import Problem, ProblemReason
+from dormouse_contract.wire import CONTROL_PREFIX, ModelReport, ModelReports, PolicyLoan, ResidencyOrder
+from pydantic import BaseModel, ValidationError
+
+from .orders import Answer, Outcome
+
+CALL_TIMEOUT_SECONDS = 15.0
+HTTP_TIMEOUT = httpx.Timeout(connect=3.0, read=10.0, write=5.0, pool=10.0)
+HEALTH_TIMEOUT_SECONDS = 2.0
+# A snapshot is about 1 KB, and a pod of a thousand models is none that we know of.
+MAX_ANSWER_BYTES = 1 << 20
+
+_REFUSALS: dict[str, Outcome] = {
+    ProblemReason.NO_SUCH_MODEL: Outcome.NO_SUCH_MODEL,
+    ProblemReason.IN_USE: Outcome.IN_USE,
+    ProblemReason.STALE_ORDER: Outcome.STALE_ORDER,
+    ProblemReason.DIRTY: Outcome.DIRTY,
+    ProblemReason.WRONG_POD: Outcome.WRONG_POD,
+    ProblemReason.BAD_BODY: Outcome.BAD_BODY,
+    ProblemReason.CANNOT_NOW: Outcome.CANNOT_NOW,
+    ProblemReason.WAKE_TIMEOUT: Outcome.CANNOT_NOW,
+    ProblemReason.MODEL_PROCESS_DOWN: Outcome.CANNOT_NOW,
+}
+_STATUSES = {
+    404: Outcome.NO_SUCH_MODEL,
+    421: Outcome.WRONG_POD,
+    422: Outcome.BAD_BODY,
+    502: Outcome.CANNOT_NOW,
+    503: Outcome.CANNOT_NOW,
+    504: Outcome.CANNOT_NOW,
+}
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+class _Line:
+    """An HTTP client with one certificate; replaced by another, it is closed when its last call has ended."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self._calls = 0
+        self._is_replaced = False
+
+    async def __aenter__(self) -> httpx.AsyncClient:
+        self._calls += 1
+        return self.http
+
+    async def __aexit__(self, *ended: object) -> None:
+        self._calls -= 1
+        await self._close_if_done()
+
+    async def replace(self) -> None:
+        self._is_replaced = True
+        await self._close_if_done()
+
+    async def _close_if_done(self) -> None:
+        if self._is_replaced and not self._calls:
+            await self.http.aclose()
+
+
+class ControlClient:
+    """Calls the control port of pods. `transport` replaces the network in tests of faults."""
+
+    def __init__(
+        self,
+        tls: ssl.SSLContext,
+        *,
+        control_port: int,
+        health_port: int = Port.SIDECAR,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._control_port = control_port
+        self._health_port = health_port
+        self._transport = transport
+        self._line = self._dial(tls)
+
+    async def use(self, tls: ssl.SSLContext) -> None:
+        """For every call from now on; calls under way end as they began."""
+        before, self._line = self._line, self._dial(tls)
+        await before.replace()
+
+    async def close(self) -> None:
+        await self._line.http.aclose()
+
+    def _dial(self, tls: ssl.SSLContext) -> _Line:
+        # Nothing is kept alive: a pooled connection could outlive the pod that it was made to.
+        http = httpx.AsyncClient(
+            verify=tls,
+            transport=self._transport,
+            timeout=HTTP_TIMEOUT,
+            limits=httpx.Limits(max_keepalive_connections=0, max_connections=None),
+            # Uncompressed, so that the limit below is the limit.
+            headers={"Connection": "close", "User-Agent": "dormouse-operator", "Accept-Encoding": "identity"},
+            trust_env=False,
+        )
+        return _Line(http)
+
+    async def list_models(self, ip: str) -> Answer:
+        return await self._call("GET", ip, "/models", None, ModelReports)
+
+    async def order(self, ip: str, model: str, order: ResidencyOrder) -> Answer:
+        return await self._call("PUT", ip, f"/models/{model}/residency", order.to_json(), ModelReport)
+
+    async def lend(self, ip: str, model: str, loan: PolicyLoan) -> Answer:
+        return await self._call("PUT", ip, f"/models/{model}/policy", loan.to_json(), None)
+
+    async def _call(
+        self, method: str, ip: str, path: str, body: str | None, expected: type[BaseModel] | None
+    ) -> Answer:
+        url = f"https://{_host(ip)}:{self._control_port}{CONTROL_PREFIX}{path}"
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        async with self._line as http:
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                    response = await self._read_whole(http, method, url, body, headers)
+            except httpx.DecodingError as error:
+                return Answer(Outcome.UNEXPECTED, str(error))
+            except (httpx.HTTPError, ssl.SSLError, OSError, TimeoutError) as error:
+                return await self._conclude(http, ip, str(error) or type(error).__name__)
+        return _read(response, expected)
+
+    async def _read_whole(
+        self, http: httpx.AsyncClient, method: str, url: str, body: str | None, headers: dict[str, str]
+    ) -> httpx.Response:
+        """A pod may send what it likes; more than an answer can have is not read."""
+        async with http.stream(method, url, content=body, headers=headers) as response:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise httpx.DecodingError("its answer is compressed, which was not asked for")
+            content = bytearray()
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise httpx.DecodingError(f"its answer has more than {MAX_ANSWER_BYTES} bytes")
+        return httpx.Response(response.status_code, headers=_without_transfer(response.headers), content=bytes(content))
+
+    async def _conclude(self, http: httpx.AsyncClient, ip: str, error: str) -> Answer:
+        """A foreign certificate and a dead sidecar look the same on the control port: ask the plain one."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
+                health = await http.get(f"http://{_host(ip)}:{self._health_port}/healthz")
+            alive = health.is_success
+        except (httpx.HTTPError, OSError, TimeoutError):
+            alive = False
+        if alive:
+            return Answer(Outcome.UNTRUSTED, f"the sidecar is alive and refuses the operator ({error})")
+        return Answer(Outcome.UNREACHABLE, error)
+
+
+def _without_transfer(headers: httpx.Headers) -> httpx.Headers:
+    """The content is complete by now, whatever way it came."""
+    return httpx.Headers([(name, value) for name, value in headers.items() if name != "transfer-encoding"])
+
+
+def _read(response: httpx.Response, expected: type[BaseModel] | None) -> Answer:
+    if response.is_success:
+        outcome = Outcome.UNDER_WAY if response.status_code == 202 else Outcome.DONE
+        if expected is None:
+            return Answer(outcome)
+        parsed = _parse(response, expected)
+        if isinstance(parsed, ModelReports):
+            return Answer(outcome, snapshots=tuple(parsed.models))
+        if isinstance(parsed, ModelReport):
+            return Answer(outcome, snapshots=(parsed,))
+        # It did what was asked, in words of another version; the signal will show it.
+        return Answer(outcome, "the replica's answer is of another version")
+    problem = _parse(response, Problem)
+    status = response.status_code
+    outcome = _STATUSES.get(status, Outcome.UNEXPECTED)
+    detail = f"HTTP {status}"
+    if problem is not None:
+        outcome = _REFUSALS.get(problem.reason, outcome)
+        detail = problem.detail or problem.title
+    return Answer(outcome, detail[:512], retry_after_seconds=_retry_after(response))
+
+
+def _parse(response: httpx.Response, kind: type[_Body]) -> _Body | None:
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError:
+        return None
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdigit() else None
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip

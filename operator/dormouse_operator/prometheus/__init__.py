@@ -1,1 +1,0 @@
-"""The way to Prometheus: its address, its credentials, one query at a time."""

@@ -1,1 +1,0 @@
-"""`dormouse-operator savings`: what sleeping saved, from figures that replicas measured."""

@@ -1,0 +1,93 @@
+"""Queries to Prometheus' HTTP API, instant and over a range, with a hard limit of time and size."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+import httpx
+
+from .answers import Series, Vector, matrix, vector
+from .collector import without_collector
+from .errors import PrometheusUnavailable
+from .refusals import refuse_what_is_no_answer, unreached
+from .settings import QUERY_TIMEOUT_SECONDS
+
+# 10,000 replicas answer 3 MB to a query.
+MAX_ANSWER_BYTES = 32 << 20
+# Many namespaces make a long query, and a longer address is refused by some proxies.
+MAX_GET_CHARACTERS = 4000
+
+
+class Prometheus(Protocol):
+    """Who answers queries. Each raises PrometheusUnavailable with the reason in words, whatever goes wrong."""
+
+    async def query(self, promql: str, at: float | None = None) -> Vector:
+        """`at` pins the evaluation time, so that several queries see the same scrape."""
+
+    async def query_range(self, promql: str, start: float, end: float, step: int) -> tuple[Series, ...]:
+        """From `start` to `end`, Unix seconds, at every `step` seconds."""
+
+
+async def at_one_instant(prometheus: Prometheus, queries: Mapping[str, str], at: float) -> dict[str, Vector]:
+    """The answers by the queries' names. Raises PrometheusUnavailable when one of them fails."""
+    vectors = await asyncio.gather(*(prometheus.query(promql, at) for promql in queries.values()))
+    return dict(zip(queries, vectors, strict=True))
+
+
+class PrometheusApi:
+    """`client` brings transport and credentials; `url` is what comes before `/api/v1`."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        timeout_seconds: float = QUERY_TIMEOUT_SECONDS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        self._client = client
+        self._url = f"{url.rstrip('/')}/api/v1"
+        self._timeout_seconds = timeout_seconds
+        self._max_answer_bytes = max_answer_bytes
+
+    async def query(self, promql: str, at: float | None = None) -> Vector:
+        asked = {"query": promql} if at is None else {"query": promql, "time": repr(at)}
+        response, body = await self._answer("query", asked)
+        with without_collector():
+            return vector(response.status_code, response.headers.get("content-type", ""), body)
+
+    async def query_range(self, promql: str, start: float, end: float, step: int) -> tuple[Series, ...]:
+        asked = {"query": promql, "start": repr(start), "end": repr(end), "step": str(step)}
+        response, body = await self._answer("query_range", asked)
+        with without_collector():
+            return matrix(response.status_code, response.headers.get("content-type", ""), body)
+
+    async def _answer(self, path: str, asked: Mapping[str, str]) -> tuple[httpx.Response, bytearray]:
+        # Prometheus should not go on with what we have given up.
+        parameters = {**asked, "timeout": f"{self._timeout_seconds:g}"}
+        try:
+            # httpx limits each read; a server that drips bytes would still hold us for ever.
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._ask(f"{self._url}/{path}", parameters)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise PrometheusUnavailable(f"Prometheus gave no answer within {self._timeout_seconds:g} s") from error
+        except (httpx.HTTPError, OSError) as error:
+            raise unreached(error) from error
+
+    async def _ask(self, url: str, parameters: Mapping[str, str]) -> tuple[httpx.Response, bytearray]:
+        long = len(parameters["query"]) > MAX_GET_CHARACTERS
+        request = (
+            self._client.stream("POST", url, data=parameters)
+            if long
+            else self._client.stream("GET", url, params=parameters)
+        )
+        async with request as response:
+            refuse_what_is_no_answer(response)
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > self._max_answer_bytes:
+                    raise PrometheusUnavailable(
+                        f"Prometheus' answer has more than {self._max_answer_bytes >> 20} MiB and was not read to its "
+                        "end; ask for fewer namespaces, or for a shorter time"
+                    )
+            return response, body
