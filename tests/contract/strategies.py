@@ -35,6 +35,7 @@ def policies(draw: st.DrawFn, *, schedules: bool = True, modes: tuple[Mode, ...]
         offload_after_seconds=offload,
         unload_after_seconds=unload,
         min_resident_seconds=draw(_SECONDS),
+        wake_budget_seconds=draw(_SECONDS),
         schedule=tuple(draw(st.lists(windows, max_size=2))) if schedules else (),
     )
 
