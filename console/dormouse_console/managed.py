@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dormouse_contract import Policy
-from dormouse_contract.managed_model import AUTO, GROUP, VERSION, Condition, ManagedModel, managed_model
+from dormouse_contract import Policy, Residency
+from dormouse_contract.managed_model import AUTO, GROUP, VERSION, Condition, ManagedModel, Wording, managed_model
 from dormouse_contract.timestamps import from_rfc3339_or_none
 
 PATH = f"/apis/{GROUP}/{VERSION}"
@@ -40,7 +40,7 @@ def row(model: ManagedModel) -> list[Any]:
         status.desired_residency,
         ready.status,
         ready.reason,
-        policy.mode,
+        model.wording.mode,
         replicas.gpu if replicas else 0,
         replicas.total if replicas else 0,
         status.gpu_memory_released,
@@ -48,9 +48,15 @@ def row(model: ManagedModel) -> list[Any]:
         moved.unix_seconds if moved else None,
         (moved.trigger or None) if moved else None,
         moved.message if moved else None,
-        policy.residency or AUTO,
+        override(model),
         policy.residency_until,
     ]
+
+
+def override(model: ManagedModel) -> str:
+    """The manual residency that holds. A word of a newer version is shown as it came, though it counts as Auto here."""
+    known = model.wording.residency in set(Residency)
+    return model.policy.residency or (AUTO if known else model.wording.residency)
 
 
 def condition(model: ManagedModel, kind: str) -> Condition:
@@ -66,7 +72,7 @@ def details(body: Object) -> dict[str, Any]:
         **dict(zip(COLUMNS, row(model), strict=True)),
         "model": model.model,
         "selector": dict(model.selector),
-        "policy": _policy(model.policy),
+        "policy": _policy(model.policy, model.wording),
         "conditions": [each.to_dict() for each in status.conditions],
         "lastTransition": None if status.last_transition is None else status.last_transition.to_dict(),
         "created": model.created or None,
@@ -75,8 +81,8 @@ def details(body: Object) -> dict[str, Any]:
     }
 
 
-def _policy(policy: Policy) -> dict[str, Any]:
-    """As it is understood, with the names of the spec. What is absent is never."""
+def _policy(policy: Policy, wording: Wording) -> dict[str, Any]:
+    """As it is understood, with the names of the spec. What is absent is never; windows are as somebody wrote them."""
     asked = {
         "offloadAfterSeconds": policy.offload_after_seconds,
         "unloadAfterSeconds": policy.unload_after_seconds,
@@ -89,7 +95,7 @@ def _policy(policy: Policy) -> dict[str, Any]:
                 "durationSeconds": window.duration_seconds,
                 "residency": window.residency,
             }
-            for window in policy.schedule
+            for window in wording.schedule
         ],
     }
     return {name: value for name, value in asked.items() if value is not None}

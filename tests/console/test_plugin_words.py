@@ -118,3 +118,13 @@ def test_a_gap_in_the_samples_is_a_gap_in_the_timeline() -> None:
         [20.0, 30.0, "CPU"],
         [100.0, 110.0, "Unloaded"],
     ]
+
+
+def test_a_pin_whose_end_can_not_be_read_is_not_shown_as_one_without_an_end() -> None:
+    pinned = seen()
+    pinned["spec"] |= {"residency": "GPU", "residencyUntil": "2027-01-01T00:00:00,5Z"}
+    said = explained(pinned, "", 660.0)
+    assert "by hand" not in said
+    assert "until somebody clears it" not in said
+    assert "residency counts as Auto" in said
+    assert "by hand" not in top([pinned], 660.0, with_namespace=False, colours=False)

@@ -16,7 +16,7 @@ import uvicorn
 from dormouse_console.app import create_app
 from dormouse_console.callers import LocalCallers
 from dormouse_console.plugin.printed import explained, top
-from dormouse_console.prometheus import Prometheus
+from dormouse_console.timeseries import TimeSeries
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -32,7 +32,7 @@ COLUMNS = "namespace name residency desired ready reason mode gpu total released
 def served() -> Iterator[str]:
     """The console below a prefix, without a cluster behind it."""
     app = FastAPI()
-    console = create_app(LocalCallers(httpx.AsyncClient(), "key"), Prometheus(None))
+    console = create_app(LocalCallers(httpx.AsyncClient(), "key"), TimeSeries(None))
     app.mount("/fleet/dormouse", console)
     port = reserve_port()
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dormouse_contract import Mode, Policy
-from dormouse_contract.managed_model import managed_model
+from dormouse_contract import Mode
+from dormouse_contract.managed_model import AUTO, ManagedModel, managed_model
 
 from ..managed import COLUMNS as ROW
-from ..managed import row
+from ..managed import override, row
 from .moments import age
 
 SIGNS = {"GPU": "🟢", "CPU": "🟡", "Unloaded": "⚪"}
@@ -70,7 +70,7 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
         when = "at some time" if moved.unix_seconds is None else f"{age(now - moved.unix_seconds)} ago"
         said.append(f"  last move   {moved.from_ or '?'} → {moved.to or '?'} {when} ({moved.trigger or 'unknown'})")
         said.append(f"              {moved.message}".rstrip())
-    said += [f"  {'policy' if not at else '':<10}  {line}" for at, line in enumerate(policy(managed.policy, now))]
+    said += [f"  {'policy' if not at else '':<10}  {line}" for at, line in enumerate(policy(managed, now))]
     said += [f"  problem     {problem.message}" for problem in managed.problems]
     said.append("  conditions")
     for kind in ("Ready", "IdleSignalAvailable", "ReplicasReachable"):
@@ -89,13 +89,13 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
     return "\n".join(said)
 
 
-def policy(asked: Policy, now: float) -> list[str]:
+def policy(model: ManagedModel, now: float) -> list[str]:
     """What it asks for, a sentence each; what overrides it first."""
-    said = []
+    asked, wording, said = model.policy, model.wording, []
     if asked.mode is not Mode.ACTIVE:
-        said.append(_MODES[asked.mode])
-    held, until = asked.residency, asked.residency_until
-    if held is not None and (until is None or until > now):
+        said.append(_MODES.get(wording.mode, wording.mode))
+    held, until = override(model), asked.residency_until
+    if held != AUTO and (until is None or until > now):
         said.append(f"by hand {held}, " + ("until somebody clears it" if until is None else f"{age(until - now)} more"))
     offload, unload = asked.offload_after_seconds, asked.unload_after_seconds
     if offload is None and unload is None:
@@ -108,7 +108,7 @@ def policy(asked: Policy, now: float) -> list[str]:
         said.append(f"out of host RAM as well after {age(unload)}")
     said += [
         f"at least {window.residency} for {age(window.duration_seconds)} from each “{window.cron}” ({window.time_zone})"
-        for window in asked.schedule
+        for window in wording.schedule
     ]
     return said
 

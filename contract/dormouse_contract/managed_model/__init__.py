@@ -1,8 +1,9 @@
 """What a ManagedModel means, said once: operator, console and plugin read objects through here and nowhere else."""
 
 from .object import API_VERSION, GROUP, KIND, PLURAL, VERSION, ManagedModel, Name, managed_model
-from .spec import AUTO, Labels, ProblemReason, Spec, SpecProblem, read_spec
+from .spec import Labels, ProblemReason, Spec, SpecProblem, read_spec
 from .status import Condition, LastTransition, ReplicaCounts, Status, Truth
+from .wording import AUTO, WindowWording, Wording
 
 __all__ = [
     "API_VERSION",
@@ -22,6 +23,8 @@ __all__ = [
     "SpecProblem",
     "Status",
     "Truth",
+    "WindowWording",
+    "Wording",
     "managed_model",
     "read_spec",
 ]

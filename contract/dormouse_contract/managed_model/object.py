@@ -13,6 +13,7 @@ from ..policy import Policy
 from ..timestamps import from_rfc3339_or_none
 from .spec import Labels, SpecProblem, read_spec
 from .status import Status
+from .wording import Wording
 
 GROUP, VERSION, PLURAL, KIND = "dormouse.dev", "v1alpha1", "managedmodels", "ManagedModel"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -38,6 +39,7 @@ class ManagedModel:
     selector: Labels
     model: str | None
     policy: Policy
+    wording: Wording
     problems: tuple[SpecProblem, ...]
     status: Status
 
@@ -65,6 +67,7 @@ def managed_model(body: Mapping[str, Any]) -> ManagedModel:
         selector=spec.selector,
         model=spec.model,
         policy=spec.policy,
+        wording=spec.wording,
         problems=spec.problems,
         status=Status.from_dict(body.get("status")),
     )

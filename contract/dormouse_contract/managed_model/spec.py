@@ -17,8 +17,8 @@ from ..residency import Residency
 from ..schedule import InvalidSchedule, Window
 from ..timestamps import from_rfc3339
 from ..wire import MAX_SECONDS, MODEL_NAME_PATTERN
+from .wording import AUTO, Wording, read_wording
 
-AUTO = "Auto"
 _MODEL_NAME = re.compile(MODEL_NAME_PATTERN)
 _MAX_QUOTED = 64
 
@@ -50,6 +50,7 @@ class Spec:
     selector: Labels
     model: str | None
     policy: Policy
+    wording: Wording
     problems: tuple[SpecProblem, ...] = ()
 
 
@@ -58,7 +59,9 @@ def read_spec(body: object, residency_since: float | None = None) -> Spec:
     reader = _Reader(body)
     selector, model = reader.selector(), reader.model()
     policy = reader.policy(residency_since)
-    return Spec(() if model is _UNKNOWN else selector, None if model is _UNKNOWN else model, policy, reader.problems)
+    unknown = model is _UNKNOWN
+    wording = read_wording(_mapping(body))
+    return Spec(() if unknown else selector, None if unknown else model, policy, wording, reader.problems)
 
 
 _UNKNOWN = "?"

@@ -1,18 +1,17 @@
 """The status of a ManagedModel as a value: read from the object, compared, and written as a merge patch.
 
 Kept free of figures that change fast; what is compared here is what is written. Another version may have written it:
-fields and words that are not known are read as absent, and written anew.
+fields that are not known are passed over, words that are not known are kept as they came, and both are written anew.
 """
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 from ..timestamps import from_rfc3339_or_none
 
 Truth = Literal["True", "False", "Unknown"]
-_TRUTHS = frozenset(get_args(Truth))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +137,9 @@ _COUNTS = tuple(each.name for each in fields(ReplicaCounts))
 
 def _condition(entry: Mapping[str, Any]) -> Condition:
     # Thousands of objects say the same, and each was parsed by itself.
-    truth = _text(entry, "status")
     return Condition(
         sys.intern(_text(entry, "type")),
-        cast("Truth", sys.intern(truth)) if truth in _TRUTHS else "Unknown",
+        cast("Truth", sys.intern(_text(entry, "status"))),
         sys.intern(_text(entry, "reason")),
         sys.intern(_text(entry, "message")),
         _count_or_none(entry.get("observedGeneration")) or 0,

@@ -11,7 +11,7 @@ from ..idleness.columns import Asked
 from ..idleness.join import EXPORTED
 from ..idleness.reading import COLUMNS
 from ..metrics import Metric
-from .selection import one_of
+from .selection import Selection, one_of
 
 _ASKED: Mapping[Asked, str] = {
     Asked.VALUE: "%s",
@@ -22,12 +22,13 @@ _ASKED: Mapping[Asked, str] = {
 
 def residencies(*matchers: str) -> str:
     """Where each replica is: the first question, which says what replicas there are."""
-    return f"{_series(metrics.RESIDENCY.name, matchers)} == 1"
+    return f"{Selection(matchers).series(metrics.RESIDENCY)} == 1"
 
 
 def columns(*matchers: str) -> dict[str, str]:
     """A query for each column, by its name."""
-    return {each.name: _ASKED[each.asked] % _series(each.metric.name, matchers) for each in COLUMNS}
+    chosen = Selection(matchers)
+    return {each.name: _ASKED[each.asked] % chosen.series(each.metric) for each in COLUMNS}
 
 
 def exported(*matchers: str, also: Sequence[Metric] = ()) -> str:
@@ -35,8 +36,7 @@ def exported(*matchers: str, also: Sequence[Metric] = ()) -> str:
 
     also: other metrics, for who shows more than the verdict.
     """
-    names = "|".join(metric.name for metric in (*EXPORTED, *also))
-    return _series("", (f'__name__=~"{names}"', *matchers))
+    return Selection(matchers).named((*EXPORTED, *also))
 
 
 def times(*matchers: str) -> dict[str, str]:
@@ -53,7 +53,3 @@ def fresh_for() -> str:
 def among(namespaces: Sequence[str]) -> tuple[str, ...]:
     """A matcher of these namespaces; none for all."""
     return (one_of("namespace", namespaces),) if namespaces else ()
-
-
-def _series(name: str, matchers: Sequence[str]) -> str:
-    return f"{name}{{{', '.join(matchers)}}}" if matchers else name
