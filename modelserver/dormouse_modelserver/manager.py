@@ -23,7 +23,7 @@ from .engines.torch.sharing.bundle import MirrorMode
 from .engines.torch.weights import Weights
 from .errors import ConfigurationError, NoSuchModel
 from .lifecycle.idle_timer import IdleTimer
-from .lifecycle.registry import Roster
+from .lifecycle.registry import Registry
 from .lifecycle.room.arbiter import Arbiter
 from .lifecycle.settings import AfterTask, SlotSettings
 from .lifecycle.slot import Slot
@@ -36,7 +36,7 @@ from .server.socket import serve_socket
 T = TypeVar("T")
 
 
-class ResidencyManager(Roster):
+class ResidencyManager(Registry):
     """The models of this process on one device.
 
     device: "auto" (the CUDA device, or an error that names the choices), "cuda:0", "sim", "sim:4GiB",

@@ -106,7 +106,16 @@ def test_the_table_is_aligned_and_has_colours_only_when_asked() -> None:
 
 def test_an_explanation_says_where_why_and_what_the_policy_asks() -> None:
     said = explained(seen(), "no Prometheus", 660.0)
-    for part in ("🟡 CPU", "0 of 2", "GPU → CPU 1m ago (Idle)", "idle 612 s ≥ 600 s", "after 10m", "Ready=True"):
+    for part in (
+        "🟡 CPU",
+        "0 of 2",
+        "GPU → CPU 1m ago (Idle)",
+        "idle 612 s ≥ 600 s",
+        "after 10m",
+        "on the GPU for 1m after a wake",
+        "waits 30s at most",
+        "Ready=True",
+    ):
         assert part in said
     assert "Is it running?" in explained(body(), "", 0.0)
 

@@ -10,7 +10,7 @@ import pytest
 from dormouse_contract import Residency, Trigger
 from dormouse_modelserver.errors import TransitionFailed
 from dormouse_modelserver.lifecycle.idle_timer import IdleTimer
-from dormouse_modelserver.lifecycle.registry import Roster as Registry
+from dormouse_modelserver.lifecycle.registry import Registry
 from dormouse_modelserver.lifecycle.settings import SlotSettings
 from dormouse_modelserver.lifecycle.slot import Slot
 from dormouse_modelserver.lifecycle.uses.hold import Hold

@@ -14,9 +14,9 @@ export function policySentences(model) {
   else if (offload !== undefined) said.push(t("policyOffload", { time: age(offload) }));
   if (unload !== undefined) said.push(t("policyUnload", { time: age(unload) }));
   if (offload !== 0 && (offload ?? unload) !== undefined) {
-    said.push(t("policyResident", { time: age(policy.minResidentSeconds ?? 60) }));
+    said.push(t("policyResident", { time: age(policy.minResidentSeconds) }));
   }
-  said.push(t("policyBudget", { n: number(policy.wakeBudgetSeconds ?? 30) }));
+  said.push(t("policyBudget", { n: number(policy.wakeBudgetSeconds) }));
   for (const window of policy.schedule ?? []) {
     const values = { residency: tier(window.residency), cron: window.cron, zone: window.timeZone, time: age(window.durationSeconds) };
     said.push(t("policyWindow", values));

@@ -106,6 +106,9 @@ def policy(model: ManagedModel, now: float) -> list[str]:
         said.append(f"off the GPU, into host RAM, after {age(offload)} without a request")
     if unload is not None:
         said.append(f"out of host RAM as well after {age(unload)}")
+    if offload != 0 and (offload is not None or unload is not None):
+        said.append(f"on the GPU for {age(asked.min_resident_seconds)} after a wake")
+    said.append(f"a request waits {age(asked.wake_budget_seconds)} at most for a wake")
     said += [
         f"at least {window.residency} for {age(window.duration_seconds)} from each “{window.cron}” ({window.time_zone})"
         for window in wording.schedule

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from ..lifecycle.registry import Roster
+from ..lifecycle.registry import Registry
 from ..lifecycle.settings import SlotSettings
 from .durations import shown
 from .serve_settings import ServeSettings
@@ -12,15 +12,15 @@ _log = logging.getLogger("dormouse")
 _ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - looked for, not listened on
 
 
-def announce(settings: ServeSettings, roster: Roster) -> None:
+def announce(settings: ServeSettings, registry: Registry) -> None:
     """One line per fact, so that `docker logs` and `grep` find each."""
     _log.info("GPU management enabled · GPU 管理已启用")
-    for line in lines(settings, roster):
+    for line in lines(settings, registry):
         _log.info("%s", line)
 
 
-def lines(settings: ServeSettings, roster: Roster) -> Iterator[str]:
-    device = roster.device
+def lines(settings: ServeSettings, registry: Registry) -> Iterator[str]:
+    device = registry.device
     simulated = " (simulated, no GPU)" if device.simulated else ""
     yield (
         f"device {device.name}{simulated}, memory {device.memory().total / 2**30:.4g} GiB; "
@@ -29,7 +29,7 @@ def lines(settings: ServeSettings, roster: Roster) -> Iterator[str]:
     )
     if settings.idle_timeout is None:
         yield _without_idle_timeout(settings)
-    for slot in roster.slots():
+    for slot in registry.slots():
         yield f"model {slot.name}: {', '.join(_own(slot.view.settings, settings)) or 'as above'}"
     yield f"page {page_address(settings.host, settings.port)}"
 

@@ -2,22 +2,21 @@
 
 import logging
 import threading
-import time
 from typing import Any
 
-from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ModelAdvice, ModelSnapshot
 
-from ..errors import ConfigurationError, DormouseError, ModelChanged, NoSuchModel
+from ..errors import ConfigurationError, DormouseError, NoSuchModel
 from .device import Device
 from .history.advice import advise
 from .slot import Slot
+from .start_and_end import load_all, unload_all
 from .telemetry import Telemetry
 
 _log = logging.getLogger("dormouse")
 
 
-class Roster:
+class Registry:
     """Slots by name, on one device. Slots are added and never taken away."""
 
     def __init__(self, device: Device, *, starting: bool = False) -> None:
@@ -50,16 +49,12 @@ class Roster:
         return {slot.name: advise(slot.view.observed()) for slot in self.slots()}
 
     def preload(self) -> None:
-        """Load each model into host RAM, one after the other; none is woken. `/readyz` is 503 until it has succeeded.
+        """Load each model into host RAM; none is woken. `/readyz` is 503 until that has succeeded.
 
-        Raises what the first load that failed raised, `LoadFailed` for example; the others after it are not loaded.
+        Raises what the first load that failed raised, `LoadFailed` for example; those after it are not loaded.
         """
         self._preloading = True
-        for slot in self.slots():
-            while (move := slot.begin_load(Trigger.STARTUP, "preload")) is not None:
-                error = move.settled.result()
-                if error is not None and slot.view.residency is Residency.UNLOADED:
-                    raise error.with_traceback(None)
+        load_all(self.slots())
         self._preloading = False
 
     def preload_in_background(self) -> None:
@@ -78,22 +73,8 @@ class Roster:
             )
 
     def unload_all(self, within_seconds: float) -> None:
-        """The process is about to end: unload each model, in order. What refuses is said in the log and left."""
-        give_up_at = time.monotonic() + within_seconds
-        for slot in self.slots():
-            try:
-                while (
-                    move := slot.begin_move(Residency.UNLOADED, trigger=Trigger.SHUTDOWN, reason="the server stops")
-                ) is not None:
-                    error = move.settled.result(max(0.0, give_up_at - time.monotonic()))
-                    if move.asked is Residency.UNLOADED:
-                        if error is not None:
-                            raise error.with_traceback(None)
-                        break
-            except ModelChanged:
-                _log.warning("model %s: its weights were changed since the load; the change ends here", slot.name)
-            except (DormouseError, TimeoutError) as left:
-                _log.info("model %s: not unloaded before the end of the process (%s)", slot.name, left or "no time")
+        """The process is about to end; see `start_and_end.unload_all`."""
+        unload_all(self.slots(), within_seconds)
 
     def not_ready_because(self) -> str | None:
         """None when requests are taken: asleep, waking and a full GPU included."""

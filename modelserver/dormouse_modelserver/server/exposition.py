@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..lifecycle.device import DeviceMemory
-from ..lifecycle.registry import Roster
+from ..lifecycle.registry import Registry
 from ..lifecycle.room.host_memory import read_host_memory
 from ..lifecycle.view import SlotFigures
 
@@ -40,22 +40,22 @@ _FROM_FIGURES: dict[metrics.Metric, Callable[[SlotFigures], float]] = {
 }
 
 
-def render_metrics(roster: Roster, memory: DeviceMemory | None) -> bytes:
+def render_metrics(registry: Registry, memory: DeviceMemory | None) -> bytes:
     """Prometheus' text format. Each model's figures are of one moment. Asks the device nothing.
 
     memory: the device's, as it was just measured; None where it could not be, and is then left out.
     """
-    registry = CollectorRegistry()
-    registry.register(_StateCollector(roster, memory))
-    return generate_latest(registry)
+    exported = CollectorRegistry()
+    exported.register(_StateCollector(registry, memory))
+    return generate_latest(exported)
 
 
 class _StateCollector(Collector):
-    def __init__(self, roster: Roster, memory: DeviceMemory | None) -> None:
-        self._roster, self._memory = roster, memory
+    def __init__(self, registry: Registry, memory: DeviceMemory | None) -> None:
+        self._registry, self._memory = registry, memory
 
     def collect(self) -> Iterator[Metric]:
-        for events in self._roster.telemetry.registry.collect():
+        for events in self._registry.telemetry.registry.collect():
             # When a series was created is of no use to anyone here and doubles their number.
             events.samples = [sample for sample in events.samples if not sample.name.endswith("_created")]
             yield events
@@ -63,14 +63,14 @@ class _StateCollector(Collector):
         yield from self._process()
 
     def _models(self) -> Iterator[Metric]:
-        snapshots = self._roster.snapshots()
-        figures = {slot.name: slot.view.figures() for slot in self._roster.slots()}
+        snapshots = self._registry.snapshots()
+        figures = {slot.name: slot.view.figures() for slot in self._registry.slots()}
         residency = _family(metrics.RESIDENCY)
         info = _family(metrics.GPU_INFO)
         for snapshot in snapshots:
             for tier in Residency:
                 residency.add_metric([snapshot.name, tier], float(snapshot.residency is tier))
-            info.add_metric([snapshot.name, self._roster.device.gpu_uuid, snapshot.device], 1)
+            info.add_metric([snapshot.name, self._registry.device.gpu_uuid, snapshot.device], 1)
         yield residency
         yield info
         for metric, read in _FROM_SNAPSHOT.items():
@@ -87,7 +87,7 @@ class _StateCollector(Collector):
     def _process(self) -> Iterator[Metric]:
         held = _family(metrics.PROCESS_GPU_MEMORY)
         if self._memory is not None and self._memory.used_by_this_process is not None:
-            held.add_metric([self._roster.device.gpu_uuid], self._memory.used_by_this_process)
+            held.add_metric([self._registry.device.gpu_uuid], self._memory.used_by_this_process)
         yield held
         budget = _family(metrics.HOST_MEMORY_BUDGET)
         budget.add_metric([], read_host_memory().budget)

@@ -8,17 +8,17 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.applications import Starlette
 
 from ..errors import DormouseError
-from ..lifecycle.registry import Roster
+from ..lifecycle.registry import Registry
 from .authority import token_authority
 from .panel.routes import panel_router
 from .panel.watch import Watch
 from .problems import refusal_for
 
 
-def install_routes(roster: Roster, app: FastAPI, prefix: str) -> None:
+def install_routes(registry: Registry, app: FastAPI, prefix: str) -> None:
     authority = token_authority()
-    watch = Watch(roster, authority.access)
-    _include_first(app, panel_router(roster, prefix, authority, watch))
+    watch = Watch(registry, authority.access)
+    _include_first(app, panel_router(registry, prefix, authority, watch))
     answer_our_errors(app)
     inner = app.router.lifespan_context
 
@@ -29,7 +29,7 @@ def install_routes(roster: Roster, app: FastAPI, prefix: str) -> None:
             try:
                 yield state
             finally:
-                roster.drain()
+                registry.drain()
                 watch.close()
 
     app.router.lifespan_context = draining

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from ..lifecycle.device import check_works
-from ..lifecycle.registry import Roster
+from ..lifecycle.registry import Registry
 from ..lifecycle.slot import Slot
 from ..lifecycle.transition import Transition
 from .authority import Authority, anyone
@@ -23,22 +23,24 @@ from .unmatched import answer_the_rest
 _ANSWER_WITHIN_SECONDS = 1.0
 
 
-def control_router(roster: Roster, prefix: str, authority: Authority, *, with_advice: bool = True) -> APIRouter:
+def control_router(registry: Registry, prefix: str, authority: Authority, *, with_advice: bool = True) -> APIRouter:
     """The contract's routes, and problems for all else below the prefix.
 
     with_advice: False where a sidecar or an operator reads, which have no use for it.
     """
     router = APIRouter(prefix=prefix, route_class=ProblemRoute)
-    add_control_routes(router, roster, authority, with_advice=with_advice)
+    add_control_routes(router, registry, authority, with_advice=with_advice)
     answer_the_rest(router)
     return router
 
 
-def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, *, with_advice: bool = True) -> None:
+def add_control_routes(
+    router: APIRouter, registry: Registry, authority: Authority, *, with_advice: bool = True
+) -> None:
     @router.get("/v1/models")
     async def list_models(request: Request) -> Response:
         authority.may_read(request)
-        return as_json(ModelList(models=roster.snapshots(), advice=roster.advice() if with_advice else None))
+        return as_json(ModelList(models=registry.snapshots(), advice=registry.advice() if with_advice else None))
 
     @router.get("/v1/openapi.json")
     async def describe(request: Request) -> Response:
@@ -48,52 +50,52 @@ def add_control_routes(router: APIRouter, roster: Roster, authority: Authority, 
     @router.get("/v1/models/{model}")
     async def read_model(model: str, request: Request) -> Response:
         authority.may_read(request)
-        return as_json(roster.slot(model).view.snapshot())
+        return as_json(registry.slot(model).view.snapshot())
 
     @router.put("/v1/models/{model}/residency")
     async def order_residency(model: str, request: Request) -> Response:
         authority.may_change(request)
         order = ResidencyOrder.from_json(await control_body(request))
-        snapshot, settled = await _carry_out(roster.slot(model), order)
+        snapshot, settled = await _carry_out(registry.slot(model), order)
         return as_json(snapshot, 200 if settled else 202)
 
     @router.put("/v1/models/{model}/policy")
     async def lend_policy(model: str, request: Request) -> Response:
         authority.may_change(request)
         loan = PolicyLoan.from_json(await control_body(request))
-        slot = roster.slot(model)
+        slot = registry.slot(model)
         slot.lend(loan)
         return as_json(slot.view.snapshot())
 
-    _add_probes(router, roster, authority)
+    _add_probes(router, registry, authority)
 
 
-def probe_router(roster: Roster, authority: Authority = anyone) -> APIRouter:
+def probe_router(registry: Registry, authority: Authority = anyone) -> APIRouter:
     """`/metrics`, `/healthz` and `/readyz` without a prefix."""
     router = APIRouter(route_class=ProblemRoute)
-    _add_probes(router, roster, authority)
+    _add_probes(router, registry, authority)
     return router
 
 
-def _add_probes(router: APIRouter, roster: Roster, authority: Authority) -> None:
+def _add_probes(router: APIRouter, registry: Registry, authority: Authority) -> None:
     """Healthy is whatever a restart would not help; ready is whatever takes requests: asleep, waking, full included."""
-    reading = MemoryReading(roster.device)
+    reading = MemoryReading(registry.device)
 
     @router.get("/metrics")
     async def read_metrics(request: Request) -> Response:
         authority.may_read(request)
-        exposition = render_metrics(roster, await reading.now())
+        exposition = render_metrics(registry, await reading.now())
         return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @router.get("/healthz")
     async def health() -> Response:
-        check_works(roster.device)
+        check_works(registry.device)
         return PlainTextResponse("ok\n")
 
     @router.get("/readyz")
     async def ready() -> Response:
-        check_works(roster.device)
-        reason = roster.not_ready_because()
+        check_works(registry.device)
+        reason = registry.not_ready_because()
         if reason is not None:
             detail = f"The server is {reason}; send requests elsewhere, or wait"
             raise Refusal(503, ProblemReason.CANNOT_NOW, f"Not ready: {reason}", detail, retry_after=1.0)

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..errors import ConfigurationError
-from ..lifecycle.registry import Roster
+from ..lifecycle.registry import Registry
 from .authority import anyone
 from .routes import control_router, probe_router
 
@@ -20,12 +20,12 @@ _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 
 
-def serve_socket(roster: Roster, path: str) -> Callable[[], None]:
+def serve_socket(registry: Registry, path: str) -> Callable[[], None]:
     """Serve until the returned function is called. Raises `ConfigurationError` when another process serves it."""
     listener = _listen(Path(path))
     app = FastAPI(openapi_url=None)
-    app.include_router(control_router(roster, "/dormouse", anyone, with_advice=False))
-    app.include_router(probe_router(roster))
+    app.include_router(control_router(registry, "/dormouse", anyone, with_advice=False))
+    app.include_router(probe_router(registry))
     server = uvicorn.Server(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=2)
     )

@@ -1,4 +1,4 @@
-"""Reads the roster and the device into what the page shows. Every figure is measured, or it is null."""
+"""Reads the registry and the device into what the page shows. Every figure is measured, or it is null."""
 
 from importlib.metadata import version
 from typing import Any
@@ -7,7 +7,7 @@ from dormouse_contract import Action, Observation, Policy, plan
 
 from ...errors import DeviceBroken
 from ...lifecycle.device import Device, Occupancy
-from ...lifecycle.registry import Roster
+from ...lifecycle.registry import Registry
 from ...lifecycle.room.host_memory import read_host_memory
 from ...lifecycle.slot import Slot
 from ..authority import Access
@@ -17,18 +17,18 @@ from .state import DeviceState, HolderState, ModelState, NextMove, PanelState
 _ROOM_STEP_BYTES = 256 << 20
 
 
-def read_state(roster: Roster, access: Access, started_at: float, now: float) -> PanelState:
+def read_state(registry: Registry, access: Access, started_at: float, now: float) -> PanelState:
     """Blocks for as long as the driver takes to answer: not for an event loop."""
-    seen = occupancy_of(roster.device)
-    models = [_model(slot, now) for slot in roster.slots()]
+    seen = occupancy_of(registry.device)
+    models = [_model(slot, now) for slot in registry.slots()]
     return PanelState(
         now=now,
         started_at=started_at,
         version=version("dormouse"),
         access=access,
-        not_ready_because=roster.not_ready_because(),
+        not_ready_because=registry.not_ready_because(),
         host_room_bytes=read_host_memory().room // _ROOM_STEP_BYTES * _ROOM_STEP_BYTES,
-        device=_device(roster, seen, sum(model.gpu_memory_bytes for model in models)),
+        device=_device(registry, seen, sum(model.gpu_memory_bytes for model in models)),
         models=models,
     )
 
@@ -84,7 +84,7 @@ def _model(slot: Slot[Any], now: float) -> ModelState:
     )
 
 
-def _device(roster: Roster, seen: Occupancy | None, weights_bytes: int) -> DeviceState:
+def _device(registry: Registry, seen: Occupancy | None, weights_bytes: int) -> DeviceState:
     mine = seen.used_by_this_process if seen is not None else None
     holders = None
     if seen is not None and seen.holders is not None:
@@ -92,9 +92,9 @@ def _device(roster: Roster, seen: Occupancy | None, weights_bytes: int) -> Devic
             HolderState(pid=h.pid, name=h.name, bytes=h.nbytes, this_process=h.this_process) for h in seen.holders
         ]
     return DeviceState(
-        name=roster.device.name,
-        simulated=roster.device.simulated,
-        broken=roster.device.broken,
+        name=registry.device.name,
+        simulated=registry.device.simulated,
+        broken=registry.device.broken,
         total_bytes=seen.total if seen is not None else None,
         used_bytes=seen.used if seen is not None else None,
         process_bytes=mine,

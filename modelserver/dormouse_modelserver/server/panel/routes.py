@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ...lifecycle.registry import Roster
+from ...lifecycle.registry import Registry
 from ..authority import Authority
 from ..problems import ProblemRoute, Refusal
 from ..routes import add_control_routes, as_json, control_body
@@ -22,10 +22,10 @@ from .watch import Watch
 _HEARTBEAT_SECONDS = 10.0
 
 
-def panel_router(roster: Roster, prefix: str, authority: Authority, watch: Watch) -> APIRouter:
+def panel_router(registry: Registry, prefix: str, authority: Authority, watch: Watch) -> APIRouter:
     """The contract's routes and the page at `prefix/`. All its links are relative: it works wherever it is."""
     router = APIRouter(prefix=prefix, route_class=ProblemRoute)
-    add_control_routes(router, roster, authority)
+    add_control_routes(router, registry, authority)
     _add_page(router, prefix, authority)
     _add_state(router, authority, watch)
 
@@ -33,7 +33,7 @@ def panel_router(roster: Roster, prefix: str, authority: Authority, watch: Watch
     async def pin(model: str, request: Request) -> Response:
         authority.may_change(request)
         order = PinOrder.from_json(await control_body(request))
-        slot = roster.slot(model)
+        slot = registry.slot(model)
         slot.pin_by_hand(order.pinned)
         return as_json(slot.view.snapshot())
 

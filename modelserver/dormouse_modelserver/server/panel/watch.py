@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...lifecycle.clock import Clock, steady_unix_time
-from ...lifecycle.registry import Roster
+from ...lifecycle.registry import Registry
 from ..authority import Access
 from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState
@@ -39,9 +39,9 @@ _MOVES_ALL_THE_TIME = {**_COUNTED_ON, "host_room_bytes": True}
 class Watch:
     """started_at: when it was made, Unix seconds. Thread-safe."""
 
-    def __init__(self, roster: Roster, access: Access, clock: Clock = steady_unix_time) -> None:
+    def __init__(self, registry: Registry, access: Access, clock: Clock = steady_unix_time) -> None:
         self.started_at = clock()
-        self._roster, self._access, self._clock = roster, access, clock
+        self._registry, self._access, self._clock = registry, access, clock
         self._samples: deque[MemorySample] = deque(maxlen=_MOST_SAMPLES)
         self._pages: set[Subscription] = set()
         self._last_sent: PanelState | None = None
@@ -75,12 +75,12 @@ class Watch:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_history)
 
     def _read_state(self) -> PanelState:
-        return read_state(self._roster, self._access, self.started_at, self._clock())
+        return read_state(self._registry, self._access, self.started_at, self._clock())
 
     def _read_history(self) -> MemoryHistory:
         with self._condition:
             samples = list(self._samples)
-        seen = occupancy_of(self._roster.device)
+        seen = occupancy_of(self._registry.device)
         total = seen.total if seen is not None else None
         return MemoryHistory(every_seconds=SAMPLE_SECONDS, total_bytes=total, samples=samples)
 
@@ -134,7 +134,7 @@ class Watch:
             self._failing = True
 
     def _sample(self) -> None:
-        seen = occupancy_of(self._roster.device)
+        seen = occupancy_of(self._registry.device)
         if seen is None:
             return
         self._keep(MemorySample(time=self._clock(), used_bytes=seen.used, process_bytes=seen.used_by_this_process))
@@ -167,7 +167,7 @@ class Watch:
             page.offer(event, data)
 
     def _ending(self) -> bool:
-        return self._roster.not_ready_because() == "draining" or server_is_stopping()
+        return self._registry.not_ready_because() == "draining" or server_is_stopping()
 
 
 def server_is_stopping() -> bool:
