@@ -74,8 +74,9 @@ class Listener:
             return
         listening: socket.socket | None = None
         try:
+            # A member of an IntEnum is no port to it.
             family, kind, protocol, _, address = socket.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                self._host, int(self._port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             listening = socket.socket(family, kind, protocol)
             listening.setblocking(False)
