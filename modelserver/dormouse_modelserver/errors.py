@@ -111,7 +111,7 @@ class NoRoom(WakeTimeout, DeviceFull):
         Exception.__init__(
             self,
             f"model {model!r} was not awake within {budget_seconds:g} s: {full.device} has room for {full.room_bytes} "
-            f"bytes, {full.need_bytes} are needed, and nobody there could be sent to sleep. It is where it was; ask "
+            f"bytes, {full.need_bytes} are needed, and nobody there could be sent to sleep. It stays asleep; ask "
             f"again in {retry_after_seconds:.0f} s",
         )
         self.device, self.need_bytes, self.room_bytes = full.device, full.need_bytes, full.room_bytes

@@ -20,7 +20,7 @@ class HolderState(Wire):
 
 
 class DeviceState(Wire):
-    """Bytes of the whole device as its keeper counts them: NVML, or the account of a simulated one.
+    """Bytes of the whole device as whoever keeps its books counts them: NVML, or the account of a simulated one.
 
     process_bytes: what this process holds. weights_bytes: what the models' weights hold of that. rest_bytes: the
     measured difference, never a guess. Null where the driver can't see this process. holders: null where it lists
