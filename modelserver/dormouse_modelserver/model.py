@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from dormouse_contract import Residency, Trigger
 from dormouse_contract.wire import ModelSnapshot
 
 from .arguments import check_residency, check_seconds_argument
-from .engines.torch.weights import Weights
 from .errors import DormouseError
 from .lifecycle.slot import Slot
 from .lifecycle.uses.hold import Hold
 from .lifecycle.uses.uses_gpu import UsesGpu, hold_while_running
+
+if TYPE_CHECKING:
+    from .engines.torch.weights import Weights
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -22,7 +24,7 @@ R = TypeVar("R")
 class Model(Generic[T]):
     """One registered model. Made by `ResidencyManager.register`."""
 
-    def __init__(self, slot: Slot[T], weights: Weights[T]) -> None:
+    def __init__(self, slot: Slot[T], weights: "Weights[T]") -> None:
         self._slot, self._weights = slot, weights
 
     def __repr__(self) -> str:

@@ -118,7 +118,6 @@ def test_a_slot_asks_its_engine_where_it_is(serve: Any) -> None:
 
 def test_what_was_on_the_gpu_before_its_slot_falls_asleep_when_idle(serve: Any) -> None:
     server = serve(StandIn(Residency.GPU), idle_timeout_seconds=0.2)
-    server.timer.slot_changed(server.slot)
     until(lambda: server.snapshot()["residency"] == "CPU")
     assert server.snapshot()["lastTransition"]["trigger"] == "Idle"
 
@@ -141,6 +140,14 @@ def test_preloaded_it_is_in_host_ram_by_the_trigger_startup_and_awake_ones_stay(
     use(server)
     server.registry.preload()
     assert server.snapshot()["residency"] == "GPU"
+
+
+def test_an_engine_that_has_no_tier_in_host_ram_is_loaded_once_and_left(serve: Any) -> None:
+    server = serve()
+    server.engine.load = lambda: None
+    server.registry.preload()
+    assert server.snapshot()["residency"] == "Unloaded"
+    assert len(server.slot.view.recent_transitions()) == 1
 
 
 def test_metrics_and_probes_are_answered(serve: Any) -> None:

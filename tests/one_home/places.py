@@ -22,6 +22,7 @@ from dormouse_contract.metrics import Metric
 from dormouse_contract.ports import Port
 from dormouse_contract.problems import ProblemReason
 from dormouse_modelserver import ResidencyManager
+from dormouse_modelserver.lifecycle.registry import NotReady
 from dormouse_operator.telemetry import Telemetry
 from dormouse_webkit.pages import page_of
 from fastapi import FastAPI
@@ -80,6 +81,10 @@ def _request_outcome() -> Iterator[Place]:
     yield _docs("metrics.md")
 
 
+def _not_ready() -> Iterator[Place]:
+    yield from _said_by("panel", "notReady")
+
+
 def _mode() -> Iterator[Place]:
     yield "CRD: spec.mode", _in_crd("spec", "mode")
     yield from _said_by("console", "mode")
@@ -109,6 +114,7 @@ _PLACES: dict[type[Enum], Callable[[], Iterator[Place]]] = {
     Mode: _mode,
     ProblemReason: _problem_reason,
     Port: _port,
+    NotReady: _not_ready,
 }
 
 

@@ -7,10 +7,11 @@ import pytest
 from dormouse_contract import Mode, RequestOutcome, Residency, TransitionOutcome, Trigger
 from dormouse_contract.ports import Port
 from dormouse_contract.problems import ProblemReason
+from dormouse_modelserver.lifecycle.registry import NotReady
 
 from .places import places_of
 
-KINDS: list[type[Enum]] = [Residency, Trigger, TransitionOutcome, RequestOutcome, Mode, ProblemReason, Port]
+KINDS: list[type[Enum]] = [Residency, Trigger, TransitionOutcome, RequestOutcome, Mode, ProblemReason, Port, NotReady]
 EVERYWHERE = [pytest.param(kind, has, id=f"{kind.__name__}-{name}") for kind in KINDS for name, has in places_of(kind)]
 
 

@@ -65,10 +65,40 @@ def run(settings: ServeSettings) -> int:
                 server = _Server(manager, front)
                 status = _serve(server, listener)
                 if not server.force_exit:
-                    manager.unload_all(_UNLOAD_SECONDS)
-                return status
+                    _unload(manager)
         finally:
             manager.close()
+        if manager.moves_under_way():
+            _end_at_once(status)
+        return status
+
+
+def _unload(manager: ResidencyManager) -> None:
+    """Each model, unless somebody asks once more to stop."""
+
+    def at_once(sig: int, frame: Any) -> None:
+        raise _AskedAgain
+
+    before = {sig: signal.signal(sig, at_once) for sig in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        manager.unload_all(_UNLOAD_SECONDS)
+    except _AskedAgain:
+        _log.info("stopping at once: models that are loaded end with the process")
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
+
+
+class _AskedAgain(Exception):
+    pass
+
+
+def _end_at_once(status: int) -> None:
+    """A thread that is inside torch while Python takes itself apart ends the process with SIGABRT."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _serve(server: "_Server", listener: socket.socket) -> int:

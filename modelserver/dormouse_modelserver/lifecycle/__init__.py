@@ -1,1 +1,1 @@
-"""The life of a model: where its weights are, who uses it, when it moves. No torch, no FastAPI."""
+"""The life of a model: where it is, who uses it, when it moves. No torch, no FastAPI."""

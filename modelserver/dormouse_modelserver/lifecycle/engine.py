@@ -21,8 +21,6 @@ class Speed:
 
     load_seconds: float | None = None
     restore_seconds: float | None = None
-    warm_up_seconds: float = 0.0
-    offload_bytes_copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)

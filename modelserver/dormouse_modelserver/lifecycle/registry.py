@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from enum import StrEnum
 from typing import Any
 
 from dormouse_contract.wire import ModelAdvice, ModelSnapshot
@@ -16,6 +17,21 @@ from .telemetry import Telemetry
 _log = logging.getLogger("dormouse")
 
 
+class NotReady(StrEnum):
+    """Why `/readyz` is 503."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    LOAD_FAILED = "loadFailed"
+    DRAINING = "draining"
+
+    @property
+    def sentence(self) -> str:
+        if self is NotReady.LOAD_FAILED:
+            return "A model could not be loaded at start, and the log says why; a request still tries it again"
+        return f"The server is {self}; send requests elsewhere, or wait"
+
+
 class Registry:
     """Slots by name, on one device. Slots are added and never taken away."""
 
@@ -24,12 +40,15 @@ class Registry:
         self.telemetry = Telemetry()
         self._slots: dict[str, Slot[Any]] = {}
         self._starting, self._preloading, self._draining = starting, False, False
+        self._one_preload = threading.Lock()
+        self._never_loaded: list[Slot[Any]] = []
 
     def add(self, slot: Slot[Any]) -> None:
         """Raises `ConfigurationError` when the name is taken."""
         if self._slots.setdefault(slot.name, slot) is not slot:
             raise ConfigurationError(f"a model {slot.name!r} is registered already; choose another name")
         self.telemetry.registered(slot.name)
+        slot.begin()
 
     def slot(self, name: str) -> Slot[Any]:
         """Raises `NoSuchModel`."""
@@ -49,13 +68,20 @@ class Registry:
         return {slot.name: advise(slot.view.observed()) for slot in self.slots()}
 
     def preload(self) -> None:
-        """Load each model into host RAM; none is woken. `/readyz` is 503 until that has succeeded.
+        """Load each model into host RAM; none is woken. `/readyz` is 503 until that is done.
 
-        Raises what the first load that failed raised, `LoadFailed` for example; those after it are not loaded.
+        A model without room in host RAM is passed over. One whose load fails keeps the server from being ready until
+        it was loaded once, by a request for example. Raises what the first of those raised.
         """
-        self._preloading = True
-        load_all(self.slots())
-        self._preloading = False
+        with self._one_preload:
+            self._preloading = True
+            try:
+                failed = load_all(self.slots(), stopping=lambda: self._draining)
+                self._never_loaded = [slot for slot, _ in failed]
+            finally:
+                self._preloading = False
+        if failed:
+            raise failed[0][1]
 
     def preload_in_background(self) -> None:
         """`preload` in a thread: requests that come meanwhile are taken, and wake their model as always."""
@@ -76,13 +102,19 @@ class Registry:
         """The process is about to end; see `start_and_end.unload_all`."""
         unload_all(self.slots(), within_seconds)
 
-    def not_ready_because(self) -> str | None:
+    def moves_under_way(self) -> bool:
+        """Whether a thread moves a model now."""
+        return any(slot.under_way is not None for slot in self.slots())
+
+    def not_ready_because(self) -> NotReady | None:
         """None when requests are taken: asleep, waking and a full GPU included."""
         if self._starting:
-            return "starting"
+            return NotReady.STARTING
         if self._draining:
-            return "draining"
-        return "loading" if self._preloading else None
+            return NotReady.DRAINING
+        if self._preloading:
+            return NotReady.LOADING
+        return None if all(slot.view.ever_loaded for slot in self._never_loaded) else NotReady.LOAD_FAILED
 
     def started(self) -> None:
         """The app takes requests from now on, and `/readyz` says so."""

@@ -67,6 +67,10 @@ class Slot(Generic[T]):
         self._state = SlotState(engine, settings, clock)
         self.view = SlotView(name, engine, self._state)
 
+    def begin(self) -> None:
+        """It is registered: the timers look at it, since its model may be on the GPU already."""
+        self._changed(self)
+
     # Uses -----------------------------------------------------------------------------------------
 
     @property
@@ -205,9 +209,16 @@ class Slot(Generic[T]):
         """
         check_works(self._engine.device)
         with self._state.lock:
-            if self._state.transition is not None or self._state.residency is not Residency.UNLOADED:
-                return self._state.transition
-            return self._start(Residency.CPU, trigger, reason)
+            under_way = self._state.transition
+            if under_way is not None:
+                return under_way if Residency.UNLOADED in (under_way.origin, under_way.to) else None
+            return self._start(Residency.CPU, trigger, reason) if self._state.residency is Residency.UNLOADED else None
+
+    @property
+    def under_way(self) -> Transition | None:
+        """The move under way; its `settled` says when it has ended."""
+        with self._state.lock:
+            return self._state.transition
 
     def _begin(self, to: Residency, if_idle_for: float | None, trigger: Trigger, reason: str) -> Transition | None:
         state = self._state

@@ -2,44 +2,67 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dormouse_contract import Residency, Trigger
 
-from ..errors import DormouseError, ModelChanged
+from ..errors import DormouseError, HostFull, ModelChanged
 from .slot import Slot
 
 _log = logging.getLogger("dormouse")
 
 
-def load_all(slots: Iterable[Slot[Any]]) -> None:
-    """Into host RAM, one after the other, so that no two loads share the peak. Raises what a load raised."""
+def load_all(slots: Iterable[Slot[Any]], stopping: Callable[[], bool]) -> list[tuple[Slot[Any], DormouseError]]:
+    """Into host RAM, one after the other, so that no two loads share the peak; those that failed, with why.
+
+    A model that host RAM has no room for beside the others is passed over: a request may still wake it.
+    """
+    failed: list[tuple[Slot[Any], DormouseError]] = []
     for slot in slots:
-        while (move := slot.begin_load(Trigger.STARTUP, "preload")) is not None:
-            error = move.settled.result()
-            if error is not None and slot.view.residency is Residency.UNLOADED:
+        if stopping():
+            break
+        try:
+            _load(slot)
+        except HostFull as full:
+            _log.warning("model %s: not loaded at start: %s", slot.name, full)
+        except DormouseError as error:
+            failed.append((slot, error))
+    return failed
+
+
+def _load(slot: Slot[Any]) -> None:
+    while (move := slot.begin_load(Trigger.STARTUP, "preload")) is not None:
+        error = move.settled.result()
+        if move.trigger is Trigger.STARTUP:
+            if error is not None:
                 raise error.with_traceback(None)
+            return
 
 
 def unload_all(slots: Iterable[Slot[Any]], within_seconds: float) -> None:
     """Unload each model, in order. One that can't leave stays, and the log says why: the process ends anyhow."""
     give_up_at = time.monotonic() + within_seconds
     for slot in slots:
+        if slot.view.device_broken:
+            continue  # nothing can be moved, and the log has said so
         try:
             _unload(slot, give_up_at)
         except ModelChanged:
             _log.warning("model %s: its weights were changed since the load; the change ends here", slot.name)
-        except (DormouseError, TimeoutError) as left:
-            _log.info("model %s: not unloaded before the end of the process (%s)", slot.name, left or "no time")
+        except TimeoutError:
+            _log.info("model %s: not unloaded before the end of the process: a move takes longer", slot.name)
+        except DormouseError as error:
+            _log.info("model %s: not unloaded before the end of the process: %s", slot.name, error)
 
 
 def _unload(slot: Slot[Any], give_up_at: float) -> None:
     while (
-        move := slot.begin_move(Residency.UNLOADED, trigger=Trigger.SHUTDOWN, reason="the server stops")
+        move := slot.under_way
+        or slot.begin_move(Residency.UNLOADED, trigger=Trigger.SHUTDOWN, reason="the server stops")
     ) is not None:
         error = move.settled.result(max(0.0, give_up_at - time.monotonic()))
-        if move.asked is Residency.UNLOADED:
+        if move.trigger is Trigger.SHUTDOWN:
             if error is not None:
                 raise error.with_traceback(None)
             return

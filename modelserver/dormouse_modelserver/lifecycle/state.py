@@ -32,11 +32,11 @@ class SlotState:
         self.waiters: deque[Waiter] = deque()
         self.fences: list[Fence] = []
         self.pinned_by_hand = False
-        self.history = History(clock(), on_gpu=self.residency is Residency.GPU)
+        self.history = History(clock(), self.residency)
         self._engine = engine
 
     @property
-    def in_use(self) -> bool:
+    def wanted(self) -> bool:
         """Used or waited for, so that no demotion may begin."""
         return bool(self.in_flight or self.waiters)
 

@@ -1,4 +1,4 @@
-"""One move of the weights, from its start to what is told of it afterwards."""
+"""One move of a model, from its start to what is known of it afterwards."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field

@@ -58,8 +58,14 @@ class SlotView:
             return False
         state = self._state
         with state.lock:
-            at_rest = state.transition is None and not state.in_use
+            at_rest = state.transition is None and not state.wanted
             return state.residency is Residency.GPU and at_rest and not state.pinned(state.clock())
+
+    @property
+    def ever_loaded(self) -> bool:
+        """In host RAM or on the GPU, now or before."""
+        with self._state.lock:
+            return self._state.history.ever_loaded
 
     @property
     def pinned_by_hand(self) -> bool:
@@ -144,7 +150,7 @@ class SlotView:
                 now=now,
                 since=state.history.arrivals.since,
                 bursts=bursts,
-                in_use=state.in_use,
+                in_use=state.wanted,
                 gpu_memory_bytes=engine.device_bytes or state.history.released.nbytes or None,
                 restore_seconds=speed.restore_seconds,
                 load_seconds=speed.load_seconds,

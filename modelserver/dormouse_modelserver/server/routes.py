@@ -97,8 +97,7 @@ def _add_probes(router: APIRouter, registry: Registry, authority: Authority) -> 
         check_works(registry.device)
         reason = registry.not_ready_because()
         if reason is not None:
-            detail = f"The server is {reason}; send requests elsewhere, or wait"
-            raise Refusal(503, ProblemReason.CANNOT_NOW, f"Not ready: {reason}", detail, retry_after=1.0)
+            raise Refusal(503, ProblemReason.CANNOT_NOW, f"Not ready: {reason}", reason.sentence, retry_after=1.0)
         return PlainTextResponse("ok\n")
 
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from dormouse_contract import Residency, Trigger
 from dormouse_modelserver import LoadFailed, Model, ResidencyManager
+from dormouse_modelserver.lifecycle.registry import NotReady
 from torch import nn
 
 from tests.waiting import until
 
 from .conftest import Loads, ask, load_doubler
+from .test_pressure import full_host
 
 
 def test_each_model_is_loaded_into_host_ram_and_none_is_woken(manager: ResidencyManager) -> None:
@@ -28,7 +30,7 @@ def test_it_is_not_ready_while_it_loads(manager: ResidencyManager, tts: Model[nn
     loads.may_go_on.clear()
     manager.preload_in_background()
     assert loads.began.wait(30)
-    assert manager.not_ready_because() == "loading"
+    assert manager.not_ready_because() is NotReady.LOADING
     loads.may_go_on.set()
     until(lambda: manager.not_ready_because() is None)
     assert tts.snapshot().residency is Residency.CPU
@@ -61,15 +63,62 @@ def test_a_load_that_fails_leaves_it_not_ready_and_says_why(
     loads.fails = OSError("no such file")
     with pytest.raises(LoadFailed, match="no such file"):
         manager.preload()
-    assert manager.not_ready_because() == "loading"
+    assert manager.not_ready_because() is NotReady.LOAD_FAILED
     with caplog.at_level(logging.ERROR, "dormouse"):
         manager.preload_in_background()
         until(lambda: "could not be loaded at start" in caplog.text)
-    assert manager.not_ready_because() == "loading"
+    assert manager.not_ready_because() is NotReady.LOAD_FAILED
     loads.fails = None
     manager.preload()
     assert manager.not_ready_because() is None
     assert tts.snapshot().residency is Residency.CPU
+
+
+def test_a_request_that_loads_it_after_all_makes_the_server_ready_for_good(
+    manager: ResidencyManager, tts: Model[nn.Linear], loads: Loads
+) -> None:
+    loads.fails = OSError("no such file")
+    with pytest.raises(LoadFailed):
+        manager.preload()
+    loads.fails = None
+    with tts.on_gpu():
+        assert manager.not_ready_because() is None
+    tts.move_to(Residency.UNLOADED)
+    assert manager.not_ready_because() is None
+
+
+def test_one_load_that_fails_leaves_the_others_to_be_loaded(manager: ResidencyManager) -> None:
+    broken, whole = Loads(), Loads()
+    broken.fails = OSError("no such file")
+    manager.register("broken", load=broken)
+    model = manager.register("whole", load=whole)
+    with pytest.raises(LoadFailed):
+        manager.preload()
+    assert model.snapshot().residency is Residency.CPU
+
+
+def test_what_host_ram_has_no_room_for_is_passed_over(
+    manager: ResidencyManager, tts: Model[nn.Linear], caplog: pytest.LogCaptureFixture
+) -> None:
+    full_host(manager, 10)
+    with caplog.at_level(logging.WARNING, "dormouse"):
+        manager.preload()
+    assert "model tts: not loaded at start: host RAM has room for 10 bytes" in caplog.text
+    assert manager.not_ready_because() is None
+    assert tts.snapshot().residency is Residency.UNLOADED
+
+
+def test_a_server_that_stops_begins_no_load(manager: ResidencyManager, loads: Loads) -> None:
+    manager.register("first", load=loads)
+    second = Loads()
+    manager.register("second", load=second)
+    loads.may_go_on.clear()
+    manager.preload_in_background()
+    assert loads.began.wait(30)
+    manager.drain()
+    loads.may_go_on.set()
+    until(lambda: not manager.moves_under_way())
+    assert second.count == 0
 
 
 def test_a_model_that_is_awake_stays_awake(manager: ResidencyManager, tts: Model[nn.Linear]) -> None:
@@ -112,5 +161,6 @@ def test_the_end_waits_no_longer_than_it_may(
     assert loads.began.wait(30)
     with caplog.at_level(logging.INFO, "dormouse"):
         manager.unload_all(within_seconds=0.05)
-    assert "not unloaded before the end of the process" in caplog.text
+    assert "not unloaded before the end of the process: a move takes longer" in caplog.text
+    assert manager.moves_under_way()
     loads.may_go_on.set()

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import httpx
+from dormouse_modelserver.command import serving
 
 from tests.waiting import until
 
@@ -67,6 +68,36 @@ def test_a_preload_that_fails_is_never_ready(project: Path) -> None:
         until(lambda: "not ready: a model could not be loaded at start" in server.log)
         assert server.get("/readyz").status_code == 503
         assert server.get("/healthz").status_code == 200
+
+
+def test_a_stop_while_torch_loads_ends_in_order(project: Path) -> None:
+    """A thread inside torch while Python takes itself apart would end the process with SIGABRT."""
+    (project / "heavy.py").write_text(
+        "import time, torch\n"
+        "def load():\n"
+        "    print('BEGAN', flush=True)\n"
+        "    until = time.monotonic() + 60\n"
+        "    while time.monotonic() < until:\n"
+        "        torch.ones(400, 400) @ torch.ones(400, 400)\n"
+        "    return torch.nn.Linear(2, 2)\n"
+    )
+    with Serving(project, "--model", "tts=heavy:load", "--device", "sim", "--preload") as server:
+        until(lambda: "BEGAN" in server.log)
+        until(lambda: "requests are taken" in server.log)
+        assert server.stop() == 0, server.log
+    assert "not unloaded before the end of the process" in server.log
+    assert "terminate called" not in server.log
+
+
+def test_who_asks_again_to_stop_waits_for_no_unload() -> None:
+    class Slow:
+        def unload_all(self, within_seconds: float) -> None:
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("it went on")
+
+    before = signal.getsignal(signal.SIGINT)
+    serving._unload(Slow())  # type: ignore[arg-type]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_apps_own_metrics_win_and_an_interrupt_ends_it_too(project: Path) -> None:

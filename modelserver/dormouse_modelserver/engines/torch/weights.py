@@ -8,6 +8,7 @@ at a time: the slot's worker. Nothing here knows of requests.
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dormouse_contract import Residency
@@ -31,11 +32,19 @@ T = TypeVar("T")
 _log = logging.getLogger("dormouse")
 
 
+@dataclass(slots=True)
+class WeightsSpeed(Speed):
+    """warm_up_seconds: part of the restore. offload_bytes_copied: 0 for unchanged weights."""
+
+    warm_up_seconds: float = 0.0
+    offload_bytes_copied: int = 0
+
+
 class Weights(Generic[T]):
     def __init__(
         self, name: str, load: Callable[[], T], process: TorchProcess, options: WeightsOptions[T] | None = None
     ) -> None:
-        self.speed = Speed()
+        self.speed = WeightsSpeed()
         self._name, self._process = name, process
         self._options: WeightsOptions[T] = options or WeightsOptions()
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None

@@ -27,10 +27,11 @@ class History:
     demotion_failed_at: when the last demotion failed; None when it did not.
     """
 
-    def __init__(self, now: float, *, on_gpu: bool = False) -> None:
-        """on_gpu: it was there before its slot, which counts as its arrival."""
+    def __init__(self, now: float, residency: Residency = Residency.UNLOADED) -> None:
+        """residency: where it was before its slot; on the GPU, that counts as its arrival there."""
         self.last_request_end = self.idle_since = now
-        self.resident_since: float | None = now if on_gpu else None
+        self.resident_since: float | None = now if residency is Residency.GPU else None
+        self.ever_loaded = residency is not Residency.UNLOADED
         self.arrivals = Arrivals(now)
         self.last: LastTransitionSnapshot | None = None
         self.recent: deque[LastTransitionSnapshot] = deque(maxlen=RECENT_TRANSITIONS)
@@ -66,6 +67,7 @@ class History:
         if arrived is Residency.GPU:
             self.released = Released(0, self.released.residual, self.released.method)
         self._saved.changed_to(self.released.nbytes, now)
+        self.ever_loaded |= arrived is not Residency.UNLOADED
         if error is None and transition.wakes:
             self._woke(arrived, now)
         if isinstance(error, ModelChanged):

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...lifecycle.clock import Clock, steady_unix_time
-from ...lifecycle.registry import Registry
+from ...lifecycle.registry import NotReady, Registry
 from ..authority import Access
 from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState
@@ -167,7 +167,7 @@ class Watch:
             page.offer(event, data)
 
     def _ending(self) -> bool:
-        return self._registry.not_ready_because() == "draining" or server_is_stopping()
+        return self._registry.not_ready_because() is NotReady.DRAINING or server_is_stopping()
 
 
 def server_is_stopping() -> bool:

@@ -13,13 +13,17 @@ class Original:
         self._unneeded = unneeded or {}
 
     @property
-    def known(self) -> bool:
-        return self._values is not None
-
-    @property
     def values(self) -> Fingerprint:
         """Empty when nothing is known."""
         return self._values or {}
+
+    def differs(self, now: Fingerprint) -> bool:
+        """Also when it is not known what it was."""
+        return now != self._values
+
+    @property
+    def has_unneeded(self) -> bool:
+        return bool(self._unneeded)
 
     def remember(self, look: Callable[[], Fingerprint]) -> None:
         """What `look` gives, unless it is known already."""

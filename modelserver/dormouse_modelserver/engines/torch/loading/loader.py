@@ -33,7 +33,7 @@ class Loader(Generic[T]):
     """Loads one model as often as needed, and sees to it that the weights are the same each time."""
 
     def __init__(self, name: str, load: Callable[[], T], process: TorchProcess, options: WeightsOptions[T]) -> None:
-        self._name, self._load, self._engine, self._options = name, load, process, options
+        self._name, self._load, self._process, self._options = name, load, process, options
         self._first: Fingerprint | None = None
         self._first_whole: tuple[object, ...] | None = None
 
@@ -66,10 +66,10 @@ class Loader(Generic[T]):
         try:
             self._take_up(loaded, fresh, may_skip_mirror)
         except OSError as error:
-            let_go(self._engine, loaded)
+            let_go(self._process, loaded)
             raise LoadFailed(f"the weights of model {self._name!r} can't be read: {error}") from error
         except BaseException:
-            let_go(self._engine, loaded)
+            let_go(self._process, loaded)
             raise
         return loaded
 
@@ -78,7 +78,7 @@ class Loader(Generic[T]):
         return lambda: take_inventory(model, modules(model) if modules is not None else None)
 
     def _take_up(self, loaded: Loaded[T], fresh: Fresh[T], may_skip_mirror: bool) -> None:
-        shared, options, own = self._engine.shared, self._options, loaded.own
+        shared, options, own = self._process.shared, self._options, loaded.own
         packable = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is None]
         odd = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is not None]
         foreign = shared.reached_by(tensors_of_guarded(fresh.inventory))
@@ -114,7 +114,7 @@ class Loader(Generic[T]):
             shared.add(own)
 
     def _fill(self, loaded: Loaded[T], filling: Filling, may_skip_mirror: bool) -> None:
-        own, process, mode = loaded.own, self._engine, self._options.mirror
+        own, process, mode = loaded.own, self._process, self._options.mirror
         if not may_skip_mirror or mode == "keep":
             own.fill_mirror(filling)
             return
@@ -128,7 +128,7 @@ class Loader(Generic[T]):
         own.fill_device(filling, process.with_room(self._name, own.allocate))
 
     def _bundle(self) -> Bundle:
-        process, options = self._engine, self._options
+        process, options = self._process, self._options
         return Bundle(
             self._name,
             process.device,

@@ -164,7 +164,7 @@ class Bundle:
         if not to_device(self._device, self._host, filling, arena):
             raise self._other_bytes(f"on {self._device.name} than were loaded")
         self.commit(arena)
-        self.mirror.sum = None if self._frozen else self._sum_there(arena.bytes)
+        self.mirror.spared(None if self._frozen else self._sum_there(arena.bytes))
         self._original = Original(fingerprint(self.packing, self._slices(arena.bytes), self._sum_there))
 
     # Towards the device ---------------------------------------------------------------------------
@@ -269,8 +269,7 @@ class Bundle:
         The tensors stay where they are, so the model goes on working if it must stay on the device.
         """
         self.remember_as_loaded()
-        self.mirror.drop()
-        self.mirror.sum = None
+        self.mirror.forget()
         packing, sources = pack(found)
         self.mirror.take_laid_out_anew(Filling(packing, sources))
         self.packing = packing
@@ -282,7 +281,7 @@ class Bundle:
         self._host.can_spare(self)
 
     def _mirror_differs(self) -> bool:
-        return fingerprint(self.packing, self._slices(self.mirror.bytes)) != self.as_loaded
+        return self._original.differs(fingerprint(self.packing, self._slices(self.mirror.bytes)))
 
     def leave(self) -> None:
         """Give the device's memory back; the mirror is what there is from now on."""
@@ -381,6 +380,8 @@ class Bundle:
 
     def widen(self, wanted: Collection[int]) -> None:
         """A model has joined that needs these: of what nobody needed meanwhile, it is known again what it was."""
+        if not self._original.has_unneeded:
+            return
         self.remember_as_loaded()
         self._original.widen(packed.path for packed in self.packing.tensors if id(packed.tensor) in wanted)
 

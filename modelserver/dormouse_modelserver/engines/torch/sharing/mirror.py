@@ -18,7 +18,7 @@ class Mirror:
 
     sum: the checksum of the bytes as last known: those of the copy, or of the arena while there is no copy. None: the
         copy is torn, or nothing is known yet.
-    bytes_copied_back: by the last `take`.
+    bytes_copied_back: by the latest demotion, which sets it to 0 when it begins.
     """
 
     def __init__(self, model_name: str, device: DeviceBackend, host: HostBudget, pace: Pace) -> None:
@@ -59,6 +59,15 @@ class Mirror:
         nbytes = buffer.bytes.numel()
         buffer.close()
         return nbytes
+
+    def forget(self) -> None:
+        """Free the copy, and what was known of its bytes."""
+        self.drop()
+        self.sum = None
+
+    def spared(self, arena_sum: int | None) -> None:
+        """There is no copy; what is known are the bytes of the arena."""
+        self.sum = arena_sum
 
     def take(self, arena: Arena, arena_sum: int) -> None:
         """The arena's bytes → host RAM, verified. Raises `CopyFailed`, `HostFull` or `IntegrityError`.
