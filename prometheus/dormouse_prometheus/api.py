@@ -7,8 +7,8 @@ from typing import Protocol
 import httpx
 
 from .answers import Series, Vector, matrix, vector
-from .collector import without_collector
 from .errors import PrometheusUnavailable
+from .garbage import without_collector
 from .refusals import refuse_what_is_no_answer, unreached
 from .settings import QUERY_TIMEOUT_SECONDS
 

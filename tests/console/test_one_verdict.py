@@ -93,7 +93,7 @@ SITUATIONS = {
     "merged-lora": Situation(SignalState.FRESH, "changed weights can't be unloaded", tiers=("CPU",), dirty=True),
     "no-number": Situation(SignalState.INVALID, "idle_since is nan", values=((metrics.IDLE_SINCE, float("nan")),)),
     "not-scraped": Situation(SignalState.MISSING, "is its port 9743 scraped?", scraped=False),
-    "tier-of-tomorrow": Situation(SignalState.INVALID, "residency is Disk at once", tiers=("Disk",)),
+    "tier-of-tomorrow": Situation(SignalState.INVALID, "residency is Disk, which is not known here", tiers=("Disk",)),
 }
 
 

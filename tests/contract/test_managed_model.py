@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dormouse_contract import Mode, Observation, Residency, plan
-from dormouse_contract.managed_model import ManagedModel, ProblemReason, Status, managed_model, read_spec
+from dormouse_contract.managed_model import ManagedModel, SpecProblemReason, Status, managed_model, read_spec
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -98,7 +98,7 @@ def test_a_mode_of_a_newer_version_orders_nothing() -> None:
 def test_a_residency_of_a_newer_version_counts_as_auto() -> None:
     newer = read(residency="Disk")
     assert newer.policy.residency is None
-    assert reasons(newer) == [ProblemReason.INVALID_SPEC]
+    assert reasons(newer) == [SpecProblemReason.INVALID_SPEC]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from dormouse_contract.ports import Port
 
 from .places import ROOT
 
-PRODUCT = ("contract", "webkit", "modelserver", "operator", "console")
-BESIDE_IT = ("examples", "localcluster", "benchmarks", "docsite")
+PRODUCT = ("contract", "prometheus", "webkit", "modelserver", "operator", "console")
+BESIDE_IT = ("examples", "localcluster", "images", "generate", "dashboards", "benchmarks", "docsite")
 HOME = ROOT / "contract" / "dormouse_contract" / "ports.py"
 MODULES = sorted(path for folder in (*PRODUCT, *BESIDE_IT) for path in (ROOT / folder).rglob("*.py") if path != HOME)
 NUMBERS = {str(int(port)) for port in Port}

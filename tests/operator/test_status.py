@@ -234,7 +234,7 @@ def test_a_moment_that_no_calendar_has_does_not_stop_the_operator() -> None:
     [
         ({"residency": "GPU", "residencyUntil": "2027-01-01T00:00:00,5Z"}, "InvalidSpec", "counts as Auto"),
         ({"mode": "Careful"}, "InvalidSpec", "nothing is ordered"),
-        ({"policy": {"schedule": [BAD_WINDOW]}}, "InvalidSchedule", "The rest of the policy holds."),
+        ({"policy": {"schedule": [BAD_WINDOW]}}, "InvalidSchedule", "The rest of the spec holds."),
     ],
 )
 def test_what_is_not_understood_is_said_in_ready(spec: dict[str, Any], reason: str, words: str) -> None:
@@ -244,6 +244,20 @@ def test_what_is_not_understood_is_said_in_ready(spec: dict[str, Any], reason: s
     assert (condition.status, condition.reason) == ("False", reason)
     assert words in condition.message
     assert not any(replica.moves for replica in view.replicas)
+
+
+def test_each_part_that_is_not_understood_is_said_as_far_as_there_is_room() -> None:
+    spec = {
+        "residency": "GPU",
+        "residencyUntil": "tomorrow",
+        "mode": "Careful",
+        "policy": {"schedule": [BAD_WINDOW, BAD_WINDOW]},
+    }
+    condition = summarize(make(spec), NOW).condition("Ready")
+    assert condition is not None
+    for part in ("residencyUntil", "mode is 'Careful'", "policy.schedule[0]", "And 1 more", "The rest of the spec"):
+        assert part in condition.message
+    assert condition.message.count("The rest") == 1
 
 
 def test_a_selector_of_a_newer_version_selects_nobody_and_can_be_deleted() -> None:

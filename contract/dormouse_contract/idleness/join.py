@@ -46,7 +46,8 @@ class Join:
     def __init__(self, residencies: Answer) -> None:
         self.evaluated_at = residencies.evaluated_at
         self._unlabelled = 0
-        self._warning = residencies.warning
+        self._first_warning = residencies.warning
+        self._warnings: dict[str, str] = {}
         self._one_instant = True
         self._columns: dict[str, dict[ReplicaKey, Values]] = {}
         self._tiers: defaultdict[ReplicaKey, set[str]] = defaultdict(set)
@@ -61,7 +62,7 @@ class Join:
 
     def add(self, name: str, answer: Answer) -> None:
         """The column `name`. Values that are given more than once are kept once; NaN differs from itself."""
-        self._warning = self._warning or answer.warning
+        self._warnings[name] = answer.warning
         if answer.samples and abs(answer.evaluated_at - self.evaluated_at) > SAME_INSTANT_SECONDS:
             self._one_instant = False
         column: dict[ReplicaKey, Values] = {}
@@ -95,11 +96,16 @@ class Join:
         return IdleSignal(
             readings,
             unlabelled=self._unlabelled,
-            warning=self._warning,
+            warning=self._warning(),
             models_by_pod=by_pod,
             evaluated_at=self.evaluated_at,
             clock_ahead_seconds=ahead(asked_at, self.evaluated_at),
         )
+
+    def _warning(self) -> str:
+        """The first in the order of the table: answers come in any order, and two looks must compare equal."""
+        warnings = (self._first_warning, *(self._warnings.get(each.name, "") for each in COLUMNS))
+        return next(filter(None, warnings), "")
 
 
 def build(residencies: Answer, answers: Mapping[str, Answer]) -> IdleSignal:

@@ -57,13 +57,19 @@ def read(key: ReplicaKey, tiers: Collection[str], values: Mapping[str, Values]) 
             faults.append(f"{each.name} {error}")
     residency = Residency(next(iter(tiers))) if len(tiers) == 1 and _TIERS.issuperset(tiers) else None
     if residency is None:
-        faults.insert(0, f"residency is {' and '.join(sorted(tiers)) or 'empty'} at once")
+        faults.insert(0, _no_residency(sorted(tiers)))
     reading = Reading(residency=residency, **believed)
     faults += _contradictions(reading)
     if not faults:
         return reading
     fault = f"the series of {key[1]}/{key[2]} can't be believed: {'; '.join(faults)}"
     return Reading(residency=residency, **believed, fault=fault)
+
+
+def _no_residency(tiers: list[str]) -> str:
+    if len(tiers) == 1:
+        return f"residency is {tiers[0] or 'empty'}, which is not known here"
+    return f"residency is {' and '.join(tiers) or 'empty'} at once"
 
 
 def _contradictions(reading: Reading) -> list[str]:

@@ -1,7 +1,7 @@
 """What a ManagedModel means, said once: operator, console and plugin read objects through here and nowhere else."""
 
 from .object import API_VERSION, GROUP, KIND, PLURAL, VERSION, ManagedModel, Name, managed_model
-from .spec import Labels, ProblemReason, Spec, SpecProblem, read_spec
+from .spec import Labels, Spec, SpecProblem, SpecProblemReason, read_spec
 from .status import Condition, LastTransition, ReplicaCounts, Status, Truth
 from .wording import AUTO, WindowWording, Wording
 
@@ -17,10 +17,10 @@ __all__ = [
     "LastTransition",
     "ManagedModel",
     "Name",
-    "ProblemReason",
     "ReplicaCounts",
     "Spec",
     "SpecProblem",
+    "SpecProblemReason",
     "Status",
     "Truth",
     "WindowWording",

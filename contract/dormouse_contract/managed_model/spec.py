@@ -25,7 +25,7 @@ _MAX_QUOTED = 64
 Labels = tuple[tuple[str, str], ...]
 
 
-class ProblemReason(StrEnum):
+class SpecProblemReason(StrEnum):
     """The values are reasons of the condition Ready."""
 
     INVALID_SCHEDULE = "InvalidSchedule"
@@ -36,7 +36,7 @@ class ProblemReason(StrEnum):
 class SpecProblem:
     """A part of the spec that is not understood. `message` says what, what holds meanwhile, and what to write."""
 
-    reason: ProblemReason
+    reason: SpecProblemReason
     message: str
 
 
@@ -176,15 +176,15 @@ class _Reader:
                 windows.append(_window(_mapping(entry)))
             except InvalidSchedule as error:
                 self._note(
-                    ProblemReason.INVALID_SCHEDULE,
-                    f"policy.schedule[{position}]: {error}. The rest of the policy holds.",
+                    SpecProblemReason.INVALID_SCHEDULE,
+                    f"policy.schedule[{position}]: {error}.",
                 )
         return tuple(windows)
 
     def _misunderstood(self, what: str, meanwhile: str, instead: str) -> None:
-        self._note(ProblemReason.INVALID_SPEC, f"{what}, so {meanwhile}. The rest holds. Write {instead}.")
+        self._note(SpecProblemReason.INVALID_SPEC, f"{what}, so {meanwhile}. Write {instead}.")
 
-    def _note(self, reason: ProblemReason, message: str) -> None:
+    def _note(self, reason: SpecProblemReason, message: str) -> None:
         self._problems.append(SpecProblem(reason, message))
 
 

@@ -36,10 +36,6 @@ class Figures:
     def __add__(self, other: "Figures") -> "Figures":
         return Figures(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Figures)))
 
-    @property
-    def released_gib_hours(self) -> float:
-        return self.released_byte_seconds / 2**30 / SECONDS_PER_HOUR
-
 
 @dataclass(frozen=True, slots=True)
 class Replica:

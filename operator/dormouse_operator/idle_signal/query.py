@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dormouse_contract.idleness import IdleSignal, Join
 from dormouse_contract.promql import idle_signal
 from dormouse_prometheus.api import Prometheus
-from dormouse_prometheus.collector import without_collector
 from dormouse_prometheus.errors import PrometheusUnavailable
+from dormouse_prometheus.garbage import without_collector
 
 from .failure import failed
 

@@ -35,16 +35,19 @@ from collections.abc import Iterable, Sequence
 
 from dormouse_contract import Mode
 from dormouse_contract.idleness import SignalState
-from dormouse_contract.managed_model import Condition, ProblemReason, Truth
+from dormouse_contract.managed_model import Condition, SpecProblem, SpecProblemReason, Truth
 
 from ..orders import Outcome
 from ..view import Contact, ReplicaView, View
 
 READY, IDLE_SIGNAL_AVAILABLE, REPLICAS_REACHABLE = "Ready", "IdleSignalAvailable", "ReplicasReachable"
 
+# As many of a spec's problems as a condition has room for.
+MOST_PROBLEMS = 3
+
 CONFLICT = "Conflict"
-INVALID_SPEC = ProblemReason.INVALID_SPEC
-INVALID_SCHEDULE = ProblemReason.INVALID_SCHEDULE
+INVALID_SPEC = SpecProblemReason.INVALID_SPEC
+INVALID_SCHEDULE = SpecProblemReason.INVALID_SCHEDULE
 NO_REPLICAS = "NoReplicas"
 NO_SIDECAR = "NoSidecar"
 UNKNOWN_MODEL = "UnknownModel"
@@ -108,7 +111,7 @@ def _obstacle(view: View) -> tuple[str, str] | None:
             "ordered for it from here. Delete one of the two, or give them different models.",
         )
     if owner.problems:
-        return owner.problems[0].reason, owner.problems[0].message
+        return owner.problems[0].reason, _misunderstood(owner.problems)
     if not view.selected:
         labels = ",".join(f"{key}={value}" for key, value in owner.selector)
         return NO_REPLICAS, f"No running pod in {owner.namespace} has the labels {labels}."
@@ -124,6 +127,14 @@ def _obstacle(view: View) -> tuple[str, str] | None:
             "Correct spec.model by creating the ManagedModel anew, or register the model in the server.",
         )
     return _unreached(view) or _skewed(view)
+
+
+def _misunderstood(problems: Sequence[SpecProblem]) -> str:
+    """Each problem, as far as there is room; `kubectl dormouse explain` shows them all."""
+    shown = problems[:MOST_PROBLEMS]
+    left = len(problems) - len(shown)
+    more = f" And {left} more, which kubectl dormouse explain shows." if left else ""
+    return f"{' '.join(problem.message for problem in shown)}{more} The rest of the spec holds."
 
 
 def _skewed(view: View) -> tuple[str, str] | None:

@@ -1,7 +1,7 @@
 """What there is to do, one class per kind of work. Equal keys are the same work, which runs once at a time.
 
-The base says to which object the work belongs: with the object it is forgotten, and `namespace` and `pod_uid` are
-what a queue can share its places by. A new kind of work is a new class here.
+The base says to which object the work belongs: with the object it is forgotten. `namespace` is there for a queue
+that shares its places fairly. A new kind of work is a new class here.
 """
 
 from dataclasses import dataclass
