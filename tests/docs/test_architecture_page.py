@@ -17,7 +17,11 @@ BASES = [
     ROOT / "modelserver" / "dormouse_modelserver" / "engines" / "torch",
 ]
 PATHS = sorted(
-    {text for text in re.findall(r"`([\w./-]+)`", read("architecture.md")) if "/" in text or text.endswith(".py")}
+    {
+        text
+        for text in re.findall(r"`([\w./-]+)`", read("architecture.md"))
+        if text[0] != "/" and ("/" in text or text.endswith(".py"))
+    }
 )
 
 
