@@ -10,6 +10,7 @@ from dormouse_contract import Residency
 from dormouse_modelserver import DeviceFull
 from dormouse_modelserver.engines.torch.checks.checksum import checksum as real_checksum
 from dormouse_modelserver.engines.torch.layout import apart
+from dormouse_modelserver.engines.torch.layout.matching import as_found
 from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
 from dormouse_modelserver.engines.torch.weights import Weights
@@ -54,7 +55,7 @@ def test_an_unload_succeeds_and_finds_changes(make: Make, device: SimDevice) -> 
     weights = on_gpu(make(load, unload_changes="discard"))
     add_one(weights)
     device.faults = SimFaults(room_for_checksum_bytes=0)
-    weights._loaded.own.look(weights._loaded.own.as_found())  # type: ignore[union-attr]
+    weights._loaded.own.look(as_found(weights._loaded.own.packing))  # type: ignore[union-attr]
     assert weights.dirty
     weights.unload()
     assert (weights.residency, device.memory().used) == (Residency.UNLOADED, 0)

@@ -13,7 +13,7 @@ from dormouse_modelserver import engines as package
 from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.engines.torch.weights import Weights
-from dormouse_modelserver.errors import ModelBusy
+from dormouse_modelserver.errors import DeviceFull, DormouseError, ModelBusy, ModelChanged
 from dormouse_modelserver.lifecycle.engine import Engine, Released
 from dormouse_modelserver.lifecycle.settings import SlotSettings
 from dormouse_modelserver.lifecycle.slot import Slot
@@ -34,6 +34,31 @@ def torch_weights() -> Engine[Any]:
 
 
 ENGINES: dict[str, Callable[[], Engine[Any]]] = {"torch": torch_weights, "stand_in": StandIn}
+
+
+def torch_on_a_small_device() -> Engine[Any]:
+    return Weights("tts", load_doubler, TorchProcess(SimDevice("sim", 8)))
+
+
+def torch_that_can_not_load() -> Engine[Any]:
+    def load() -> Any:
+        raise OSError("no such file")
+
+    return Weights("tts", load, TorchProcess(SimDevice("sim", 1 << 20)))
+
+
+def stand_in_that_fails() -> Engine[Any]:
+    engine = StandIn()
+    engine.fails = DeviceFull("sim-stand-in", 100, 0)
+    return engine
+
+
+# Each with a wake that fails, and the tiers in which it may leave the model then.
+FAILING: dict[str, tuple[Callable[[], Engine[Any]], set[Residency]]] = {
+    "torch: the device is full": (torch_on_a_small_device, {UNLOADED, CPU}),
+    "torch: the load fails": (torch_that_can_not_load, {UNLOADED}),
+    "stand_in: the device is full": (stand_in_that_fails, {UNLOADED}),
+}
 
 
 @pytest.fixture(params=ENGINES)
@@ -101,6 +126,37 @@ def test_uses_are_let_in_and_the_work_they_queued_is_waited_for(engine: Engine[A
     fence.wait()
     assert fence.done()
     engine.offload()
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_wake_that_fails_leaves_a_whole_tier_and_nothing_on_the_device(name: str) -> None:
+    make, tiers = FAILING[name]
+    engine = make()
+    with pytest.raises(DormouseError):
+        engine.wake()
+    engine.clean_up()
+    assert engine.residency in tiers
+    assert engine.device_bytes == 0
+    if engine.residency is CPU:
+        engine.unload()
+    assert engine.residency is UNLOADED
+
+
+def test_each_engine_has_a_wake_that_fails() -> None:
+    assert {name.partition(":")[0] for name in FAILING} == ENGINES.keys()
+
+
+def test_an_unload_that_is_refused_moves_nothing() -> None:
+    """Of the engines that can tell a change; one that can't has nothing to refuse."""
+    engine = torch_weights()
+    engine.wake()
+    engine.admit()
+    engine.model.bias.data += 1
+    engine.shut()
+    with pytest.raises(ModelChanged):
+        engine.unload()
+    assert engine.residency is GPU
+    assert engine.dirty
 
 
 def test_cleaning_up_and_examining_change_nothing(engine: Engine[Any]) -> None:

@@ -9,6 +9,7 @@ import torch
 from .checks.gate import Gate
 from .layout.apart import Apart, why_apart
 from .layout.inventory import Found, Inventory
+from .layout.matching import as_found
 from .sharing.bundle import Bundle
 
 T = TypeVar("T")
@@ -61,7 +62,9 @@ class Loaded(Generic[T]):
         if not any(bundle.joined for bundle in self.bundles):
             return self._sort_out_alone(inventory)
         homes = {id(packed.tensor): bundle for bundle in self.bundles for packed in bundle.packing.tensors}
-        shared = {bundle: {id(f.tensor): f for f in bundle.as_found()} for bundle in self.bundles if bundle.joined}
+        shared = {
+            bundle: {id(f.tensor): f for f in as_found(bundle.packing)} for bundle in self.bundles if bundle.joined
+        }
         reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
         moved_apart = {id(one.current) for one in self.apart}
         stock = Stock({bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])

@@ -7,6 +7,7 @@ from typing import Any
 
 from ....errors import TransitionFailed
 from ....lifecycle.engine import Released
+from ..layout.matching import as_found
 from ..loaded import Loaded
 from ..process import TorchProcess
 from ..sharing.bundle import Bundle
@@ -75,7 +76,7 @@ def roll_back(process: TorchProcess, loaded: Loaded[Any], name: str) -> None:
         for bundle in loaded.bundles:
             if bundle.joined and bundle.users == {loaded}:
                 try:
-                    bundle.take_in(bundle.as_found())
+                    bundle.take_in(as_found(bundle.packing))
                 except TransitionFailed as problem:
                     _log.warning("model %s: what it shares stays on the device: %s", name, problem)
                     stays.add(bundle)

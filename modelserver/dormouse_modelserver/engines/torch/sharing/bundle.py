@@ -12,7 +12,7 @@ its users is, and it is moved once for all of them.
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from ..layout.filling import Filling
 from ..layout.fingerprint import Fingerprint, fingerprint
 from ..layout.first_copy import to_device, to_host
 from ..layout.inventory import Found
+from ..layout.matching import slices, still_packed
 from ..layout.original import Original
 from ..layout.packing import Packing, pack
 from ..pace import Pace, Path
@@ -165,7 +166,7 @@ class Bundle:
             raise self._other_bytes(f"on {self._device.name} than were loaded")
         self.commit(arena)
         self.mirror.spared(None if self._frozen else self._sum_there(arena.bytes))
-        self._original = Original(fingerprint(self.packing, self._slices(arena.bytes), self._sum_there))
+        self._original = Original(fingerprint(self.packing, slices(self.packing, arena.bytes), self._sum_there))
 
     # Towards the device ---------------------------------------------------------------------------
 
@@ -197,14 +198,14 @@ class Bundle:
         """Find out whether it is dirty, with nothing copied."""
         if self._arena is None or self._frozen:
             return
-        if not self._still_packed(self._arena, found):
+        if not still_packed(self.packing, self._arena.bytes, found):
             packing, sources = pack(found)
             now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
             self._dirty = now != self.as_loaded
         elif self._device_sum(self._arena) == self.mirror.sum:
             self._dirty = self._known_dirty  # a change that was taken back is none
         else:
-            now = fingerprint(self.packing, self._slices(self._arena.bytes), self._sum_there)
+            now = fingerprint(self.packing, slices(self.packing, self._arena.bytes), self._sum_there)
             self._dirty = now != self.as_loaded
 
     def take_in(self, found: list[Found]) -> None:
@@ -215,7 +216,7 @@ class Bundle:
         self.mirror.bytes_copied_back = 0
         if self._arena is None:
             return
-        if not self._still_packed(self._arena, found):
+        if not still_packed(self.packing, self._arena.bytes, found):
             self._repack(found)
             return
         if self._frozen and self.mirror.whole:
@@ -227,23 +228,8 @@ class Bundle:
 
     def take_in_new(self, found: list[Found]) -> None:
         """The same for tensors that were added or replaced, while others go on using the rest on the device."""
-        if self._arena is not None and not self._still_packed(self._arena, found):
+        if self._arena is not None and not still_packed(self.packing, self._arena.bytes, found):
             self.take_in(found)
-
-    def as_found(self) -> list[Found]:
-        """The tensors that it has, as an inventory would name them."""
-        return [Found(packed.tensor, packed.saved, packed.path, None) for packed in self.packing.tensors]
-
-    def _still_packed(self, arena: Arena, found: list[Found]) -> bool:
-        tensors = self.packing.tensors
-        if len(found) != len(tensors):
-            return False
-        if any(item.tensor is not packed.tensor for item, packed in zip(found, tensors, strict=True)):
-            known = {id(packed.tensor) for packed in tensors}  # a sharer's inventory has another order
-            if any(id(item.tensor) not in known for item in found):
-                return False
-        base = arena.bytes.untyped_storage().data_ptr()
-        return all(packed.still_packed_at(base) for packed in tensors)
 
     def _device_sum(self, arena: Arena) -> int:
         started = time.monotonic()
@@ -281,7 +267,7 @@ class Bundle:
         self._host.can_spare(self)
 
     def _mirror_differs(self) -> bool:
-        return self._original.differs(fingerprint(self.packing, self._slices(self.mirror.bytes)))
+        return self._original.differs(fingerprint(self.packing, slices(self.packing, self.mirror.bytes)))
 
     def leave(self) -> None:
         """Give the device's memory back; the mirror is what there is from now on."""
@@ -312,18 +298,13 @@ class Bundle:
         self.mirror.drop()
         return tuple(parts)
 
-    def part_of(self, chosen: Collection[int]) -> frozenset[int] | None:
-        """What a holder of these tensors (by id) has of it, as `holders` says it; shared bytes can't be parted."""
-        there = {id(packed.tensor) for packed in self.packing.tensors}.intersection(chosen)
-        return None if len(self.packing.regions_of(there)) in (0, len(self.packing.regions)) else frozenset(there)
-
     def differs(self, found: list[Found]) -> bool:
         """Whether these, a part of its tensors, are other than what was loaded. Nothing is copied."""
         if self._frozen:
             return False
         if self._arena is None:
             paths = {item.path for item in found}
-            whole = fingerprint(self.packing, self._slices(self.mirror.bytes))
+            whole = fingerprint(self.packing, slices(self.packing, self.mirror.bytes))
             now = {path: value for path, value in whole.items() if path in paths}
         else:
             packing, sources = pack(found)
@@ -366,7 +347,7 @@ class Bundle:
     def remember_as_loaded(self) -> None:
         """Before the mirror is written for the first time."""
         if self.mirror.whole:
-            self._original.remember(lambda: fingerprint(self.packing, self._slices(self.mirror.bytes)))
+            self._original.remember(lambda: fingerprint(self.packing, slices(self.packing, self.mirror.bytes)))
 
     @property
     def as_loaded(self) -> Fingerprint:
@@ -384,13 +365,6 @@ class Bundle:
             return
         self.remember_as_loaded()
         self._original.widen(packed.path for packed in self.packing.tensors if id(packed.tensor) in wanted)
-
-    def _slices(self, data: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
-        def bytes_of(number: int, end: int) -> torch.Tensor:
-            start = self.packing.regions[number].offset
-            return data[start : start + end]
-
-        return bytes_of
 
     def _other_bytes(self, where: str) -> IntegrityError:
         return IntegrityError(f"model {self._name!r}: other bytes arrived {where}; the copy was thrown away, ask again")

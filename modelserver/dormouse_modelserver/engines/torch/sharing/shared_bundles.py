@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 
 from ....errors import CopyFailed, HostFull
+from ..layout.matching import part_of
 from .bundle import Bundle
 
 
@@ -108,7 +109,7 @@ class SharedBundles:
                         return None
                     continue  # split: its parts are known by now; unloaded: it is not known any more
                 for bundle, ids in wanted.items():
-                    bundle.holders[holder], bundle.joined = bundle.part_of(ids), True
+                    bundle.holders[holder], bundle.joined = part_of(bundle.packing, ids), True
                     bundle.widen(ids)
                 return tuple(wanted)
 
@@ -126,7 +127,7 @@ class SharedBundles:
         self.add(bundle)
         if len(bundle.holders) > 1:
             for holder in bundle.holders:
-                bundle.holders[holder] = bundle.part_of(holder.reach())
+                bundle.holders[holder] = part_of(bundle.packing, holder.reach())
 
     def leave(self, holder: Holder, bundle: Bundle) -> None:
         """`holder` was unloaded; with the last one the bundle goes too. Its lock is held."""
@@ -164,7 +165,7 @@ class SharedBundles:
         there = {id(packed.tensor) for packed in part.packing.tensors}
         share = there if wanted is None else there & wanted
         if share:
-            part.holders[holder] = part.part_of(share)
+            part.holders[holder] = part_of(part.packing, share)
         return bool(share)
 
     def _record(self, bundle: Bundle, ids: list[int]) -> None:
