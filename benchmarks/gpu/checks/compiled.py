@@ -12,7 +12,7 @@ from benchmarks.engine.stack import WIDTH
 
 from ..reporting import Report
 from .comparing import same
-from .models import manager, plain
+from .models import manager, plain, sleep
 
 _WARM_UP_CALLS = 4
 # Compiling takes so long, once per model.
@@ -38,8 +38,6 @@ def run(report: Report, nbytes: int, sleeps: int) -> None:
 
 
 def _sleeping(report: Report, residency: ResidencyManager, nbytes: int, sleeps: int, stable: bool, name: str) -> None:
-    from .stable_addresses import sleep
-
     model = residency.register("it", plain(nbytes, layers=8), stable_addresses=stable)
     x = torch.linspace(-1, 1, 4 * WIDTH, device=residency.device.torch_device).reshape(4, WIDTH)
     report.step(f"compiling ({name})")

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from dormouse_modelserver import ResidencyManager
+from dormouse_modelserver import Model, Residency, ResidencyManager
 from dormouse_modelserver.engines.torch.checks.checksum import checksum
 from torch import nn
 
@@ -49,3 +50,12 @@ def ready(device: str) -> None:
         checksum(torch.zeros(1 << 22, dtype=torch.uint8, device=device))
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
+
+
+def sleep(residency: ResidencyManager, model: Model[Any], nbytes: int) -> None:
+    """Off the device; what the weights left there is overwritten, and something else takes their place for a moment."""
+    model.move_to(Residency.CPU)
+    scribble = residency.device.allocate(nbytes)
+    scribble.bytes.fill_(255)
+    residency.device.synchronize()
+    scribble.close()

@@ -13,7 +13,7 @@ from benchmarks.engine.stack import WIDTH
 from ..reporting import Report
 from . import compiled
 from .comparing import same
-from .models import ask, manager, plain, ready
+from .models import ask, manager, plain, ready, sleep
 
 _SLEEPS = 20
 # What driver and allocator may keep for themselves between two readings; far below the weights.
@@ -52,15 +52,6 @@ def _addresses(report: Report, residency: ResidencyManager, model: Model[Any], n
             equal += same(ask(held), right)
     report.held(f"{_SLEEPS} wakes have one address", len(addresses) == 1, f"{len(addresses)} addresses")
     report.held(f"{_SLEEPS} wakes: equal answers", equal == _SLEEPS, f"{equal} of {_SLEEPS}")
-
-
-def sleep(residency: ResidencyManager, model: Model[Any], nbytes: int) -> None:
-    """Off the device; what the weights left there is overwritten, and something else takes their place for a moment."""
-    model.move_to(Residency.CPU)
-    scribble = residency.device.allocate(nbytes)
-    scribble.bytes.fill_(255)
-    residency.device.synchronize()
-    scribble.close()
 
 
 def _address(model: torch.nn.Module) -> int:
