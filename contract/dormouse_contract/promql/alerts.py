@@ -6,8 +6,9 @@ from .rules import HOUR
 from .selection import EVERYTHING
 
 DAY_SECONDS = 86400
-_REPLICA = ("namespace", "pod", "model")
-_POD = "namespace, pod"
+# With one Prometheus for several clusters, a pod of each may have the same name: what is added up is of one.
+_REPLICA = ("cluster", "namespace", "pod", "model")
+_POD = "cluster, namespace, pod"
 
 
 def wake_failing() -> str:
