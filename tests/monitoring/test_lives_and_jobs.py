@@ -76,6 +76,16 @@ PODS = (
     Pod("gone-since", (FIRST,), HALF, 3),
     Pod("simulated", (Life("a", "10.0.0.9:9743"),), 2 * HALF, 6, device="sim:1GiB"),
 )
+# Labels of what the driver counts on one device, and MiB: a pod that two jobs scrape, two servers outside of pods of
+# which two jobs scrape one, and a pod of another cluster that has the first one's name.
+PROCESSES = (
+    ('namespace="speech",pod="tts-0",job="a",instance="10.0.0.1:9743"', 1),
+    ('namespace="speech",pod="tts-0",job="b",instance="node-7:9743"', 1),
+    ('job="a",instance="gpu-1:9743"', 10),
+    ('job="b",instance="gpu-1:9743"', 10),
+    ('job="a",instance="gpu-2:9743"', 100),
+    ('cluster="west",namespace="speech",pod="tts-0",job="a",instance="10.9.0.1:9743"', 1000),
+)
 REAL = [pod for pod in PODS if pod.device != "sim:1GiB"]
 
 
@@ -92,6 +102,9 @@ def samples() -> Iterator[str]:
                 if wakes > 0:
                     kind = 'from="CPU",to="GPU",trigger="Demand",outcome="ok"'
                     yield f"{metrics.TRANSITIONS.name}{{{scrape},{kind}}} {wakes} {at}"
+    for labels, mib in PROCESSES:
+        yield f'{metrics.PROCESS_GPU_MEMORY.name}{{{labels},gpu_uuid="GPU-1"}} {mib} {END}'
+        yield f'{metrics.RESIDENCY.name}{{{labels},model="tts",residency="GPU"}} 1 {END}'
     yield "# EOF\n"
 
 
@@ -146,3 +159,10 @@ def test_all_sums_are_one(prometheus: Prometheus) -> None:
     for where, promql in everywhere.items():
         (sample,) = prometheus.query(promql, at=END)
         assert sample.value == pytest.approx(expected, rel=1e-9), where
+
+
+def test_each_process_on_a_device_counts_once(prometheus: Prometheus) -> None:
+    (on_device,) = prometheus.query(memory.of_processes(EVERYTHING), at=END)
+    assert on_device.value == 1111
+    of_models = prometheus.query(memory.of_processes_of_models(EVERYTHING), at=END)
+    assert {each.labels.get("pod", ""): each.value for each in of_models} == {"tts-0": 1001, "": 110}
