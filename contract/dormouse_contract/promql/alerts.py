@@ -52,5 +52,5 @@ def reconcile_stalled() -> str:
 
 
 def certificate_expiring() -> str:
-    trusted = f"max by ({_POD}) ({EVERYTHING.series(metrics.TRUST_EXPIRY)} > 0) - time()"
+    trusted = f"max by ({_POD}) ({operators.trusted_until(EVERYTHING)} > 0) - time()"
     return f"{operators.certificate_seconds_left(EVERYTHING)} < 14 * {DAY_SECONDS} or ({trusted}) < 7 * {DAY_SECONDS}"
