@@ -45,8 +45,8 @@ ALERTS = (
         "warning",
         "Requests wait long for {{ $labels.model }} to wake",
         "One in twenty requests that woke {{ $labels.namespace }}/{{ $labels.model }} in the last hour waited "
-        f"{{{{ $value | humanizeDuration }}}} or longer; the default budget is {WAKE_BUDGET_SECONDS:g} s, after which a "
-        "request gets 503.",
+        f"{{{{ $value | humanizeDuration }}}} or longer; the default budget is {WAKE_BUDGET_SECONDS:g} s, after which "
+        "a request gets 503.",
         "wake-slow",
     ),
     Alert(

@@ -5,11 +5,9 @@ The samples are written into Prometheus' own storage beforehand, so the truth is
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from dormouse_console.promql import Scope
@@ -20,11 +18,10 @@ from dormouse_contract.promql.savings import queries
 from dormouse_contract.promql.selection import EVERYTHING
 
 from dashboards.queries import SAVED_BYTE_SECONDS
-from localcluster.binaries import ensure_binaries
 from localcluster.prometheus import Prometheus
-from localcluster.workspace import Workspace
 
 from .test_figures import CHOSEN, TIMES, filled
+from .written import prometheus_with
 
 STEP, RANGE = 15, 3600
 # It begins and ends on a sample; long ago, so that it is in blocks of storage and not in the head.
@@ -105,24 +102,12 @@ def samples() -> Iterator[str]:
     for labels, mib in PROCESSES:
         yield f'{metrics.PROCESS_GPU_MEMORY.name}{{{labels},gpu_uuid="GPU-1"}} {mib} {END}'
         yield f'{metrics.RESIDENCY.name}{{{labels},model="tts",residency="GPU"}} 1 {END}'
-    yield "# EOF\n"
 
 
 @pytest.fixture(scope="module")
 def prometheus() -> Iterator[Prometheus]:
-    workspace = Workspace()
-    try:
-        folder = workspace.path / "prometheus"
-        folder.mkdir()
-        text = folder / "samples.txt"
-        text.write_text("\n".join(samples()))
-        promtool: Path | str = ensure_binaries(("promtool",))["promtool"]
-        command = [promtool, "tsdb", "create-blocks-from", "openmetrics", text, folder / "data"]
-        subprocess.run(list(map(str, command)), check=True, capture_output=True)
-        with Prometheus(folder) as running:
-            yield running
-    finally:
-        workspace.remove()
+    with prometheus_with(samples()) as running:
+        yield running
 
 
 def by_pod(prometheus: Prometheus, promql: str) -> dict[str, float]:
