@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 
+from dormouse_contract.defaults import WAKE_BUDGET_SECONDS
 from dormouse_contract.promql import alerts
 
 
@@ -44,7 +45,8 @@ ALERTS = (
         "warning",
         "Requests wait long for {{ $labels.model }} to wake",
         "One in twenty requests that woke {{ $labels.namespace }}/{{ $labels.model }} in the last hour waited "
-        "{{ $value | humanizeDuration }} or longer; the default budget is 30 s, after which a request gets 503.",
+        f"{{{{ $value | humanizeDuration }}}} or longer; the default budget is {WAKE_BUDGET_SECONDS:g} s, after which "
+        "a request gets 503.",
         "wake-slow",
     ),
     Alert(

@@ -42,7 +42,8 @@ def _timeline(board: Dashboard) -> Dashboard:
         .with_panel(
             number(
                 "Idle for",
-                "Of the replica that was used last; 0 while a request is in flight.",
+                "Of the replica that was used last; 0 while a request is in flight, and nothing where the operator "
+                "would not believe the figures.",
                 SECONDS,
                 use.idle_for(PODS),
             )

@@ -5,7 +5,6 @@ What is asked is in `dormouse_contract.promql`, so the figures are those of the 
 
 from dataclasses import dataclass
 
-from dormouse_contract.metrics import Metric
 from dormouse_contract.promql import memory, use
 from dormouse_contract.promql.selection import EVERYTHING, Selection, equals
 
@@ -51,9 +50,9 @@ class Scope:
         """How many there are on each device."""
         return memory.devices(self._selection)
 
-    def owned(self, metric: Metric, fold: str) -> str:
-        """A figure per ManagedModel, folded over its replicas by max or min."""
-        return use.by_owner(metric, fold, self._selection)
+    def idle_for(self) -> str:
+        """Seconds per ManagedModel, 0 while it is in use; of the replicas that the operator would believe."""
+        return use.idle_for_by_owner(self._selection)
 
     def owners(self, name: str, seconds: int) -> str:
         """The replicas that a ManagedModel had within the last seconds."""

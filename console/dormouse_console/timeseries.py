@@ -47,7 +47,8 @@ class TimeSeries:
         except PrometheusUnavailable as error:
             raise self._no_figures(error) from error
 
-    async def instant(self, promql: str, at: float) -> list[Series]:
+    async def instant(self, promql: str, at: float | None = None) -> list[Series]:
+        """`at` as for `vector`."""
         vector = await self.vector(promql, at)
         return [Series(labels, _finite((vector.evaluated_at, value))) for labels, value in vector.samples]
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from dormouse_contract import metrics
 from dormouse_contract.managed_model import ManagedModel, managed_model
 
 from .errors import Refused
@@ -172,19 +171,17 @@ async def _idle_if_allowed(
 
 
 async def _idle(prometheus: TimeSeries, scope: Scope, now: float) -> dict[str, float]:
-    """By namespace/name: since when its most recently used replica is idle; 0 while one is in use."""
-    latest, earliest = await _together(
-        prometheus.instant(scope.owned(metrics.IDLE_SINCE, "max"), now),
-        prometheus.instant(scope.owned(metrics.IDLE_SINCE, "min"), now),
-    )
-    in_use = {_key(series) for series in earliest if series.points and series.points[-1][1] == 0}
-    return {
-        _key(series): (0.0 if _key(series) in in_use else series.points[-1][1]) for series in latest if series.points
-    }
+    """By namespace/name: since when its most recently used replica is idle; 0 while one is in use.
+
+    How old a sample is, only Prometheus' own clock says; so it answers for how long, and `now` makes a time of that.
+    """
+    found = await prometheus.instant(scope.idle_for())
+    idle = {_key(each.labels): each.points[-1][1] for each in found if each.points}
+    return {key: now - seconds if seconds else 0.0 for key, seconds in idle.items()}
 
 
-def _key(series: Series) -> str:
-    return f"{series.labels.get('namespace', '')}/{series.labels.get('name', '')}"
+def _key(labels: Mapping[str, str]) -> str:
+    return f"{labels.get('namespace', '')}/{labels.get('name', '')}"
 
 
 async def _must_list(caller: Caller, namespace: str | None) -> None:

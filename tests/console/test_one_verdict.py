@@ -94,6 +94,20 @@ SITUATIONS = {
     "no-number": Situation(SignalState.INVALID, "idle_since is nan", values=((metrics.IDLE_SINCE, float("nan")),)),
     "not-scraped": Situation(SignalState.MISSING, "is its port 9743 scraped?", scraped=False),
     "tier-of-tomorrow": Situation(SignalState.INVALID, "residency is Disk, which is not known here", tiers=("Disk",)),
+    "in-use": Situation(SignalState.FRESH, "in flight 2", values=((metrics.IDLE_SINCE, 0.0), (metrics.IN_FLIGHT, 2.0))),
+    "two-jobs-that-agree": Situation(SignalState.FRESH, "idle 3", second=((metrics.IDLE_SINCE, IDLE_SINCE),)),
+    "a-number-and-none": Situation(
+        SignalState.INVALID,
+        "released_bytes is given more than once",
+        second=((metrics.RELEASED, float("nan")),),
+    ),
+    "two-jobs-of-other-bytes": Situation(
+        SignalState.INVALID, "gpu_memory_bytes is given more than once", second=((metrics.GPU_MEMORY, 1.0),)
+    ),
+    "endless": Situation(SignalState.INVALID, "in_flight is inf", values=((metrics.IN_FLIGHT, float("inf")),)),
+    "below-zero": Situation(SignalState.INVALID, "last_transition is -1", values=((metrics.LAST_TRANSITION, -1.0),)),
+    "ahead": Situation(SignalState.INVALID, "idle_since lies ahead", values=((metrics.IDLE_SINCE, STARTED + 1e6),)),
+    "a-little-ahead": Situation(SignalState.FRESH, "idle ", values=((metrics.IDLE_SINCE, STARTED + 50),)),
 }
 
 
@@ -155,6 +169,16 @@ class Stand:
         assert not found["problem"]
         return found
 
+    def table(self, namespace: str | None = NAMESPACE) -> dict[str, Any]:
+        """The console's fleet: since when each is idle, by name."""
+        where = {} if namespace is None else {"namespace": namespace}
+        anna = {"Authorization": "Bearer anna"}
+        answer = httpx.get(f"{self.url}/api/fleet", params=where, headers=anna, timeout=30, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        assert not found["problem"]
+        return found
+
 
 def _target(second: bool) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
@@ -187,6 +211,8 @@ def _api_server(request: httpx.Request) -> httpx.Response:
     if parts[-1] == "pods":
         name = request.url.params["labelSelector"].removeprefix("app=")
         return httpx.Response(200, json={"items": [pod_body_of(name)]})
+    if parts[-1] == "managedmodels":
+        return httpx.Response(200, json={"items": [body_of(name) for name in SITUATIONS]})
     return httpx.Response(200, json=body_of(parts[-1]))
 
 
@@ -207,8 +233,11 @@ def stand() -> Iterator[Stand]:
         with prometheus:
             thread.start()
             eventually("the console answers", lambda: server.started)
+            # By both jobs.
+            all_scraped = sum(each.scraped + bool(each.second) for each in SITUATIONS.values())
             prometheus.wait_for(
-                f'count({metrics.RESIDENCY.name}{{residency="GPU"}})', lambda found: bool(found) and found[0].value >= 9
+                f'count({metrics.RESIDENCY.name}{{residency="GPU"}})',
+                lambda found: bool(found) and found[0].value == all_scraped,
             )
             yield Stand(prometheus, f"http://127.0.0.1:{port}")
             server.should_exit = True
@@ -239,6 +268,18 @@ def test_console_and_operator_say_the_same(stand: Stand, name: str) -> None:
         assert shown["decision"].removeprefix("idle signal; waits: ") in signal.message
         assert shown["idleSince"] is None
         assert shown["gpuBytes"] is None
+
+
+@pytest.mark.parametrize("namespace", [NAMESPACE, None], ids=["namespace", "all"])
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_the_fleets_table_knows_what_the_operator_knows(stand: Stand, name: str, namespace: str | None) -> None:
+    """Of all of the fleet Prometheus leaves out what may not be believed; of one model we do."""
+    table = stand.table(namespace)
+    observed = stand.said_by_the_operator(name, table["now"]).replicas[0].seen.observation
+    shown = table["idle"].get(f"{NAMESPACE}/{name}")
+    assert (shown is not None) == SITUATIONS[name].says.known
+    if shown is not None:
+        assert shown == pytest.approx(0.0 if observed.in_flight else observed.idle_since, abs=1)
 
 
 @pytest.mark.parametrize("name", SITUATIONS)

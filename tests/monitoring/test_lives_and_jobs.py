@@ -5,11 +5,9 @@ The samples are written into Prometheus' own storage beforehand, so the truth is
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from dormouse_console.promql import Scope
@@ -20,11 +18,10 @@ from dormouse_contract.promql.savings import queries
 from dormouse_contract.promql.selection import EVERYTHING
 
 from dashboards.queries import SAVED_BYTE_SECONDS
-from localcluster.binaries import ensure_binaries
 from localcluster.prometheus import Prometheus
-from localcluster.workspace import Workspace
 
 from .test_figures import CHOSEN, TIMES, filled
+from .written import prometheus_with
 
 STEP, RANGE = 15, 3600
 # It begins and ends on a sample; long ago, so that it is in blocks of storage and not in the head.
@@ -76,6 +73,16 @@ PODS = (
     Pod("gone-since", (FIRST,), HALF, 3),
     Pod("simulated", (Life("a", "10.0.0.9:9743"),), 2 * HALF, 6, device="sim:1GiB"),
 )
+# Labels of what the driver counts on one device, and MiB: a pod that two jobs scrape, two servers outside of pods of
+# which two jobs scrape one, and a pod of another cluster that has the first one's name.
+PROCESSES = (
+    ('namespace="speech",pod="tts-0",job="a",instance="10.0.0.1:9743"', 1),
+    ('namespace="speech",pod="tts-0",job="b",instance="node-7:9743"', 1),
+    ('job="a",instance="gpu-1:9743"', 10),
+    ('job="b",instance="gpu-1:9743"', 10),
+    ('job="a",instance="gpu-2:9743"', 100),
+    ('cluster="west",namespace="speech",pod="tts-0",job="a",instance="10.9.0.1:9743"', 1000),
+)
 REAL = [pod for pod in PODS if pod.device != "sim:1GiB"]
 
 
@@ -92,24 +99,15 @@ def samples() -> Iterator[str]:
                 if wakes > 0:
                     kind = 'from="CPU",to="GPU",trigger="Demand",outcome="ok"'
                     yield f"{metrics.TRANSITIONS.name}{{{scrape},{kind}}} {wakes} {at}"
-    yield "# EOF\n"
+    for labels, mib in PROCESSES:
+        yield f'{metrics.PROCESS_GPU_MEMORY.name}{{{labels},gpu_uuid="GPU-1"}} {mib} {END}'
+        yield f'{metrics.RESIDENCY.name}{{{labels},model="tts",residency="GPU"}} 1 {END}'
 
 
 @pytest.fixture(scope="module")
 def prometheus() -> Iterator[Prometheus]:
-    workspace = Workspace()
-    try:
-        folder = workspace.path / "prometheus"
-        folder.mkdir()
-        text = folder / "samples.txt"
-        text.write_text("\n".join(samples()))
-        promtool: Path | str = ensure_binaries(("promtool",))["promtool"]
-        command = [promtool, "tsdb", "create-blocks-from", "openmetrics", text, folder / "data"]
-        subprocess.run(list(map(str, command)), check=True, capture_output=True)
-        with Prometheus(folder) as running:
-            yield running
-    finally:
-        workspace.remove()
+    with prometheus_with(samples()) as running:
+        yield running
 
 
 def by_pod(prometheus: Prometheus, promql: str) -> dict[str, float]:
@@ -146,3 +144,10 @@ def test_all_sums_are_one(prometheus: Prometheus) -> None:
     for where, promql in everywhere.items():
         (sample,) = prometheus.query(promql, at=END)
         assert sample.value == pytest.approx(expected, rel=1e-9), where
+
+
+def test_each_process_on_a_device_counts_once(prometheus: Prometheus) -> None:
+    (on_device,) = prometheus.query(memory.of_processes(EVERYTHING), at=END)
+    assert on_device.value == 1111
+    of_models = prometheus.query(memory.of_processes_of_models(EVERYTHING), at=END)
+    assert {each.labels.get("pod", ""): each.value for each in of_models} == {"tts-0": 1001, "": 110}

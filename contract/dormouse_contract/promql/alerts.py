@@ -6,8 +6,9 @@ from .rules import HOUR
 from .selection import EVERYTHING
 
 DAY_SECONDS = 86400
-_REPLICA = ("namespace", "pod", "model")
-_POD = "namespace, pod"
+# With one Prometheus for several clusters, a pod of each may have the same name: what is added up is of one.
+_REPLICA = ("cluster", "namespace", "pod", "model")
+_POD = "cluster, namespace, pod"
 
 
 def wake_failing() -> str:
@@ -51,5 +52,5 @@ def reconcile_stalled() -> str:
 
 
 def certificate_expiring() -> str:
-    trusted = f"max by ({_POD}) ({EVERYTHING.series(metrics.TRUST_EXPIRY)} > 0) - time()"
+    trusted = f"max by ({_POD}) ({operators.trusted_until(EVERYTHING)} > 0) - time()"
     return f"{operators.certificate_seconds_left(EVERYTHING)} < 14 * {DAY_SECONDS} or ({trusted}) < 7 * {DAY_SECONDS}"

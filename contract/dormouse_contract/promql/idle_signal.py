@@ -46,8 +46,8 @@ def times(*matchers: str) -> dict[str, str]:
 
 
 def fresh_for() -> str:
-    """How old a sample may be, as the operator says; of several the most lenient."""
-    return f"max({metrics.IDLE_SIGNAL_FRESH_FOR.name})"
+    """How old a sample may be, as the operator says; of several the most lenient, nothing where that is no number."""
+    return f"max({metrics.IDLE_SIGNAL_FRESH_FOR.name} < Inf)"
 
 
 def among(namespaces: Sequence[str]) -> tuple[str, ...]:

@@ -56,14 +56,13 @@ def simulated(selection: Selection) -> str:
 
 def of_processes(selection: Selection) -> str:
     """By device, as the driver counts it."""
-    return f"sum by (gpu_uuid) (max by (cluster, namespace, pod, gpu_uuid) ({_processes(selection)}))"
+    return f"sum by (gpu_uuid) ({_processes(selection)})"
 
 
 def of_processes_of_models(selection: Selection) -> str:
     """By pod, of those that have a model of the selection."""
-    here = f"max by (cluster, namespace, pod, gpu_uuid) ({_processes(selection)})"
     models = selection.series(metrics.RESIDENCY)
-    return f"sum by (namespace, pod) ({here} and on (cluster, namespace, pod) {models})"
+    return f"sum by (namespace, pod) (({_processes(selection)}) and on (cluster, namespace, pod) {models})"
 
 
 def of_devices(selection: Selection) -> str:
@@ -77,4 +76,7 @@ def of_devices_of_processes(selection: Selection) -> str:
 
 
 def _processes(selection: Selection) -> str:
-    return selection.series(metrics.PROCESS_GPU_MEMORY)
+    """By process and device. A pod that two jobs scrape counts once; servers outside of pods differ by address."""
+    in_pods, others = (selection.series(metrics.PROCESS_GPU_MEMORY, pod) for pod in ('pod!=""', 'pod=""'))
+    by = "cluster, namespace, pod, gpu_uuid"
+    return f"max by ({by}) ({in_pods}) or max by ({by}, instance) ({others})"

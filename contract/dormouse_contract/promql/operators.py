@@ -39,6 +39,11 @@ def certificate_seconds_left(selection: Selection) -> str:
     return f"max({selection.series(metrics.CERTIFICATE_EXPIRY)}) - time()"
 
 
+def trusted_until(selection: Selection) -> str:
+    """By pod: when the latest certificate ends that its sidecar trusts; 0 for none."""
+    return selection.series(metrics.TRUST_EXPIRY)
+
+
 def pass_seconds(quantile: float, selection: Selection, within: str) -> str:
     buckets = selection.series(metrics.RECONCILE_DURATION, suffix="_bucket")
     return f"histogram_quantile({quantile:g}, sum by (le) (rate({buckets}[{within}])))"

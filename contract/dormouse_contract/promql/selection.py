@@ -37,7 +37,16 @@ def equals(label: str, value: str) -> str:
 
 def one_of(label: str, values: Iterable[str]) -> str:
     """A matcher of these values and no others, whatever they hold."""
-    return f'{label}=~"{"|".join(_escaped(re.escape(value)) for value in values)}"'
+    return f'{label}=~"{_any_of(values)}"'
+
+
+def none_of(label: str, values: Iterable[str]) -> str:
+    """A matcher of all other values."""
+    return f'{label}!~"{_any_of(values)}"'
+
+
+def _any_of(values: Iterable[str]) -> str:
+    return "|".join(_escaped(re.escape(value)) for value in values)
 
 
 def _braces(matchers: tuple[str, ...]) -> str:

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 
 from .. import metrics
-from ..metrics import Metric
 from ..residency import Residency
-from . import replicas
+from . import believed, replicas
 from .replicas import REPLICA
 from .selection import Selection, equals, one_of
 
@@ -35,9 +34,8 @@ def share_asleep(selection: Selection) -> str:
 
 
 def idle_for(selection: Selection) -> str:
-    """Seconds, of the replica that was used last; 0 while a request is in flight."""
-    since = replicas.now(selection.series(metrics.IDLE_SINCE))
-    return f"min((time() - {since}) * ({since} > bool 0))"
+    """Seconds, of the replica that was used last; 0 while a request is in flight. Of those that may be believed."""
+    return f"min({believed.idle_seconds(selection, by=REPLICA)})"
 
 
 def slowest_wake(selection: Selection) -> str:
@@ -54,12 +52,12 @@ def tiers_of_pods(pods: Iterable[str], selection: Selection) -> str:
     return tiers(selection, one_of("pod", pods))
 
 
-def by_owner(metric: Metric, fold: str, selection: Selection) -> str:
-    """A gauge per ManagedModel, folded over its replicas by max or min."""
+def idle_for_by_owner(selection: Selection) -> str:
+    """As `idle_for`, per ManagedModel. It is joined without `cluster`, which one of the two scrapes may lack."""
     info = selection.series(metrics.REPLICA_INFO)
-    owner = f"topk by ({REPLICA}) (1, group by ({REPLICA}, name) ({info}))"
-    each = f"{replicas.now(selection.series(metric))} * on ({REPLICA}) group_left (name) {owner}"
-    return f"{fold} by (namespace, name) ({each})"
+    owner = f"topk by ({believed.KEY}) (1, group by ({believed.KEY}, name) ({info}))"
+    each = f"{believed.idle_seconds(selection)} * on ({believed.KEY}) group_left (name) {owner}"
+    return f"min by (namespace, name) ({each})"
 
 
 def replicas_of(name: str, within: str, selection: Selection) -> str:

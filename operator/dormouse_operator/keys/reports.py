@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from dormouse_contract import metrics
+from dormouse_contract.promql import operators
+from dormouse_contract.promql.selection import EVERYTHING
 from dormouse_prometheus.api import Prometheus
 from dormouse_prometheus.errors import PrometheusUnavailable
 
@@ -25,7 +26,7 @@ async def all_report(prometheus: Prometheus, pods: Iterable[Pod], expires_at: fl
     an unknown answer is a no: time decides then.
     """
     try:
-        answer = await prometheus.query(metrics.TRUST_EXPIRY.name)
+        answer = await prometheus.query(operators.trusted_until(EVERYTHING))
     except PrometheusUnavailable:
         return False
     told: defaultdict[tuple[str, str], set[float]] = defaultdict(set)
