@@ -135,7 +135,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._manager.started()
-            _log.info("ready: requests are taken")
+            waits = self._manager.not_ready_because() is not None
+            _log.info("requests are taken; ready when the models are loaded" if waits else "ready: requests are taken")
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop in order. uvicorn's own would raise the signal again at the end: status -15, and nothing closed."""

@@ -26,6 +26,10 @@ class NotReady(StrEnum):
     DRAINING = "draining"
 
     @property
+    def heading(self) -> str:
+        return "Not ready: a load failed" if self is NotReady.LOAD_FAILED else f"Not ready: {self}"
+
+    @property
     def sentence(self) -> str:
         if self is NotReady.LOAD_FAILED:
             return "A model could not be loaded at start, and the log says why; a request still tries it again"
@@ -91,6 +95,7 @@ class Registry:
     def _preload_or_say_why(self) -> None:
         try:
             self.preload()
+            _log.info("ready: the models are loaded")
         except DormouseError as error:
             _log.error(
                 "not ready: a model could not be loaded at start (%s). Requests still wake models as always. "

@@ -97,7 +97,7 @@ def _add_probes(router: APIRouter, registry: Registry, authority: Authority) -> 
         check_works(registry.device)
         reason = registry.not_ready_because()
         if reason is not None:
-            raise Refusal(503, ProblemReason.CANNOT_NOW, f"Not ready: {reason}", reason.sentence, retry_after=1.0)
+            raise Refusal(503, ProblemReason.CANNOT_NOW, reason.heading, reason.sentence, retry_after=1.0)
         return PlainTextResponse("ok\n")
 
 

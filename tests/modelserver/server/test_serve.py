@@ -54,6 +54,7 @@ def test_preloaded_it_is_ready_when_its_models_are_loaded_and_unloads_them_at_th
     model = ("--model", "tts=studio:load_tts", "--app", "studio:create_app", "--device", "sim:1MiB")
     with Serving(project, *model, "--preload") as server:
         until(lambda: server.get("/readyz").status_code == 200)
+        until(lambda: "ready: the models are loaded" in server.log)
         snapshot = server.get("/dormouse/v1/models/tts").json()
         assert (snapshot["residency"], snapshot["lastTransition"]["trigger"]) == ("CPU", "Startup")
         assert server.get("/say/4").json() == 9
@@ -66,7 +67,9 @@ def test_a_preload_that_fails_is_never_ready(project: Path) -> None:
     (project / "broken.py").write_text("def load():\n    raise OSError('no such file')\n")
     with Serving(project, "--model", "tts=broken:load", "--device", "sim", "--preload") as server:
         until(lambda: "not ready: a model could not be loaded at start" in server.log)
-        assert server.get("/readyz").status_code == 503
+        not_ready = server.get("/readyz")
+        assert (not_ready.status_code, not_ready.json()["title"]) == (503, "Not ready: a load failed")
+        assert "the log says why" in not_ready.json()["detail"]
         assert server.get("/healthz").status_code == 200
 
 
