@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dormouse_contract import Policy, Residency
-from dormouse_contract.managed_model import AUTO, GROUP, VERSION, Condition, ManagedModel, Wording, managed_model
+from dormouse_contract.managed_model import AUTO, GROUP, READY, VERSION, Condition, ManagedModel, Wording, managed_model
 from dormouse_contract.timestamps import from_rfc3339_or_none
 
 PATH = f"/apis/{GROUP}/{VERSION}"
@@ -32,7 +32,7 @@ Object = Mapping[str, Any]
 def row(model: ManagedModel) -> list[Any]:
     """One line of the fleet's table: values in the order of COLUMNS, so that a thousand of them stay small."""
     status, policy = model.status, model.policy
-    ready, replicas, moved = condition(model, "Ready"), status.replicas, status.last_transition
+    ready, replicas, moved = condition(model, READY), status.replicas, status.last_transition
     return [
         model.namespace,
         model.name,

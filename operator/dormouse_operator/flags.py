@@ -3,12 +3,9 @@
 A default is said once, in the settings; here it becomes the text that a flag and its help show.
 """
 
-from collections.abc import Callable
+from dormouse_prometheus.flags import AddFlag as AddFlag
 
 from .errors import SettingsError
-
-AddFlag = Callable[[str, str, str | None, str], None]
-"""Name, variable, default and help."""
 
 
 def text_of(default: float) -> str:

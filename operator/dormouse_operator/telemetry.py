@@ -4,7 +4,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 
 from dormouse_contract import Action, Residency, metrics
-from dormouse_contract.managed_model import Name
+from dormouse_contract.managed_model import MIXED, UNKNOWN, Name
 from dormouse_contract.metrics import Metric
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -68,11 +68,11 @@ class Telemetry:
         for view in views:
             key = view.owner.key
             owners.extend((*key, replica.pod.name, replica.model) for replica in view.present)
-            tally[view.owner.status.residency or "Unknown"] += 1
+            tally[view.owner.status.residency or UNKNOWN] += 1
             missing[key] = float(any(not replica.seen.state.known for replica in view.present))
             if view.owner.policy.mode == "Observe":
                 releasable[key] = _would_release(view)
-        for residency in ("GPU", "CPU", "Unloaded", "Mixed", "Unknown"):
+        for residency in (*Residency, MIXED, UNKNOWN):
             self._managed_models.labels(residency).set(tally[residency])
         self._owners.shown = frozenset(owners)
         self._missing.show(missing)

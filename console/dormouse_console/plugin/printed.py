@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dormouse_contract import Mode
-from dormouse_contract.managed_model import AUTO, ManagedModel, managed_model
+from dormouse_contract.managed_model import (
+    AUTO,
+    IDLE_SIGNAL_AVAILABLE,
+    READY,
+    REPLICAS_REACHABLE,
+    ManagedModel,
+    managed_model,
+)
 
 from ..managed import COLUMNS as ROW
 from ..managed import override, row
@@ -73,7 +80,7 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
     said += [f"  {'policy' if not at else '':<10}  {line}" for at, line in enumerate(policy(managed, now))]
     said += [f"  problem     {problem.message}" for problem in managed.problems]
     said.append("  conditions")
-    for kind in ("Ready", "IdleSignalAvailable", "ReplicasReachable"):
+    for kind in (READY, IDLE_SIGNAL_AVAILABLE, REPLICAS_REACHABLE):
         found = status.condition(kind)
         if found is not None:
             said.append(f"    {kind}={found.status} ({found.reason}): {found.message}")

@@ -2,15 +2,31 @@
 
 from .object import API_VERSION, GROUP, KIND, PLURAL, VERSION, ManagedModel, Name, managed_model
 from .spec import Labels, Spec, SpecProblem, SpecProblemReason, read_spec
-from .status import Condition, LastTransition, ReplicaCounts, Status, Truth
+from .status import (
+    IDLE_SIGNAL_AVAILABLE,
+    MIXED,
+    READY,
+    REPLICAS_REACHABLE,
+    UNKNOWN,
+    Condition,
+    LastTransition,
+    ReplicaCounts,
+    Status,
+    Truth,
+)
 from .wording import AUTO, WindowWording, Wording
 
 __all__ = [
     "API_VERSION",
     "AUTO",
     "GROUP",
+    "IDLE_SIGNAL_AVAILABLE",
     "KIND",
+    "MIXED",
     "PLURAL",
+    "READY",
+    "REPLICAS_REACHABLE",
+    "UNKNOWN",
     "VERSION",
     "Condition",
     "Labels",

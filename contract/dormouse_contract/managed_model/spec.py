@@ -17,6 +17,7 @@ from ..residency import Residency
 from ..schedule import InvalidSchedule, Window
 from ..timestamps import from_rfc3339
 from ..wire import MAX_SECONDS, MODEL_NAME_PATTERN
+from .foreign import mapping
 from .wording import AUTO, Wording, read_wording
 
 _MODEL_NAME = re.compile(MODEL_NAME_PATTERN)
@@ -60,7 +61,7 @@ def read_spec(body: object, residency_since: float | None = None) -> Spec:
     selector, model = reader.selector(), reader.model()
     policy = reader.policy(residency_since)
     unknown = model is _UNKNOWN
-    wording = read_wording(_mapping(body))
+    wording = read_wording(mapping(body))
     return Spec(() if unknown else selector, None if unknown else model, policy, wording, reader.problems)
 
 
@@ -72,8 +73,8 @@ class _Reader:
     """One reading of one spec, which collects what it does not understand."""
 
     def __init__(self, body: object) -> None:
-        self._spec = _mapping(body)
-        self._policy = _mapping(self._spec.get("policy"))
+        self._spec = mapping(body)
+        self._policy = mapping(self._spec.get("policy"))
         self._problems: list[SpecProblem] = []
 
     @property
@@ -81,8 +82,8 @@ class _Reader:
         return tuple(self._problems)
 
     def selector(self) -> Labels:
-        selector = _mapping(self._spec.get("selector"))
-        labels = _mapping(selector.get("matchLabels"))
+        selector = mapping(self._spec.get("selector"))
+        labels = mapping(selector.get("matchLabels"))
         more = sorted(str(name) for name, value in selector.items() if name != "matchLabels" and value)
         if more:
             self._misunderstood(
@@ -173,7 +174,7 @@ class _Reader:
         windows: list[Window] = []
         for position, entry in enumerate(said if isinstance(said, list) else () if said is None else [said]):
             try:
-                windows.append(_window(_mapping(entry)))
+                windows.append(_window(mapping(entry)))
             except InvalidSchedule as error:
                 self._note(
                     SpecProblemReason.INVALID_SCHEDULE,
@@ -199,10 +200,6 @@ def _window(entry: Mapping[str, Any]) -> Window:
     except ValueError as error:
         raise InvalidSchedule(f"residency is {_quoted(entry.get('residency'))}; write GPU or CPU") from error
     return Window(cron, zone, seconds, residency)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _quoted(value: object) -> str:

@@ -10,8 +10,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast
 
 from ..timestamps import from_rfc3339_or_none
+from .foreign import mapping
 
 Truth = Literal["True", "False", "Unknown"]
+READY, IDLE_SIGNAL_AVAILABLE, REPLICAS_REACHABLE = "Ready", "IdleSignalAvailable", "ReplicasReachable"
+"""The types of the conditions."""
+MIXED, UNKNOWN = "Mixed", "Unknown"
+"""What a residency of several replicas may be beside a tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class Status:
     @staticmethod
     def from_dict(body: object) -> "Status":
         """Raises nothing, whatever is there."""
-        said = _mapping(body)
+        said = mapping(body)
         counts, moved, listed = said.get("replicas"), said.get("lastTransition"), said.get("conditions")
         return Status(
             conditions=tuple(
@@ -145,10 +150,6 @@ def _condition(entry: Mapping[str, Any]) -> Condition:
         _count_or_none(entry.get("observedGeneration")) or 0,
         sys.intern(_text(entry, "lastTransitionTime")),
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

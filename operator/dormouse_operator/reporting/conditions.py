@@ -35,12 +35,18 @@ from collections.abc import Iterable, Sequence
 
 from dormouse_contract import Mode
 from dormouse_contract.idleness import SignalState
-from dormouse_contract.managed_model import Condition, SpecProblem, SpecProblemReason, Truth
+from dormouse_contract.managed_model import (
+    IDLE_SIGNAL_AVAILABLE,
+    READY,
+    REPLICAS_REACHABLE,
+    Condition,
+    SpecProblem,
+    SpecProblemReason,
+    Truth,
+)
 
 from ..orders import Outcome
 from ..view import Contact, ReplicaView, View
-
-READY, IDLE_SIGNAL_AVAILABLE, REPLICAS_REACHABLE = "Ready", "IdleSignalAvailable", "ReplicasReachable"
 
 # As many of a spec's problems as a condition has room for.
 MOST_PROBLEMS = 3

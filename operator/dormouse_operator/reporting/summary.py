@@ -4,15 +4,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dormouse_contract import Residency, TransitionOutcome, Trigger
-from dormouse_contract.managed_model import LastTransition, ReplicaCounts, Status
+from dormouse_contract.managed_model import MIXED, UNKNOWN, LastTransition, ReplicaCounts, Status
 from dormouse_contract.quantity import as_quantity
 from dormouse_contract.timestamps import to_rfc3339, to_rfc3339_micro
 from dormouse_contract.wire import TransitionReport
 
 from ..view import View
 from .conditions import conditions
-
-MIXED, UNKNOWN = "Mixed", "Unknown"
 
 
 def summarize(view: View, now: float) -> Status:
