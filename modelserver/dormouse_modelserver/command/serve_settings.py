@@ -55,6 +55,7 @@ class _Setting:
     variable: str | None
     default: str
     help: str
+    is_switch: bool = False
 
 
 _IDLE = _Setting(
@@ -73,7 +74,11 @@ _HOST = _Setting("host", None, "127.0.0.1", "address to listen on")
 _PORT = _Setting("port", "PORT", str(Port.SERVE), "port to listen on")
 _DEVICE = _Setting("device", "DORMOUSE_DEVICE", "auto", "auto, cuda:0, or sim[:SIZE[@/path]] for a simulated one")
 _PRELOAD = _Setting(
-    "preload", "DORMOUSE_PRELOAD", "false", "load each model into host RAM at start; /readyz is 503 until that is done"
+    "preload",
+    "DORMOUSE_PRELOAD",
+    "false",
+    "load each model into host RAM at start; /readyz is 503 until that is done",
+    is_switch=True,
 )
 _SETTINGS = (_IDLE, _UNLOAD, _AFTER, _HOST, _PORT, _DEVICE, _PRELOAD)
 
@@ -90,7 +95,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     for setting in _SETTINGS:
         source = f"; also {setting.variable}" if setting.variable else ""
         said = f"{setting.help} (default {setting.default}{source})"
-        if setting is _PRELOAD:
+        if setting.is_switch:
             parser.add_argument(f"--{setting.key}", action="store_const", const="true", help=said)
         else:
             parser.add_argument(f"--{setting.key}", metavar="VALUE", help=said)
@@ -104,7 +109,8 @@ def resolve(given: argparse.Namespace, environment: Mapping[str, str] = os.envir
             f"PROJECT_DIR is {str(project_dir)!r}, which is no folder; write your project's folder"
         )
     path = project_dir / FILE_NAME
-    file = read_settings_file(path, (setting.key for setting in _SETTINGS))
+    switches = [setting.key for setting in _SETTINGS if setting.is_switch]
+    file = read_settings_file(path, (setting.key for setting in _SETTINGS), switches)
     behind_sidecar = bool(environment.get("DORMOUSE_SOCKET"))
 
     def value(setting: _Setting) -> tuple[str, str]:

@@ -6,7 +6,7 @@ have, so that one parser with one set of messages judges all three.
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from ..errors import ConfigurationError
 
 FILE_NAME = "dormouse.toml"
 MODEL_KEYS = ("load", "idle-timeout", "unload-timeout", "after-task")
-# These may be written true or false without quotes.
-SWITCHES = ("preload",)
 _TARGET = '"package.module:function"'
 
 
@@ -30,8 +28,11 @@ class SettingsFile:
     models: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def read_settings_file(path: Path, known: Iterable[str]) -> SettingsFile:
-    """Empty when there is no such file. Raises `ConfigurationError` with file, line and column where it can."""
+def read_settings_file(path: Path, known: Iterable[str], switches: Collection[str] = ()) -> SettingsFile:
+    """Empty when there is no such file. `switches` may be written true or false without quotes.
+
+    Raises `ConfigurationError` with file, line and column where it can.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -55,7 +56,7 @@ def read_settings_file(path: Path, known: Iterable[str]) -> SettingsFile:
         raise ConfigurationError(f"{path}: models is no table; write [models] and tts = {_TARGET}")
     return SettingsFile(
         app,
-        {key: _text(value, f"{path}: {key}", switch=key in SWITCHES) for key, value in values.items()},
+        {key: _text(value, f"{path}: {key}", switch=key in switches) for key, value in values.items()},
         {name: _model(path, name, table) for name, table in models.items()},
     )
 

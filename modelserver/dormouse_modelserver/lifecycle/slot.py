@@ -7,7 +7,7 @@
   nothing in flight and nobody waiting, never meets running work; kernels still queued are waited for.
 - Demand during a demotion waits, and the wake begins when the demotion has settled.
 - A wake goes on without its waiters, and all who wait for it share one.
-- A failed transition leaves the weights in a whole tier, tells every waiter why, and the next use tries again.
+- A failed transition leaves the model in a whole tier; each waiter gets the error, and the next use tries again.
 
 One short lock; the engine moves the model in a thread of that transition, outside the lock.
 """
@@ -149,7 +149,7 @@ class Slot(Generic[T]):
                 state.transition.obstacle = obstacle
             now = state.clock()
             left = (waiter.since + waiter.budget_seconds - now for waiter in state.waiters)
-            # Longer than any of them: the last to go ends the wait, and is told that its time was up.
+            # Longer than any of them: the last to go ends the wait, and learns that its time was up.
             return max((seconds + _GRACE_SECONDS for seconds in left), default=0.0)
 
     def leave(self, failed: bool) -> None:
