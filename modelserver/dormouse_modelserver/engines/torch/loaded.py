@@ -59,7 +59,7 @@ class Loaded(Generic[T]):
         A tensor that was put into a shared module belongs where the module's other tensors are, not to the model
         that happens to look first: the others need it on the device when this one does not.
         """
-        if not any(bundle.joined for bundle in self.bundles):
+        if self.bundles == (self.own,) and not self.own.joined:
             return self._sort_out_alone(inventory)
         homes = {id(packed.tensor): bundle for bundle in self.bundles for packed in bundle.packing.tensors}
         shared = {
@@ -87,7 +87,7 @@ class Loaded(Generic[T]):
         return stock
 
     def _sort_out_alone(self, inventory: Inventory) -> Stock:
-        """The same for a model that has never shared anything, which is nearly every one: a demotion waits for it."""
+        """The same for a model with one bundle, not shared, which is nearly every one: a demotion waits for it."""
         packed = {id(packed.tensor) for packed in self.own.packing.tensors}
         moved_apart = {id(one.current) for one in self.apart}
         mine: list[Found] = []

@@ -17,6 +17,7 @@ from .inventory import Found
 
 # What the contents of a tensor come to: dtypes, shapes and checksums of its parts; None when it has none to look at.
 Digest = tuple[object, ...] | None
+_NOT_LOADED: Digest = ("put in after the load",)
 
 
 def why_apart(tensor: torch.Tensor) -> str | None:
@@ -39,15 +40,15 @@ def _dispatches(tensor: torch.Tensor) -> bool:
 class Apart:
     """One such tensor. Its copy in host RAM stays, as the mirror of a bundle does; the device has another object.
 
-    on_device: the tensor was made there by the user, after the load.
+    as_loaded: `load` gave it; False when the user put it in later. on_device: where it was made, then.
     """
 
-    def __init__(self, found: Found, reason: str, *, on_device: bool = False) -> None:
+    def __init__(self, found: Found, reason: str, *, as_loaded: bool = True, on_device: bool = False) -> None:
         self.path, self.reason, self.saved = found.path, reason, found.saved
         self._found, self.current = found, found.tensor
         self._host = found.tensor.to("cpu", copy=True) if on_device else found.tensor
         self._digest = _digest(self._host)
-        self._as_loaded = None if on_device else self._digest
+        self._as_loaded = self._digest if as_loaded else _NOT_LOADED
         self._sent: Sent | None = None
         self._away = self._was_away = on_device
         self._stays = None in found.places
@@ -73,8 +74,11 @@ class Apart:
             return
         sent = device.send(self._host, self.nbytes)
         try:
-            if _digest(sent.tensor) != self._digest:
-                raise IntegrityError(f"tensor {self.path!r}: other bytes arrived on {device.name}; ask again")
+            arrived = _digest(sent.tensor)
+            if arrived != self._digest:
+                self.take_in()  # it was written to while it slept: that is in force from now on
+                if arrived != self._digest:
+                    raise IntegrityError(f"tensor {self.path!r}: other bytes arrived on {device.name}; ask again")
         except BaseException as error:
             sent.close()
             if lacks_memory(error):
@@ -96,8 +100,10 @@ class Apart:
             self._sent = None
 
     def take_in(self) -> None:
-        """Bring the host's copy up to date with the device's."""
-        if self._away:
+        """Bring the host's copy up to date with the device's; asleep, what is known of it."""
+        if not self._away:
+            self._digest = _digest(self._host)
+        else:
             try:
                 digest = _digest(self.current)
             except RuntimeError as error:

@@ -29,7 +29,7 @@ class Filling:
         for packed in packing.tensors if files else ():
             span = files.get(id(packed.tensor)) if files else None
             if span is not None:
-                at = packed.offset * packed.tensor.element_size() - packing.regions[packed.region].offset
+                at = packed.offset * packed.dtype.itemsize - packing.regions[packed.region].offset
                 self._spans[packed.region].append((at, span))
 
     def stretches(self, nbytes: int = STRETCH_BYTES) -> Iterator[tuple[int, int]]:

@@ -27,8 +27,8 @@ def fingerprint(
         region = packing.regions[packed.region]
         if packed.region not in sums:
             sums[packed.region] = _sum(bytes_of(packed.region, region.nbytes), checksum)
-        within = packed.offset - region.offset // packed.tensor.element_size()
-        prints[packed.path] = (packed.tensor.dtype, within, packed.shape, packed.stride, sums[packed.region])
+        within = packed.offset - region.offset // packed.dtype.itemsize
+        prints[packed.path] = (packed.dtype, within, packed.shape, packed.stride, sums[packed.region])
     return prints
 
 

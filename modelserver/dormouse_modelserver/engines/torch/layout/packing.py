@@ -5,11 +5,13 @@ tensor is a view into its region with the strides that it had. What merely lies 
 the tensors of a memory-mapped file, gets a region each, with the alignment that kernels expect.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 
+from .asleep import Form, fall_asleep, is_as_left, wake_up
 from .inventory import Found
 
 # Region starts: what CUDA allocations guarantee and vectorised kernels expect.
@@ -55,22 +57,37 @@ class PackedTensor:
     """
 
     tensor: torch.Tensor
-    path: str
+    form: Form
     region: int
     offset: int
-    shape: torch.Size
-    stride: tuple[int, ...]
     saved: bool
     inference: bool
 
+    @property
+    def path(self) -> str:
+        return self.form.path
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.form.shape
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        return self.form.stride
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.form.dtype
+
     def still_packed_at(self, base: int) -> bool:
         """Whether the tensor is still the view into the arena at address `base` that we made of it."""
-        tensor = self.tensor
+        tensor, form = self.tensor, self.form
         return bool(
             tensor.untyped_storage().data_ptr() == base
             and tensor.storage_offset() == self.offset
-            and tensor.shape == self.shape
-            and tensor.stride() == self.stride
+            and tensor.dtype is form.dtype
+            and tensor.shape == form.shape
+            and tensor.stride() == form.stride
         )
 
 
@@ -83,16 +100,33 @@ class Packing:
     tensors: tuple[PackedTensor, ...]
 
     def point_at(self, arena: torch.Tensor) -> None:
-        """Make every tensor a view into `arena`, which is flat uint8 and has `total_bytes`."""
-        _point(
-            self.tensors,
-            lambda dtype: _whole(arena, dtype),
-            lambda packed, whole: whole.as_strided(packed.shape, packed.stride, packed.offset),
-        )
+        """Make every tensor a view into `arena`, which is flat uint8 and has `total_bytes`: it is awake."""
+        for inference, group in _by_inference(self.tensors):
+            wholes: dict[torch.dtype, torch.Tensor] = {}
+            with _bytes_alone(inference):
+                for packed in group:
+                    tensor, form = packed.tensor, packed.form
+                    whole = wholes.get(form.dtype)
+                    if whole is None:
+                        whole = wholes[form.dtype] = _whole(arena, form.dtype)
+                    wake_up(tensor)
+                    tensor.data = whole.as_strided(form.shape, form.stride, packed.offset)
 
     def point_at_nothing(self) -> None:
-        """Make every tensor empty: reading it raises in torch, and nothing of the arena is held any more."""
+        """Put every tensor to sleep: nothing of the arena is held any more, and its use is refused."""
         point_at_nothing(self.tensors)
+
+    def as_left_asleep(self) -> "Packing":
+        """The same without the sleeping tensors that somebody has given other bytes, past their refusal: awake now."""
+        with torch._C.DisableTorchFunctionSubclass():
+            left = tuple(packed for packed in self.tensors if is_as_left(packed.tensor, packed.form))
+            if len(left) == len(self.tensors):
+                return self
+            kept = {id(packed) for packed in left}
+            for packed in self.tensors:
+                if id(packed) not in kept:
+                    wake_up(packed.tensor)
+        return replace(self, tensors=left)
 
     def regions_of(self, chosen: Collection[int]) -> list[int]:
         """The numbers of the regions that hold some of these tensors (by id)."""
@@ -111,40 +145,40 @@ class Packing:
         for packed in self.tensors:
             if packed.region in regions:
                 moved = regions[packed.region].offset - self.regions[packed.region].offset
-                offset = packed.offset + moved // packed.tensor.element_size()
+                offset = packed.offset + moved // packed.dtype.itemsize
                 tensors.append(replace(packed, region=new_number[packed.region], offset=offset))
         return Packing(end, tuple(regions.values()), tuple(tensors))
 
 
 def point_at_nothing(tensors: Iterable[PackedTensor]) -> None:
-    _point(tensors, lambda dtype: torch.empty(0, dtype=dtype), lambda packed, nothing: nothing)
+    for inference, group in _by_inference(tensors):
+        nothing: dict[torch.dtype, torch.Tensor] = {}
+        with _bytes_alone(inference):
+            for packed in group:
+                tensor, dtype = packed.tensor, packed.dtype
+                empty = nothing.get(dtype)
+                if empty is None:
+                    empty = nothing[dtype] = torch.empty(0, dtype=dtype, device="cpu")
+                tensor.data = empty
+                fall_asleep(tensor, packed.form)
 
 
-def _point(
-    tensors: Iterable[PackedTensor],
-    whole_of: Callable[[torch.dtype], torch.Tensor],
-    view_of: Callable[[PackedTensor, torch.Tensor], torch.Tensor],
-) -> None:
-    """Give each tensor its view of the whole of its dtype.
-
-    Not tensor by tensor: entering a mode of torch costs more than setting the data, and there are thousands. A
-    subclass may have opinions on attribute access, which are not asked for: this is about its bytes only.
-    """
+def _by_inference(tensors: Iterable[PackedTensor]) -> Iterator[tuple[bool, list[PackedTensor]]]:
+    """Not tensor by tensor: entering a mode of torch costs more than setting the data, and there are thousands."""
     groups: dict[bool, list[PackedTensor]] = {False: [], True: []}
     for packed in tensors:
         groups[packed.inference].append(packed)
-    for inference, group in groups.items():
-        wholes: dict[torch.dtype, torch.Tensor] = {}
-        with torch.inference_mode(inference), torch._C.DisableTorchFunctionSubclass():
-            for packed in group:
-                tensor = packed.tensor
-                whole = wholes.get(tensor.dtype)
-                if whole is None:
-                    whole = wholes[tensor.dtype] = whole_of(tensor.dtype)
-                tensor.data = view_of(packed, whole)
+    yield from groups.items()
 
 
-def pack(found: Iterable[Found]) -> tuple[Packing, tuple[Source, ...]]:
+@contextmanager
+def _bytes_alone(inference: bool) -> Iterator[None]:
+    """A subclass may have opinions on attribute access, which are not asked for: this is about its bytes only."""
+    with torch.inference_mode(inference), torch._C.DisableTorchFunctionSubclass():
+        yield
+
+
+def pack(found: Iterable[Found], model_name: str = "") -> tuple[Packing, tuple[Source, ...]]:
     """Lay out the tensors, one region for each stretch of bytes that some of them share; sources by region."""
     found = list(found)
     stretches = _stretches(found)
@@ -165,10 +199,8 @@ def pack(found: Iterable[Found]) -> tuple[Packing, tuple[Source, ...]]:
         offset = (regions[number].offset - stretch.first) // size + int(tensor.storage_offset())
         if not tensor.numel():
             offset = regions[number].offset // size
-        stride = tuple(tensor.stride())
-        tensors.append(
-            PackedTensor(tensor, item.path, number, offset, tensor.shape, stride, item.saved, tensor.is_inference())
-        )
+        form = Form(model_name, item.path, tensor.shape, tuple(tensor.stride()), tensor.dtype)
+        tensors.append(PackedTensor(tensor, form, number, offset, item.saved, tensor.is_inference()))
     return Packing(end, tuple(regions), tuple(tensors)), tuple(sources)
 
 

@@ -60,7 +60,7 @@ class Loader(Generic[T]):
 
     def _load_once(self, may_skip_mirror: bool) -> Loaded[T]:
         fresh = load_fresh(self._name, self._load, self._options.modules)
-        own = self._bundle()
+        own = self.bundle()
         loaded = Loaded(fresh.model, self._look_at(fresh.model), Gate(self._name), own, (own,))
         loaded.opaque = fresh.inventory.opaque
         try:
@@ -101,9 +101,10 @@ class Loader(Generic[T]):
         packable = [found for found in packable if id(found.tensor) not in theirs]
         refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
-        packing, sources = pack(packable)
+        packing, sources = pack(packable, self._name)
         filling = Filling(packing, sources, fresh.files)
         loaded.gate.guard(fresh.inventory.modules)  # first: by this a module that was let go half-way is known
+        loaded.gate.guard_compiled(fresh.inventory.modules)
         del sources, fresh  # what `filling` lets go of is freed at once
         with own.lock:
             own.packing = packing
@@ -127,7 +128,8 @@ class Loader(Generic[T]):
         own.claim(loaded)
         own.fill_device(filling, process.with_room(self._name, own.allocate))
 
-    def _bundle(self) -> Bundle:
+    def bundle(self) -> Bundle:
+        """An empty one, with the model's settings."""
         process, options = self._process, self._options
         return Bundle(
             self._name,

@@ -33,11 +33,12 @@ def take_stock(loaded: Loaded[Any], inventory: Inventory) -> Stock:
     if inventory.modules != loaded.guarded:
         loaded.gate.guard(inventory.modules)
         loaded.guarded = inventory.modules
+    loaded.gate.guard_compiled(inventory.modules)
     known = {id(one.current): one for one in loaded.apart}
     loaded.apart = [
         known.pop(id(found.tensor)).found_at(found)
         if id(found.tensor) in known
-        else Apart(found, why_apart(found.tensor) or "", on_device=loaded.awake)
+        else Apart(found, why_apart(found.tensor) or "", as_loaded=False, on_device=loaded.awake)
         for found in stock.odd
     ]
     for gone in known.values():

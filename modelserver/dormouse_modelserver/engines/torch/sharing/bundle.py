@@ -105,7 +105,7 @@ class Bundle:
         """Its bytes and how they are laid out, in short: one checksum for all tensors. None when it isn't known."""
         if self.mirror.sum is None:
             return None
-        return (self.mirror.sum, *((p.path, p.tensor.dtype, p.offset, p.shape, p.stride) for p in self.packing.tensors))
+        return (self.mirror.sum, *((p.path, p.dtype, p.offset, p.shape, p.stride) for p in self.packing.tensors))
 
     @property
     def device_bytes(self) -> int:
@@ -167,6 +167,30 @@ class Bundle:
         self.commit(arena)
         self.mirror.spared(None if self._frozen else self._sum_there(arena.bytes))
         self._original = Original(fingerprint(self.packing, slices(self.packing, arena.bytes), self._sum_there))
+
+    # While it sleeps ------------------------------------------------------------------------------
+
+    def take_up(self, found: list[Found]) -> None:
+        """Tensors that were put into a sleeping model, and that no load gave → host RAM; they sleep as well then.
+
+        Raises `HostFull` or `CopyFailed`; they are unharmed then.
+        """
+        packing, sources = pack(found, self._name)
+        self.mirror.take_laid_out_anew(Filling(packing, sources))
+        self.packing, self._original = packing, Original({})
+        self._dirty = self._known_dirty = any(packed.saved for packed in packing.tensors)
+        self._mirrored()
+        packing.point_at_nothing()
+
+    def put_out_replaced(self) -> bool:
+        """Tensors whose bytes somebody has replaced while they slept are not of this bundle any more."""
+        as_left = self.packing.as_left_asleep()
+        if as_left is self.packing:
+            return False
+        self.remember_as_loaded()
+        self._dirty = self._known_dirty = True
+        self.packing = as_left
+        return True
 
     # Towards the device ---------------------------------------------------------------------------
 
@@ -256,7 +280,7 @@ class Bundle:
         """
         self.remember_as_loaded()
         self.mirror.forget()
-        packing, sources = pack(found)
+        packing, sources = pack(found, self._name)
         self.mirror.take_laid_out_anew(Filling(packing, sources))
         self.packing = packing
         self._mirrored()

@@ -1,0 +1,81 @@
+"""What was done to a model while it slept, and got past the refusals: found before it moves on, and in force then.
+
+An adapter, a layer or a buffer was put in, a parameter replaced by another, one taken out, or bytes put into one in a
+way that asks nobody. What is new goes along to the device in a bundle for itself: the mirror of the others, which may
+be many times as large, stays as it is.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ....errors import LoadFailed
+from ..layout.inventory import Found
+from ..loaded import Loaded, Stock
+from ..process import TorchProcess
+from ..sharing.bundle import Bundle
+from .leaving import bundles_of
+from .stocktaking import look_again, take_stock
+
+
+def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bundle], *, may_share: bool) -> None:
+    """Before a sleeping model wakes. bundle: makes an empty one.
+
+    Raises `HostFull` or `CopyFailed`, and `LoadFailed` for tensors without bytes; it sleeps on then, and nothing of
+    what was put in is lost.
+    """
+    inventory = look_again(process, loaded, may_share=may_share)
+    with bundles_of(loaded):
+        put_out_replaced(process, loaded, may_share=may_share)
+        new = _new(loaded, take_stock(loaded, inventory))
+        if not new:
+            return
+        hollow = [found.path for found in new if found.tensor.device.type == "meta"]
+        if hollow:
+            raise LoadFailed(
+                f"model {loaded.gate.model_name!r} can't wake: {hollow[0]!r} was put in while it slept, is on the "
+                "meta device and has no bytes. The model sleeps on; give the tensor its data, on the CPU"
+            )
+        added = bundle()
+        with added.lock:
+            added.take_up(new)
+            added.holders[loaded] = None
+        if may_share:
+            process.shared.add(added)
+        loaded.bundles = (*loaded.bundles, added)
+
+
+def put_out_replaced(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -> None:
+    """Tensors whose bytes somebody has replaced past their refusal are new ones from now on. Its bundles are locked."""
+    for bundle in loaded.bundles:
+        if not bundle.on_device and bundle.put_out_replaced() and may_share:
+            process.shared.taken_in(bundle)
+
+
+def was_touched(loaded: Loaded[Any], stock: Stock) -> bool:
+    """Whether parameters or buffers were put into a sleeping model, or taken out, that are its alone."""
+    for bundle in loaded.bundles:
+        packed, alone = _packed(bundle), stock.alone[bundle]
+        if any(found.saved and id(found.tensor) not in packed for found in alone):
+            return True
+        there = {id(found.tensor) for found in stock.packable[bundle]}
+        if bundle.holders.keys() <= {loaded} and any(saved and key not in there for key, saved in packed.items()):
+            return True
+    return False
+
+
+def _new(loaded: Loaded[Any], stock: Stock) -> list[Found]:
+    """In no bundle yet. What another model is using on the device stays where it is, until that one sleeps."""
+    new: list[Found] = []
+    for bundle in loaded.bundles:
+        packed, alone = _packed(bundle), {id(found.tensor) for found in stock.alone[bundle]}
+        new += [
+            found
+            for found in stock.packable[bundle]
+            if id(found.tensor) not in packed and (id(found.tensor) in alone or not bundle.on_device)
+        ]
+    return new
+
+
+def _packed(bundle: Bundle) -> dict[int, bool]:
+    """Its tensors by id, and whether each is a parameter or buffer."""
+    return {id(packed.tensor): packed.saved for packed in bundle.packing.tensors}
