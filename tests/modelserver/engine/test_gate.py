@@ -80,7 +80,7 @@ def test_a_held_module_looks_as_if_it_had_no_hooks_so_that_torch_takes_its_fast_
         assert not model._forward_pre_hooks
         assert len(model._forward_pre_hooks) == 0
     assert weights.model._forward_pre_hooks
-    assert len(weights.model._forward_pre_hooks) == 1
+    assert [hook for _, hook in weights.model._forward_pre_hooks.items()] == [weights.gate]
 
 
 def test_a_hook_of_the_users_own_is_called_while_it_is_held_and_can_be_removed(make: Make) -> None:
@@ -95,3 +95,70 @@ def test_a_hook_of_the_users_own_is_called_while_it_is_held_and_can_be_removed(m
     assert len(seen) == 1
     with pytest.raises(ModelNotHeld):
         ZOO["linear"].answer(weights.model)
+
+
+def layer() -> nn.Module:
+    return nn.Linear(8, 8)
+
+
+def sequence() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+
+
+def fused() -> nn.Module:
+    return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.rest = layer(), sequence()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.rest(self.first(x)))
+
+
+def in_place(module: nn.Module) -> nn.Module:
+    module.compile(backend="eager")
+    return module
+
+
+def its_parts(module: nn.Module) -> nn.Module:
+    for child in module.children():
+        child.compile(backend="eager")
+    return module
+
+
+def wrapped(module: nn.Module) -> nn.Module:
+    return torch.compile(module, backend="eager")  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("compiled", [in_place, its_parts, wrapped])
+@pytest.mark.parametrize("build", [layer, sequence, fused, Own])
+def test_a_compiled_module_answers_as_ever_and_is_guarded(
+    make: Make, build: Callable[[], nn.Module], compiled: Callable[[nn.Module], nn.Module]
+) -> None:
+    x = torch.ones(1, 2, 8)
+    weights, twin = make(lambda: compiled(seeded(build)())), seeded(build)()
+    for _ in range(3):
+        on_gpu(weights)
+        with held(weights) as model, torch.no_grad():
+            assert torch.equal(model(x), twin(x))
+        with pytest.raises(ModelNotHeld):
+            weights.model(x)
+        weights.offload()
+        with pytest.raises(ModelNotHeld):
+            weights.model(x)
+
+
+def test_a_module_that_is_compiled_while_it_is_held_answers_as_ever(make: Make) -> None:
+    weights, twin = on_gpu(make(seeded(layer))), seeded(layer)()
+    with held(weights) as model, torch.no_grad():
+        in_place(model)
+        assert torch.equal(model(X), twin(X))
+    weights.offload()
+    with pytest.raises(ModelNotHeld):
+        weights.model(X)
+    on_gpu(weights)
+    with held(weights) as model, torch.no_grad():
+        assert torch.equal(model(X), twin(X))

@@ -1,0 +1,279 @@
+"""What gets past the refusals of a sleeping model is in force at the next wake, counted, and no unload loses it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from dormouse_contract import Residency
+from dormouse_modelserver import LoadFailed, Model, ModelChanged, ModelNotHeld, ResidencyManager
+from dormouse_modelserver.engines.torch.layout.asleep import is_asleep
+from torch import nn
+
+from tests.modelserver.zoo import X, seeded
+
+
+class Net(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(8, 8), nn.Linear(8, 8))
+        self.register_buffer("scale", torch.ones(8))
+        self.plain = torch.ones(8)
+        self.register_buffer("sparse", torch.eye(8).to_sparse())
+
+
+load = seeded(Net)
+Change = Callable[[Any], None]
+
+
+def appended(module: Any) -> None:
+    torch.manual_seed(1)
+    module.append(nn.Linear(8, 8))
+
+
+def inserted_deep(module: Any) -> None:
+    module[0].adapter = nn.Sequential(nn.Linear(8, 2, bias=False), nn.Linear(2, 8, bias=False))
+    for weight in module[0].adapter.parameters():
+        weight.data.fill_(0.5)
+
+
+def another_parameter(module: Any) -> None:
+    module[0].weight = nn.Parameter(torch.full((8, 8), 2.0))
+
+
+def another_buffer(module: Any) -> None:
+    module.scale = torch.full((8,), 3.0)
+
+
+def a_new_buffer(module: Any) -> None:
+    module.register_buffer("shift", torch.full((8,), 4.0))
+
+
+def another_shape(module: Any) -> None:
+    torch.manual_seed(1)
+    module[1] = nn.Linear(8, 300)
+
+
+def swapped(module: Any) -> None:
+    torch.utils.swap_tensors(module[0].weight, nn.Parameter(torch.full((8, 8), 5.0)))
+
+
+def set_to(module: Any) -> None:
+    with torch.no_grad():
+        module[0].weight.set_(torch.full((8, 8), 8.0))  # of which torch asks no subclass
+
+
+def past_python(module: Any) -> None:
+    with torch._C.DisableTorchFunctionSubclass():
+        module[0].weight.data = torch.full((8, 8), 6.0)
+
+
+def cast_past_python(module: Any) -> None:
+    with torch._C.DisableTorchFunctionSubclass():
+        module[0].weight.data = torch.full((8, 8), 6.0, dtype=torch.float64)
+
+
+def tied(module: Any) -> None:
+    module[1].weight = module[0].weight
+
+
+def taken_out(module: Any) -> None:
+    module[1].bias = None
+
+
+def a_sparse_one_written(module: Any) -> None:
+    module.sparse.mul_(2)
+
+
+def a_sparse_one_put_in(module: Any) -> None:
+    module.register_buffer("other_sparse", (torch.eye(8) * 7).to_sparse())
+
+
+def two_at_once(module: Any) -> None:
+    appended(module)
+    another_parameter(module)
+    taken_out(module)
+
+
+CHANGES = [
+    appended,
+    inserted_deep,
+    another_parameter,
+    another_buffer,
+    a_new_buffer,
+    another_shape,
+    swapped,
+    set_to,
+    past_python,
+    cast_past_python,
+    tied,
+    taken_out,
+    a_sparse_one_written,
+    a_sparse_one_put_in,
+    two_at_once,
+]
+
+
+@pytest.fixture
+def model() -> Model[Any]:
+    return ResidencyManager("sim:64MiB").register("tts", load)
+
+
+def asleep(model: Model[Any]) -> Any:
+    with model.on_gpu() as module:
+        pass
+    model.move_to(Residency.CPU)
+    return module
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.to_dense() for name, tensor in module.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def nbytes(module: nn.Module) -> int:
+    tensors = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers()) if not tensor.is_sparse}
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_is_in_force_at_the_next_wake_and_every_one_after_it(model: Model[Any], change: Change) -> None:
+    module, twin = asleep(model), load()
+    change(module)
+    change(twin)
+    for _ in range(3):
+        with model.on_gpu() as awake, torch.no_grad():
+            assert same(state(awake), state(twin))
+            assert change is cast_past_python or torch.equal(awake(X), twin(X))
+            assert model.snapshot().gpu_memory_bytes >= nbytes(twin)
+        model.move_to(Residency.CPU)
+        assert model.snapshot().gpu_memory_bytes == 0
+        assert model.snapshot().dirty
+        assert all(is_asleep(tensor) for tensor in module.parameters())
+
+
+@pytest.mark.parametrize("woken", [False, True], ids=["at once", "after a wake"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_unload_loses_it(model: Model[Any], change: Change, woken: bool) -> None:
+    module, twin = asleep(model), load()
+    change(module)
+    change(twin)
+    if woken:
+        with model.on_gpu():
+            pass
+        model.move_to(Residency.CPU)
+    for _ in range(2):
+        with pytest.raises(ModelChanged):
+            model.move_to(Residency.UNLOADED)
+    assert model.snapshot().residency is Residency.CPU
+    with model.on_gpu() as awake:
+        assert same(state(awake), state(twin))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_second_change_in_a_later_sleep_is_in_force_too(model: Model[Any], change: Change) -> None:
+    module, twin = asleep(model), load()
+    for each in (a_new_buffer, change):
+        each(module)
+        each(twin)
+        with model.on_gpu() as awake:
+            assert same(state(awake), state(twin))
+        model.move_to(Residency.CPU)
+
+
+def test_what_was_put_in_and_taken_out_again_is_no_change(model: Model[Any]) -> None:
+    module = asleep(model)
+    appended(module)
+    del module[2]
+    with model.on_gpu() as awake:
+        assert torch.equal(awake(X), load()(X))
+    model.move_to(Residency.CPU)
+    model.move_to(Residency.UNLOADED)
+
+
+def test_a_plain_tensor_is_in_force_and_hinders_no_unload(model: Model[Any]) -> None:
+    module = asleep(model)
+    module.plain = torch.full((8,), 2.0)
+    with model.on_gpu() as awake:
+        assert torch.equal(awake.plain, torch.full((8,), 2.0))
+    model.move_to(Residency.CPU)
+    model.move_to(Residency.UNLOADED)
+
+
+def test_a_new_module_is_guarded_like_the_others(model: Model[Any]) -> None:
+    module = asleep(model)
+    appended(module)
+    with model.on_gpu():
+        pass
+    with pytest.raises(ModelNotHeld):
+        module[2](X)
+
+
+def test_a_tensor_without_bytes_is_refused_by_name_and_can_be_mended(model: Model[Any]) -> None:
+    module = asleep(model)
+    module.register_buffer("shift", torch.ones(8, device="meta"))
+    for _ in range(2):
+        with pytest.raises(LoadFailed, match=r"'shift'.*meta device"), model.on_gpu():
+            pass
+    assert model.snapshot().residency is Residency.CPU
+    module.shift = torch.ones(8)
+    with model.on_gpu() as awake:
+        assert torch.equal(awake.shift, torch.ones(8))
+
+
+def test_changes_that_may_be_discarded_are(model: Model[Any]) -> None:
+    free = ResidencyManager("sim:64MiB").register("free", load, unload_changes="discard")
+    module = asleep(free)
+    appended(module)
+    free.move_to(Residency.UNLOADED)
+    with free.on_gpu() as awake:
+        assert torch.equal(awake(X), load()(X))
+
+
+def test_a_module_that_two_models_share_may_be_extended_while_both_sleep() -> None:
+    residency = ResidencyManager("sim:64MiB")
+    encoder = seeded(lambda: nn.Sequential(nn.Linear(8, 8)))()
+    one = residency.register("one", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    other = residency.register("other", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    asleep(one)
+    asleep(other)
+    with one.on_gpu(), other.on_gpu():
+        pass
+    one.move_to(Residency.CPU)
+    other.move_to(Residency.CPU)
+    appended(encoder)
+    twin = seeded(lambda: nn.Sequential(nn.Linear(8, 8)))()
+    appended(twin)
+    for _ in range(2):
+        for model in (one, other):
+            with model.on_gpu() as awake:
+                assert torch.equal(awake[0](X), twin(X))
+            model.move_to(Residency.CPU)
+        with one.on_gpu() as first, other.on_gpu() as second:
+            assert torch.equal(first[0](X), second[0](X))
+        one.move_to(Residency.CPU)
+        other.move_to(Residency.CPU)
+
+
+def test_a_shared_module_extended_while_the_other_is_awake_is_whole_for_both() -> None:
+    residency = ResidencyManager("sim:64MiB")
+    encoder = seeded(lambda: nn.Sequential(nn.Linear(8, 8)))()
+    one = residency.register("one", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    other = residency.register("other", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    asleep(one)
+    asleep(other)
+    twin = seeded(lambda: nn.Sequential(nn.Linear(8, 8)))()
+    with one.on_gpu() as first:
+        appended(encoder)
+        appended(twin)
+        with other.on_gpu() as second:
+            assert torch.equal(first[0](X), twin(X))
+            assert torch.equal(second[0](X), twin(X))
+    one.move_to(Residency.CPU)
+    with other.on_gpu() as second:
+        assert torch.equal(second[0](X), twin(X))
+    other.move_to(Residency.CPU)
+    with one.on_gpu() as first:
+        assert torch.equal(first[0](X), twin(X))
