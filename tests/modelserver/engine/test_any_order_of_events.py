@@ -69,6 +69,24 @@ _WRITES = [
 ]  # fmt: skip
 
 
+def _parameter_anew(layer: nn.Linear, value: float) -> None:
+    layer.weight = nn.Parameter(torch.full(layer.weight.shape, value))
+
+
+def _parameter_swapped(layer: nn.Linear, value: float) -> None:
+    torch.utils.swap_tensors(layer.weight, nn.Parameter(torch.full(layer.weight.shape, value)))
+
+
+def _past_the_refusal(layer: nn.Linear, value: float) -> None:
+    shape = layer.bias.shape
+    with torch._C.DisableTorchFunctionSubclass():
+        layer.bias.data = torch.full(shape, value)
+
+
+# What can be done to a model that sleeps.
+_TOUCHES = [_parameter_anew, _parameter_swapped, _past_the_refusal, _new_buffer, _sparse]
+
+
 class AnyOrder(RuleBasedStateMachine):
     """The twins are made by the same loads and get the same writes; nobody ever moves them."""
 
@@ -157,6 +175,14 @@ class AnyOrder(RuleBasedStateMachine):
         with held(weights) as model:
             write(getattr(model, part), value)
         write(getattr(self.twins[name], part), value)
+
+    @rule(name=names, part=shares, touch=st.sampled_from(_TOUCHES), value=st.sampled_from([0.5, 2.0, 3.0]))
+    def touch_asleep(self, name: str, part: str, touch: Any, value: float) -> None:
+        weights = self.models[name]
+        if weights.residency is not Residency.CPU or (touch is _sparse and part == "encoder"):
+            return
+        touch(getattr(weights.model, part), value)
+        touch(getattr(self.twins[name], part), value)
 
     @invariant()
     def every_model_that_is_awake_answers_as_its_twin(self) -> None:

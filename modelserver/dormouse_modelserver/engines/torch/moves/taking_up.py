@@ -10,6 +10,7 @@ from typing import Any
 
 from ....errors import LoadFailed
 from ..layout.inventory import Found
+from ..layout.matching import part_of
 from ..loaded import Loaded, Stock
 from ..process import TorchProcess
 from ..sharing.bundle import Bundle
@@ -38,10 +39,23 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
         added = bundle()
         with added.lock:
             added.take_up(new)
-            added.holders[loaded] = None
+            _hold(loaded, added)
         if may_share:
             process.shared.add(added)
-        loaded.bundles = (*loaded.bundles, added)
+
+
+def _hold(loaded: Loaded[Any], added: Bundle) -> None:
+    """For the model, and for those that it shares modules with and that have the same tensors: they sleep too, and none
+    of them can move, since the locks of what they share are held."""
+    added.holders[loaded] = None
+    theirs = {holder for bundle in loaded.bundles for holder in bundle.holders if holder is not loaded}
+    loaded.bundles = (*loaded.bundles, added)
+    there = {id(packed.tensor) for packed in added.packing.tensors}
+    for holder in theirs:
+        chosen = holder.reach() & there
+        if chosen:
+            added.holders[holder], added.joined = part_of(added.packing, chosen), True
+            holder.bundles = (*holder.bundles, added)
 
 
 def put_out_replaced(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -> None:
@@ -64,14 +78,14 @@ def was_touched(loaded: Loaded[Any], stock: Stock) -> bool:
 
 
 def _new(loaded: Loaded[Any], stock: Stock) -> list[Found]:
-    """In no bundle yet. What another model is using on the device stays where it is, until that one sleeps."""
+    """In no bundle yet. What another model uses on the device, or is waking with, stays where it is until that sleeps."""
     new: list[Found] = []
     for bundle in loaded.bundles:
         packed, alone = _packed(bundle), {id(found.tensor) for found in stock.alone[bundle]}
         new += [
             found
             for found in stock.packable[bundle]
-            if id(found.tensor) not in packed and (id(found.tensor) in alone or not bundle.on_device)
+            if id(found.tensor) not in packed and (id(found.tensor) in alone or not bundle.users)
         ]
     return new
 
