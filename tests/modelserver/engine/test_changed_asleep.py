@@ -6,11 +6,23 @@ from typing import Any
 import pytest
 import torch
 from dormouse_contract import Residency
-from dormouse_modelserver import LoadFailed, Model, ModelChanged, ModelNotHeld, ResidencyManager
+from dormouse_modelserver import (
+    DormouseError,
+    HostFull,
+    LoadFailed,
+    Model,
+    ModelChanged,
+    ModelNotHeld,
+    ResidencyManager,
+)
 from dormouse_modelserver.engines.torch.layout.asleep import is_asleep
+from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
+from dormouse_modelserver.lifecycle.room.host_memory import HostMemory
 from torch import nn
 
 from tests.modelserver.zoo import X, seeded
+
+from .using import held, on_gpu, weights_on
 
 
 class Net(nn.Sequential):
@@ -277,3 +289,51 @@ def test_a_shared_module_extended_while_the_other_is_awake_is_whole_for_both() -
     other.move_to(Residency.CPU)
     with one.on_gpu() as first:
         assert torch.equal(first[0](X), twin(X))
+
+
+FAULTS = [
+    *(SimFaults(full_at_byte=byte) for byte in range(0, 4096, 256)),
+    *(SimFaults(fail_copy_in_at_byte=byte) for byte in range(0, 4096, 256)),
+    *(SimFaults(corrupt_copy_in_at_byte=byte) for byte in range(0, 4096, 256)),
+]
+
+
+def test_a_wake_that_fails_half_way_keeps_it(device: SimDevice) -> None:
+    failed = 0
+    for fault in FAULTS:
+        weights, twin = weights_on(device, load), load()
+        weights.load()
+        two_at_once(weights.model)
+        two_at_once(twin)
+        device.faults = fault
+        try:
+            weights.wake()
+        except DormouseError:
+            failed += 1
+            assert weights.residency is Residency.CPU
+            assert (device.memory().used, weights.device_bytes) == (0, 0)
+        finally:
+            device.faults = SimFaults()
+        on_gpu(weights)
+        with held(weights) as model:
+            assert same(state(model), state(twin))
+        weights.offload()
+        assert device.memory().used == 0
+    assert failed > 10
+
+
+def test_without_room_in_host_ram_it_is_kept_where_it_is_and_the_next_wake_has_it(device: SimDevice) -> None:
+    room = 1 << 30
+    weights, twin = weights_on(device, load, host_memory=lambda: HostMemory(1 << 30, room)), load()
+    weights.load()
+    two_at_once(weights.model)
+    two_at_once(twin)
+    room = 0
+    for _ in range(2):
+        with pytest.raises(HostFull):
+            weights.wake()
+        assert weights.residency is Residency.CPU
+    room = 1 << 30
+    weights.wake()
+    with held(weights) as model:
+        assert same(state(model), state(twin))
