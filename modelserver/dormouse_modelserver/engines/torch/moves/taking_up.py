@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ....errors import LoadFailed
-from ..layout.inventory import Found
+from ..layout.inventory import Found, Inventory
 from ..layout.matching import part_of
 from ..loaded import Loaded, Stock
 from ..process import TorchProcess
@@ -27,6 +27,8 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
     inventory = look_again(process, loaded, may_share=may_share)
     with bundles_of(loaded):
         put_out_replaced(process, loaded, may_share=may_share)
+        if _is_as_known(loaded, inventory):
+            return
         new = _new(loaded, take_stock(loaded, inventory))
         if not new:
             return
@@ -42,6 +44,12 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
             _hold(loaded, added)
         if may_share:
             process.shared.add(added)
+
+
+def _is_as_known(loaded: Loaded[Any], inventory: Inventory) -> bool:
+    """Nearly always, and a wake waits for it."""
+    known = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
+    return inventory.modules == loaded.guarded and all(id(found.tensor) in known for found in inventory.tensors)
 
 
 def _hold(loaded: Loaded[Any], added: Bundle) -> None:
