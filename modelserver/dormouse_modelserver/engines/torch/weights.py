@@ -23,7 +23,7 @@ from .loaded import Loaded
 from .loading.loader import Loader
 from .moves.leaving import bundles_of, leave, let_go, mirrors_kept, roll_back
 from .moves.stocktaking import is_changed, look_again, take_in, take_stock
-from .moves.taking_up import put_out_replaced, take_up, was_touched
+from .moves.taking_up import take_stock_asleep, take_up, touched_asleep
 from .moves.waking import bring
 from .options import WeightsOptions
 from .pace import Path
@@ -135,7 +135,7 @@ class Weights(Generic[T]):
         self._load(may_skip_mirror=True)
         loaded = self._there()
         try:
-            self._restore(loaded)
+            self.restore()
         except DeviceFull:
             if not loaded.own.host_bytes and loaded.own.nbytes:
                 self._unload(loaded)  # it was on its way to the device without a mirror
@@ -163,11 +163,8 @@ class Weights(Generic[T]):
         Still on the CPU then, and the device's memory is where it was.
         """
         loaded, may_share = self._there(), not self._options.stable_addresses
-        take_up(self._process, loaded, self._loader.bundle, may_share=may_share)
-        self._restore(loaded)
-
-    def _restore(self, loaded: Loaded[T]) -> None:
         started = time.monotonic()
+        take_up(self._process, loaded, self._loader.bundle, may_share=may_share)
         try:
             bring(self._process, loaded, self._name)
             for one in loaded.apart:
@@ -232,9 +229,12 @@ class Weights(Generic[T]):
             process.device.synchronize()
         inventory = look_again(process, loaded, may_share=may_share)
         with bundles_of(loaded):
-            put_out_replaced(process, loaded, may_share=may_share)
-            stock = take_stock(loaded, inventory)
-            touched = not loaded.awake and was_touched(loaded, stock)
+            touched: tuple[str, ...] = ()
+            if loaded.awake:
+                stock = take_stock(loaded, inventory)
+            else:
+                stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
+                touched = touched_asleep(loaded, stock)
             if self._options.unload_changes == "refuse" and (touched or is_changed(loaded, stock)):
                 raise ModelChanged(
                     f"the weights of model {self._name!r} differ from what load gives, and unloading would lose that; "

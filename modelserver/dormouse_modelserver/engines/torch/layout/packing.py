@@ -128,6 +128,10 @@ class Packing:
                     wake_up(packed.tensor)
         return replace(self, tensors=left)
 
+    def without(self, gone: Collection[int]) -> "Packing":
+        """The same place for all bytes, and some tensors (by id) less."""
+        return replace(self, tensors=tuple(packed for packed in self.tensors if id(packed.tensor) not in gone))
+
     def regions_of(self, chosen: Collection[int]) -> list[int]:
         """The numbers of the regions that hold some of these tensors (by id)."""
         return sorted({packed.region for packed in self.tensors if id(packed.tensor) in chosen})

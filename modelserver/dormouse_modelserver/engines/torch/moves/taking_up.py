@@ -11,6 +11,7 @@ from typing import Any
 from ....errors import LoadFailed
 from ..layout.inventory import Found, Inventory
 from ..layout.matching import part_of
+from ..layout.packing import PackedTensor
 from ..loaded import Loaded, Stock
 from ..process import TorchProcess
 from ..sharing.bundle import Bundle
@@ -26,10 +27,10 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
     """
     inventory = look_again(process, loaded, may_share=may_share)
     with bundles_of(loaded):
-        put_out_replaced(process, loaded, may_share=may_share)
+        _put_out_replaced(process, loaded, may_share=may_share)
         if _is_as_known(loaded, inventory):
             return
-        new = _new(loaded, take_stock(loaded, inventory))
+        new = _new(loaded, take_stock_asleep(process, loaded, inventory, may_share=may_share))
         if not new:
             return
         hollow = [found.path for found in new if found.tensor.device.type == "meta"]
@@ -44,6 +45,49 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
             _hold(loaded, added)
         if may_share:
             process.shared.add(added)
+
+
+def take_stock_asleep(process: TorchProcess, loaded: Loaded[Any], inventory: Inventory, *, may_share: bool) -> Stock:
+    """`take_stock` of a model that sleeps. Its bundles are locked."""
+    _put_out_replaced(process, loaded, may_share=may_share)
+    stock = take_stock(loaded, inventory)
+    _hand_over(loaded, stock)
+    return stock
+
+
+def touched_asleep(loaded: Loaded[Any], stock: Stock) -> tuple[str, ...]:
+    """The parameters and buffers that were put in or taken out since it fell asleep, of what is its alone."""
+    touched: list[str] = []
+    for bundle in loaded.bundles:
+        packed = _packed(bundle)
+        added = (found for found in stock.alone[bundle] if found.saved and id(found.tensor) not in packed)
+        touched += [f"{found.path!r} (added)" for found in added]
+        if bundle.holders.keys() <= {loaded}:
+            there = {id(found.tensor) for found in stock.packable[bundle]}
+            gone = (one for key, one in packed.items() if one.saved and key not in there)
+            touched += [f"{one.path!r} (removed)" for one in gone]
+    return tuple(touched)
+
+
+def _put_out_replaced(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -> None:
+    """Tensors whose bytes somebody has replaced past their refusal are new ones from now on."""
+    for bundle in loaded.bundles:
+        if not bundle.on_device and bundle.put_out_replaced() and may_share:
+            process.shared.taken_in(bundle)
+
+
+def _hand_over(loaded: Loaded[Any], stock: Stock) -> None:
+    """A tensor of a module that others have too was replaced by one that they have as well: that is the change, and the
+    old one's end is none."""
+    alone = {id(found.tensor) for bundle in loaded.bundles for found in stock.alone[bundle]}
+    found = [one for bundle in loaded.bundles for one in stock.packable[bundle]]
+    there = {id(one.tensor) for one in found}
+    others = {path for one in found if id(one.tensor) not in alone for path in one.paths}
+    for bundle in loaded.bundles:
+        if others and not bundle.on_device and bundle.holders.keys() <= {loaded}:
+            gone = {key for key, one in _packed(bundle).items() if key not in there and one.path in others}
+            if gone:
+                bundle.part_with(gone)
 
 
 def _is_as_known(loaded: Loaded[Any], inventory: Inventory) -> bool:
@@ -66,27 +110,8 @@ def _hold(loaded: Loaded[Any], added: Bundle) -> None:
             holder.bundles = (*holder.bundles, added)
 
 
-def put_out_replaced(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -> None:
-    """Tensors whose bytes somebody has replaced past their refusal are new ones from now on. Its bundles are locked."""
-    for bundle in loaded.bundles:
-        if not bundle.on_device and bundle.put_out_replaced() and may_share:
-            process.shared.taken_in(bundle)
-
-
-def was_touched(loaded: Loaded[Any], stock: Stock) -> bool:
-    """Whether parameters or buffers were put into a sleeping model, or taken out, that are its alone."""
-    for bundle in loaded.bundles:
-        packed, alone = _packed(bundle), stock.alone[bundle]
-        if any(found.saved and id(found.tensor) not in packed for found in alone):
-            return True
-        there = {id(found.tensor) for found in stock.packable[bundle]}
-        if bundle.holders.keys() <= {loaded} and any(saved and key not in there for key, saved in packed.items()):
-            return True
-    return False
-
-
 def _new(loaded: Loaded[Any], stock: Stock) -> list[Found]:
-    """In no bundle yet. What another model uses on the device, or is waking with, stays where it is until that sleeps."""
+    """In no bundle yet. What another model uses on the device, or wakes with, stays where it is until that sleeps."""
     new: list[Found] = []
     for bundle in loaded.bundles:
         packed, alone = _packed(bundle), {id(found.tensor) for found in stock.alone[bundle]}
@@ -98,6 +123,5 @@ def _new(loaded: Loaded[Any], stock: Stock) -> list[Found]:
     return new
 
 
-def _packed(bundle: Bundle) -> dict[int, bool]:
-    """Its tensors by id, and whether each is a parameter or buffer."""
-    return {id(packed.tensor): packed.saved for packed in bundle.packing.tensors}
+def _packed(bundle: Bundle) -> dict[int, PackedTensor]:
+    return {id(packed.tensor): packed for packed in bundle.packing.tensors}

@@ -192,6 +192,12 @@ class Bundle:
         self.packing = as_left
         return True
 
+    def part_with(self, gone: Collection[int]) -> None:
+        """Off the device: these tensors (by id) were replaced by others, which another bundle has and answers for."""
+        kept = self.packing.without(gone)
+        self.narrow([id(packed.tensor) for packed in kept.tensors])
+        self.packing = kept
+
     # Towards the device ---------------------------------------------------------------------------
 
     def allocate(self) -> Arena:
