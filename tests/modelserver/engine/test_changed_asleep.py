@@ -235,6 +235,30 @@ def test_a_tensor_without_bytes_is_refused_by_name_and_can_be_mended(model: Mode
         assert torch.equal(awake.shift, torch.ones(8))
 
 
+class App:
+    def __init__(self) -> None:
+        self.model, self.head = nn.Linear(1000, 1000), nn.Linear(8, 8)
+
+
+def test_what_was_taken_out_needs_no_room_on_the_device() -> None:
+    model = ResidencyManager("sim:6MiB").register("tts", App)
+    app = asleep(model)
+    for value in (1.0, 2.0):
+        app.model = nn.Linear(1000, 1000)
+        app.model.weight.data.fill_(value)
+        with model.on_gpu() as awake:
+            assert (awake.model.weight == value).all()
+            assert model.snapshot().gpu_memory_bytes < 6 << 20
+            assert model.snapshot().host_memory_bytes < 6 << 20
+        model.move_to(Residency.CPU)
+    del app.model
+    with model.on_gpu():
+        assert model.snapshot().gpu_memory_bytes < 1 << 20
+    model.move_to(Residency.CPU)
+    with pytest.raises(ModelChanged):
+        model.move_to(Residency.UNLOADED)
+
+
 def test_changes_that_may_be_discarded_are(model: Model[Any]) -> None:
     free = ResidencyManager("sim:64MiB").register("free", load, unload_changes="discard")
     module = asleep(free)

@@ -30,7 +30,10 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
         _put_out_replaced(process, loaded, may_share=may_share)
         if _is_as_known(loaded, inventory):
             return
-        new = _new(loaded, take_stock_asleep(process, loaded, inventory, may_share=may_share))
+        stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
+        new = _new(loaded, stock)
+        if may_share:
+            _shed(process, loaded, stock)
         if not new:
             return
         hollow = [found.path for found in new if found.tensor.device.type == "meta"]
@@ -90,10 +93,25 @@ def _hand_over(loaded: Loaded[Any], stock: Stock) -> None:
                 bundle.part_with(gone)
 
 
+def _shed(process: TorchProcess, loaded: Loaded[Any], stock: Stock) -> None:
+    """What was taken out, or replaced by something as large, needs no room on the device."""
+    for bundle in loaded.bundles:
+        if bundle.on_device or not bundle.holders.keys() <= {loaded}:
+            continue
+        packed, packing = _packed(bundle), bundle.packing
+        there = {id(found.tensor) for found in stock.packable[bundle]}
+        needed = {*packing.regions_of(there)}
+        gone = {key for key, one in packed.items() if one.region not in needed}
+        if gone:
+            process.shared.shed(loaded, bundle, gone)
+
+
 def _is_as_known(loaded: Loaded[Any], inventory: Inventory) -> bool:
     """Nearly always, and a wake waits for it."""
     known = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
-    return inventory.modules == loaded.guarded and all(id(found.tensor) in known for found in inventory.tensors)
+    none_new = all(id(found.tensor) in known for found in inventory.tensors)
+    none_gone = len(known) == len(inventory.tensors) or any(bundle.joined for bundle in loaded.bundles)
+    return none_new and none_gone and inventory.modules == loaded.guarded
 
 
 def _hold(loaded: Loaded[Any], added: Bundle) -> None:

@@ -188,9 +188,14 @@ class Bundle:
         if as_left is self.packing:
             return False
         self.remember_as_loaded()
-        self._dirty = self._known_dirty = True
+        if sum(packed.saved for packed in as_left.tensors) < sum(packed.saved for packed in self.packing.tensors):
+            self.lacks_what_was_loaded()
         self.packing = as_left
         return True
+
+    def lacks_what_was_loaded(self) -> None:
+        """Until it is laid out anew, and looked at as a whole."""
+        self._dirty = self._known_dirty = True
 
     def part_with(self, gone: Collection[int]) -> None:
         """Off the device: these tensors (by id) were replaced by others, which another bundle has and answers for."""

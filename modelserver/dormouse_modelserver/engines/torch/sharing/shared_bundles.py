@@ -6,7 +6,7 @@ both, since tensors that may be in use can't be moved to another arena.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
@@ -159,6 +159,24 @@ class SharedBundles:
                     self.split_if_due(part)
             else:
                 part.close()
+
+    def shed(self, holder: Holder, bundle: Bundle, gone: Collection[int]) -> None:
+        """Off the device, and `holder` alone has it: regions of tensors (by id) that no model has any more make way.
+
+        Its lock is held. Without room in host RAM for a moment's second copy they stay until the next demotion.
+        """
+        saved = any(packed.saved for packed in bundle.packing.tensors if id(packed.tensor) in gone)
+        try:
+            kept, rest = bundle.split(gone)
+        except (HostFull, CopyFailed):
+            return
+        self.remove(bundle)
+        kept.holders[holder] = None
+        if saved:
+            kept.lacks_what_was_loaded()
+        holder.regroup(bundle, (kept,))
+        self.add(kept)
+        rest.close()
 
     @staticmethod
     def _share(part: Bundle, holder: Holder, wanted: frozenset[int] | None) -> bool:
