@@ -71,13 +71,13 @@ def _add_state(router: APIRouter, authority: Authority, watch: Watch) -> None:
     async def state(request: Request) -> Response:
         authority.may_read(request)
         watch.start()
-        return as_json(await watch.state())
+        return Response(await watch.state.get(), media_type="application/json")
 
     @router.get("/v1/gpu-memory")
     async def memory(request: Request) -> Response:
         authority.may_read(request)
         watch.start()
-        return as_json(await watch.history())
+        return Response(await watch.history.get(), media_type="application/json")
 
     @router.get("/v1/events")
     async def events(request: Request) -> Response:

@@ -10,12 +10,12 @@ import logging
 import signal
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ...lifecycle.clock import Clock, steady_unix_time
+from ...lifecycle.clock import Clock, steady_unix_time, wall_correction
 from ...lifecycle.registry import NotReady, Registry
 from ..authority import Access
+from ..shared_answer import SharedAnswer
 from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState
 from .subscription import Subscription
@@ -37,19 +37,29 @@ _MOVES_ALL_THE_TIME = {**_COUNTED_ON, "host_room_bytes": True}
 
 
 class Watch:
-    """started_at: when it was made, Unix seconds. Thread-safe."""
+    """started_at: when it was made, in steady time. Thread-safe.
 
-    def __init__(self, registry: Registry, access: Access, clock: Clock = steady_unix_time) -> None:
+    state, history: what the page shows and draws, as JSON, shared by all who ask for it.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        access: Access,
+        clock: Clock = steady_unix_time,
+        correction: Clock = wall_correction,
+    ) -> None:
         self.started_at = clock()
-        self._registry, self._access, self._clock = registry, access, clock
+        self._registry, self._access = registry, access
+        self._clock, self._correction = clock, correction
+        self.state = SharedAnswer("panel-state", lambda: self._read_state().to_json())
+        self.history = SharedAnswer("panel-history", lambda: self._read_history().to_json())
         self._samples: deque[MemorySample] = deque(maxlen=_MOST_SAMPLES)
         self._pages: set[Subscription] = set()
         self._last_sent: PanelState | None = None
         self._condition = threading.Condition()
         self._closed = self._look_now = self._failing = False
         self._thread: threading.Thread | None = None
-        # Not the loop's own threads: an app's requests that wait for a model may fill those.
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="dormouse-panel-read")
 
     def start(self) -> None:
         """Begin to take samples; later calls do nothing."""
@@ -66,20 +76,14 @@ class Watch:
             thread = self._thread
         if thread is not None:
             thread.join(5)
-        self._readers.shutdown(wait=False)
-
-    async def state(self) -> PanelState:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_state)
-
-    async def history(self) -> MemoryHistory:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_history)
 
     def _read_state(self) -> PanelState:
-        return read_state(self._registry, self._access, self.started_at, self._clock())
+        return read_state(self._registry, self._access, self.started_at, self._clock(), self._correction())
 
     def _read_history(self) -> MemoryHistory:
+        correction = self._correction()
         with self._condition:
-            samples = list(self._samples)
+            samples = [_corrected(sample, correction) for sample in self._samples]
         seen = occupancy_of(self._registry.device)
         total = seen.total if seen is not None else None
         return MemoryHistory(every_seconds=SAMPLE_SECONDS, total_bytes=total, samples=samples)
@@ -144,7 +148,7 @@ class Watch:
             self._samples.append(sample)
             while self._samples[0].time < sample.time - _HOUR_SECONDS:
                 self._samples.popleft()
-        self._publish("sample", sample.to_json())
+        self._publish("sample", _corrected(sample, self._correction()).to_json())
 
     def _tell_what_changed(self, leaving_out: Any) -> None:
         state = self._read_state()
@@ -156,7 +160,7 @@ class Watch:
         if used is None:
             return
         if not self._samples or (used, mine) != (self._samples[-1].used_bytes, self._samples[-1].process_bytes):
-            self._keep(MemorySample(time=state.now, used_bytes=used, process_bytes=mine))
+            self._keep(MemorySample(time=self._clock(), used_bytes=used, process_bytes=mine))
 
     def _publish(self, event: str, data: str | None) -> None:
         with self._condition:
@@ -168,6 +172,10 @@ class Watch:
 
     def _ending(self) -> bool:
         return self._registry.not_ready_because() is NotReady.DRAINING or server_is_stopping()
+
+
+def _corrected(sample: MemorySample, correction: float) -> MemorySample:
+    return sample.model_copy(update={"time": sample.time + correction}) if correction else sample
 
 
 def server_is_stopping() -> bool:
