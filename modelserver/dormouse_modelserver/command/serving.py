@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import uvicorn
+from dormouse_webkit.connections import bounded_connections
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
@@ -128,7 +129,7 @@ class _Server(uvicorn.Server):
     """uvicorn, but `/readyz` tells when the app listens, and that it drains as soon as it is asked to stop."""
 
     def __init__(self, manager: ResidencyManager, app: ASGIApp) -> None:
-        super().__init__(uvicorn.Config(app, access_log=False, log_config=None))
+        super().__init__(uvicorn.Config(app, access_log=False, log_config=None, http=bounded_connections()))
         self._manager = manager
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
