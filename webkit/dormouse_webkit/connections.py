@@ -2,7 +2,8 @@
 
 uvicorn waits for it without end on each of them, so half a request keeps its connection, and thousands of those take
 all file descriptors: models can't be loaded then. A request whose head is there is never cut off here: how long its
-body and its answer may take is for the app to say, or for a proxy in front.
+body and its answer may take is for the app to say, or for a proxy in front. Nor is a connection cut off because many
+came at once: a burst of honest ones looks like that, too.
 """
 
 import asyncio
@@ -15,36 +16,37 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _log = logging.getLogger("dormouse")
 
 HEAD_SECONDS = 10.0
-# Honest heads arrive within milliseconds, so as many as this at once are none.
-MOST_WITHOUT_HEAD = 256
+# Above so many, each one that comes has only this long. Honest heads arrive within milliseconds.
+MANY_WITHOUT_HEAD = 256
+HEAD_SECONDS_AMONG_MANY = 1.0
 # Of the file descriptors that the process may have; the rest is for files, sockets to elsewhere and the models.
 _SHARE_OF_DESCRIPTORS = 0.75
 
 
-def bounded_connections() -> type[H11Protocol]:
+def bounded_connections() -> "type[Bounded]":
     """For one server, as `uvicorn.Config(http=…)`. h11 whatever else is installed: one reading of a request."""
     most = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * _SHARE_OF_DESCRIPTORS)
 
-    class Bounded(_Bounded):
-        waiting: ClassVar[dict[_Bounded, asyncio.TimerHandle]] = {}
+    class OfOneServer(Bounded):
+        waiting: ClassVar[dict[Bounded, asyncio.TimerHandle]] = {}
         most_connections: ClassVar[int] = most
 
-    return Bounded
+    return OfOneServer
 
 
-class _Bounded(H11Protocol):
+class Bounded(H11Protocol):
     """waiting: the server's connections without a whole head, the one that waits longest first."""
 
-    waiting: "ClassVar[dict[_Bounded, asyncio.TimerHandle]]"
+    waiting: "ClassVar[dict[Bounded, asyncio.TimerHandle]]"
     most_connections: ClassVar[int]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for_head()
-        if len(self.waiting) > MOST_WITHOUT_HEAD or len(self.connections) > self.most_connections:
+        if len(self.connections) > self.most_connections:
             # Maybe this one, when all others are being answered.
             oldest = next(iter(self.waiting))
-            _log.debug("a connection is cut off: %d wait for the head of a request", len(self.waiting))
+            _log.debug("a connection is cut off: %d are open", len(self.connections))
             oldest.cut_off()
 
     def data_received(self, data: bytes) -> None:
@@ -72,7 +74,8 @@ class _Bounded(H11Protocol):
 
     def _wait_for_head(self) -> None:
         if self not in self.waiting and not self.transport.is_closing():
-            self.waiting[self] = self.loop.call_later(HEAD_SECONDS, self.cut_off)
+            seconds = HEAD_SECONDS if len(self.waiting) < MANY_WITHOUT_HEAD else HEAD_SECONDS_AMONG_MANY
+            self.waiting[self] = self.loop.call_later(seconds, self.cut_off)
 
     def _stop_waiting(self) -> None:
         timer = self.waiting.pop(self, None)

@@ -14,11 +14,12 @@ from typing import Any
 
 from ...lifecycle.clock import Clock, steady_unix_time, wall_correction
 from ...lifecycle.registry import NotReady, Registry
+from ..allowance import Allowance
 from ..authority import Access
 from ..shared_answer import SharedAnswer
 from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState
-from .subscription import Subscription
+from .subscription import REPLACED, Subscription, to_replace
 
 _log = logging.getLogger("dormouse")
 
@@ -55,8 +56,11 @@ class Watch:
         self.state = SharedAnswer("panel-state", lambda: self._read_state().to_json())
         self.history = SharedAnswer("panel-history", lambda: self._read_history().to_json())
         self._samples: deque[MemorySample] = deque(maxlen=_MOST_SAMPLES)
-        self._pages: set[Subscription] = set()
+        self._pages: dict[Subscription, None] = {}  # the oldest first
         self._last_sent: PanelState | None = None
+        self._corrected_by = correction()
+        # Each page that comes hears the whole state; who comes and goes all the time makes no work by that.
+        self._extra_looks = Allowance()
         self._condition = threading.Condition()
         self._closed = self._look_now = self._failing = False
         self._thread: threading.Thread | None = None
@@ -88,21 +92,31 @@ class Watch:
         total = seen.total if seen is not None else None
         return MemoryHistory(every_seconds=SAMPLE_SECONDS, total_bytes=total, samples=samples)
 
-    def subscribe(self) -> Subscription | None:
-        """A place for a page of the running loop, which hears the whole state at once; None when all are taken."""
+    def subscribe(self, client: str = "") -> Subscription | None:
+        """A place for a page of the running loop, which hears the whole state soon; None when the server is stopping.
+
+        When all are taken, a page of the client that has the most ends for it.
+        """
         self.start()
-        page = Subscription(asyncio.get_running_loop())
+        page, replaced = Subscription(asyncio.get_running_loop(), client), None
         with self._condition:
-            if self._closed or self._ending() or len(self._pages) >= MAX_STREAMS:
+            if self._closed or self._ending():
                 return None
-            self._pages.add(page)
-            self._last_sent, self._look_now = None, True
-            self._condition.notify()
+            if len(self._pages) >= MAX_STREAMS:
+                replaced = to_replace(tuple(self._pages), client)
+                del self._pages[replaced]
+            self._pages[page] = None
+            self._last_sent = None
+            if self._extra_looks.take():
+                self._look_now = True
+                self._condition.notify()
+        if replaced is not None:
+            replaced.end(REPLACED)
         return page
 
     def unsubscribe(self, page: Subscription) -> None:
         with self._condition:
-            self._pages.discard(page)
+            self._pages.pop(page, None)
 
     def _run(self) -> None:
         next_sample = self._clock()
@@ -120,13 +134,17 @@ class Watch:
                     break
                 ending = self._ending()
             if ending:
-                self._publish("end", None)
-        self._publish("end", None)
+                self._end_all()
+        self._end_all()
 
     def _look(self, sample_due: bool) -> None:
         try:
             if sample_due:
                 self._sample()
+            if self._correction() != self._corrected_by:
+                # The chart of an open page is drawn by another clock; a page that connects anew asks for it anew.
+                self._corrected_by = self._correction()
+                self._end_all()
             with self._condition:
                 pages = bool(self._pages)
             if pages:
@@ -162,13 +180,18 @@ class Watch:
         if not self._samples or (used, mine) != (self._samples[-1].used_bytes, self._samples[-1].process_bytes):
             self._keep(MemorySample(time=self._clock(), used_bytes=used, process_bytes=mine))
 
-    def _publish(self, event: str, data: str | None) -> None:
+    def _publish(self, event: str, data: str) -> None:
         with self._condition:
             pages = list(self._pages)
-            if data is None:
-                self._pages.clear()
         for page in pages:
             page.offer(event, data)
+
+    def _end_all(self) -> None:
+        with self._condition:
+            pages = list(self._pages)
+            self._pages.clear()
+        for page in pages:
+            page.end()
 
     def _ending(self) -> bool:
         return self._registry.not_ready_because() is NotReady.DRAINING or server_is_stopping()
