@@ -9,6 +9,7 @@ came at once: a burst of honest ones looks like that, too.
 import asyncio
 import logging
 import resource
+import sys
 from typing import ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -25,7 +26,9 @@ _SHARE_OF_DESCRIPTORS = 0.75
 
 def bounded_connections() -> "type[Bounded]":
     """For one server, as `uvicorn.Config(http=…)`. h11 whatever else is installed: one reading of a request."""
-    most = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0] * _SHARE_OF_DESCRIPTORS)
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    unlimited = descriptors == resource.RLIM_INFINITY
+    most = sys.maxsize if unlimited else int(descriptors * _SHARE_OF_DESCRIPTORS)
 
     class OfOneServer(Bounded):
         waiting: ClassVar[dict[Bounded, asyncio.TimerHandle]] = {}
