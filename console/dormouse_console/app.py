@@ -10,8 +10,9 @@ from dormouse_contract.timestamps import from_rfc3339_or_none
 from dormouse_webkit.bodies import BodyTooLarge, read_body
 from dormouse_webkit.headers import Secured
 from dormouse_webkit.pages import page_of
+from dormouse_webkit.paths import is_plain
 from dormouse_webkit.problems import problem_response, what_is_wrong
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
@@ -39,7 +40,8 @@ class ChangeOrder(BaseModel):
 
 
 def create_app(callers: Callers, prometheus: TimeSeries) -> FastAPI:
-    app = FastAPI(title="Dormouse console", openapi_url=None, docs_url=None, redoc_url=None)
+    spelling = [Depends(_spelled_plainly)]
+    app = FastAPI(title="Dormouse console", openapi_url=None, docs_url=None, redoc_url=None, dependencies=spelling)
     app.add_middleware(Secured)
     _add_page(app)
     _add_views(app, callers, prometheus)
@@ -49,6 +51,11 @@ def create_app(callers: Callers, prometheus: TimeSeries) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(Exception, _broken)
     return app
+
+
+async def _spelled_plainly(request: Request) -> None:
+    if not is_plain(request.scope, request.scope["path"].count("/")):
+        raise Refused(404, "Not found", "The console's addresses have nothing in them that is encoded")
 
 
 def _add_page(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 from dormouse_prometheus.connection import PrometheusConnection
 from dormouse_prometheus.settings import PrometheusSettings
+from dormouse_webkit.connections import bounded_connections
 
 from .app import create_app
 from .callers import Callers, LocalCallers, TokenCallers, loopback_only
@@ -68,6 +69,7 @@ async def _serve(settings: Settings, socket: Path | None) -> None:
                 port=settings.port,
                 log_level="warning",
                 access_log=False,
+                http=bounded_connections(),
                 server_header=False,
                 timeout_keep_alive=30,
                 limit_concurrency=200,

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ from contextlib import closing
 from typing import Any
 
 import uvicorn
+from dormouse_webkit.connections import bounded_connections
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
@@ -32,6 +34,9 @@ _log = logging.getLogger("dormouse")
 _PREFIX = "/dormouse"
 # What the kernel queues while the loop is busy; uvicorn's own default.
 _BACKLOG = 2048
+# As many descriptors as the system lets the process have, up to this: the usual 1024 are taken by one crowd of
+# connections, and then no file of a model can be opened.
+_MOST_DESCRIPTORS = 65_536
 # What unloading may take at the end; the operating system takes back the rest in any case.
 _UNLOAD_SECONDS = 5.0
 
@@ -42,6 +47,7 @@ def run(settings: ServeSettings) -> int:
     Raises `ConfigurationError` before anything is served.
     """
     sys.path.insert(0, str(settings.project_dir))
+    _raise_descriptor_limit()
     with _bind(settings.host, settings.port) as listener:
         manager = ResidencyManager(
             settings.device,
@@ -71,6 +77,13 @@ def run(settings: ServeSettings) -> int:
         if manager.moves_under_way():
             _end_at_once(status)
         return status
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _unload(manager: ResidencyManager) -> None:
@@ -128,7 +141,7 @@ class _Server(uvicorn.Server):
     """uvicorn, but `/readyz` tells when the app listens, and that it drains as soon as it is asked to stop."""
 
     def __init__(self, manager: ResidencyManager, app: ASGIApp) -> None:
-        super().__init__(uvicorn.Config(app, access_log=False, log_config=None))
+        super().__init__(uvicorn.Config(app, access_log=False, log_config=None, http=bounded_connections()))
         self._manager = manager
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

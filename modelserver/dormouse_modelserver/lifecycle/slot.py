@@ -30,7 +30,7 @@ from ..errors import (
     TransitionFailed,
     WakeTimeout,
 )
-from .clock import Clock, steady_unix_time
+from .clock import Clock, steady_unix_time, wall_correction
 from .device import check_works
 from .engine import Engine, Fence, Released
 from .moving import carry_out
@@ -59,12 +59,13 @@ class Slot(Generic[T]):
         telemetry: Telemetry,
         *,
         clock: Clock = steady_unix_time,
+        correction: Clock = wall_correction,
         changed: "Callable[[Slot[T]], None]" = lambda slot: None,
     ) -> None:
         self.name = name
         self._engine, self._telemetry, self._changed = engine, telemetry, changed
         finalizing.start()
-        self._state = SlotState(engine, settings, clock)
+        self._state = SlotState(engine, settings, clock, correction)
         self.view = SlotView(name, engine, self._state)
 
     def begin(self) -> None:

@@ -18,12 +18,13 @@ from .uses.waiting import Waiter
 class SlotState:
     """residency: the tier of the last settled move, asked of the engine, which may have had the model before.
 
-    fences: what ended uses have queued on the device; the next move waits for them.
+    fences: what ended uses have queued on the device; the next move waits for them. All times here are steady;
+    correction: what makes them the wall clock's, for whoever reads them elsewhere.
     """
 
-    def __init__(self, engine: Engine[Any], settings: SlotSettings, clock: Clock) -> None:
+    def __init__(self, engine: Engine[Any], settings: SlotSettings, clock: Clock, correction: Clock) -> None:
         self.lock = threading.Lock()
-        self.clock = clock
+        self.clock, self.correction = clock, correction
         self.lending = Lending(settings)
         self.order_fence = OrderFence()
         self.residency = engine.residency

@@ -37,8 +37,10 @@ class Transition:
         """Whether it leads towards the GPU."""
         return self.to.is_above(self.origin)
 
-    def snapshot(self) -> TransitionSnapshot:
-        return TransitionSnapshot(from_=self.origin, to=self.to, trigger=self.trigger, started_at=self.started_at)
+    def snapshot(self, correction: float) -> TransitionSnapshot:
+        """As it leaves the process: `started_at` is steady, and `correction` makes it the wall clock's."""
+        started_at = self.started_at + correction
+        return TransitionSnapshot(from_=self.origin, to=self.to, trigger=self.trigger, started_at=started_at)
 
 
 def outcome_of(error: DormouseError | None) -> TransitionOutcome:

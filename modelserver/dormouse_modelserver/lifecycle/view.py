@@ -1,4 +1,7 @@
-"""What others may see of a slot. It changes nothing; each figure set is of one moment."""
+"""What others may see of a slot. It changes nothing; each figure set is of one moment.
+
+Moments in what travels (snapshots, figures) are the wall clock's; in what this process decides by, they are steady.
+"""
 
 import math
 from dataclasses import dataclass
@@ -78,12 +81,12 @@ class SlotView:
 
     @property
     def demotion_failed_at(self) -> float | None:
-        """When the last demotion failed (Unix seconds); None when it did not."""
+        """When the last demotion failed (steady); None when it did not."""
         with self._state.lock:
             return self._state.history.demotion_failed_at
 
     def outlook(self) -> tuple[Policy, Observation, float | None]:
-        """For the idle timer: the policy in force, what is observed, and when the policy in force lapses.
+        """For the idle timer: the policy in force, what is observed, and when the policy in force lapses; steady times.
 
         With a transition under way or a pin everything counts as in use.
         """
@@ -104,14 +107,14 @@ class SlotView:
         """Everything about the model, as the control API shows it."""
         state, engine = self._state, self._engine
         with state.lock:
-            now, doing = state.clock(), state.transition
+            now, doing, correction = state.clock(), state.transition, state.correction()
             return ModelSnapshot(
                 name=self._name,
                 residency=state.residency,
                 in_flight=state.in_flight,
                 waiting=len(state.waiters),
                 idle_seconds=state.idle_seconds(),
-                last_request_end=state.history.last_request_end,
+                last_request_end=state.history.last_request_end + correction,
                 gpu_memory_bytes=engine.device_bytes,
                 host_memory_bytes=engine.host_bytes,
                 gpu_memory_released_bytes=state.history.released.nbytes,
@@ -120,15 +123,15 @@ class SlotView:
                 dirty=engine.dirty,
                 pinned=state.pinned(now),
                 restore_estimate_seconds=state.estimate_seconds(now),
-                transition=None if doing is None else doing.snapshot(),
-                last_transition=state.history.last,
+                transition=None if doing is None else doing.snapshot(correction),
+                last_transition=None if state.history.last is None else _corrected(state.history.last, correction),
             )
 
     def figures(self) -> SlotFigures:
         state = self._state
         with state.lock:
             return SlotFigures(
-                idle_since=0.0 if state.in_flight else state.history.idle_since,
+                idle_since=0.0 if state.in_flight else state.history.idle_since + state.correction(),
                 released_byte_seconds=state.history.released_byte_seconds(state.clock()),
                 residual_bytes=state.history.released.residual,
                 unload_refused=state.history.unload_refused is not None,
@@ -137,7 +140,8 @@ class SlotView:
     def recent_transitions(self) -> tuple[LastTransitionSnapshot, ...]:
         """The latest that ended, newest first, refused and failed ones included."""
         with self._state.lock:
-            return tuple(self._state.history.recent)
+            correction = self._state.correction()
+            return tuple(_corrected(ended, correction) for ended in self._state.history.recent)
 
     def observed(self) -> Observed:
         """How the model was used and what its sleep is worth, for advice on its timeouts."""
@@ -157,6 +161,10 @@ class SlotView:
                 idle_timeout_seconds=None if lent else _or_never(policy.offload_after_seconds),
                 unload_timeout_seconds=_or_never(policy.unload_after_seconds),
             )
+
+
+def _corrected(ended: LastTransitionSnapshot, correction: float) -> LastTransitionSnapshot:
+    return ended.model_copy(update={"time": ended.time + correction}) if correction else ended
 
 
 def _or_never(seconds: float | None) -> float:

@@ -1,5 +1,7 @@
 """The control API as an OpenAPI 3.1 document, made of the same types that read and write its bodies."""
 
+import json
+from functools import lru_cache
 from typing import Any
 
 from dormouse_contract.problems import PROBLEM_MEDIA_TYPE, Problem
@@ -19,6 +21,12 @@ _REFUSALS = {
     422: "the body is not as the contract says",
     503: "can't now; Retry-After says when to ask again",
 }
+
+
+# Mounts and proxies give one server a few prefixes; to make the description takes as long as many requests.
+@lru_cache(maxsize=8)
+def control_api_json(prefix: str) -> bytes:
+    return json.dumps(control_api(prefix)).encode()
 
 
 def control_api(prefix: str) -> dict[str, Any]:

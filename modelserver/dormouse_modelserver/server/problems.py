@@ -6,6 +6,7 @@ from typing import Any
 
 from dormouse_contract.problems import Problem, ProblemReason
 from dormouse_webkit.headers import secured
+from dormouse_webkit.paths import is_plain
 from dormouse_webkit.problems import problem_response, what_is_wrong
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -83,13 +84,21 @@ def _later(reason: ProblemReason, title: str, error: Exception, seconds: float, 
     return Refusal(503, reason, title, str(error), retry_after=seconds, retryAfterSeconds=round(seconds, 3), **figures)
 
 
+def not_found(path: str) -> Refusal:
+    """path: as it was sent, or what is below the prefix of it."""
+    detail = f"There is nothing at {path[:100]!r}. Read /v1/models below the prefix for the models that there are"
+    return Refusal(404, ProblemReason.NOT_FOUND, "Not found", detail)
+
+
 class ProblemRoute(APIRoute):
-    """A route whose errors are problems, whatever app it is included in."""
+    """A route whose errors are problems, whatever app it is included in, and that answers to one spelling only."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        inner = super().get_route_handler()
+        inner, segments = super().get_route_handler(), self.path.count("/")
 
         async def handler(request: Request) -> Response:
+            if not is_plain(request.scope, segments):
+                return secured(not_found(request.url.path).response())
             try:
                 return secured(await inner(request))
             except Exception as error:

@@ -13,10 +13,10 @@ from ..lifecycle.registry import Registry
 from ..lifecycle.slot import Slot
 from ..lifecycle.transition import Transition
 from .authority import Authority, anyone
-from .exposition import render_metrics
-from .memory_reading import MemoryReading
-from .openapi import control_api
+from .openapi import control_api_json
 from .problems import ProblemRoute, Refusal
+from .shared_answer import SharedAnswer
+from .shared_metrics import metrics_of
 from .unmatched import answer_the_rest
 
 # An order is answered 200 when it is done within this, and 202 otherwise.
@@ -37,15 +37,19 @@ def control_router(registry: Registry, prefix: str, authority: Authority, *, wit
 def add_control_routes(
     router: APIRouter, registry: Registry, authority: Authority, *, with_advice: bool = True
 ) -> None:
+    advice = SharedAnswer("advice", registry.advice)
+
     @router.get("/v1/models")
     async def list_models(request: Request) -> Response:
         authority.may_read(request)
-        return as_json(ModelList(models=registry.snapshots(), advice=registry.advice() if with_advice else None))
+        advised = await advice.get() if with_advice else None
+        return as_json(ModelList(models=registry.snapshots(), advice=advised))
 
     @router.get("/v1/openapi.json")
     async def describe(request: Request) -> Response:
         authority.may_read(request)
-        return JSONResponse(control_api(request.url.path.removesuffix("/v1/openapi.json")))
+        described = control_api_json(request.url.path.removesuffix("/v1/openapi.json"))
+        return Response(described, media_type="application/json")
 
     @router.get("/v1/models/{model}")
     async def read_model(model: str, request: Request) -> Response:
@@ -79,13 +83,12 @@ def probe_router(registry: Registry, authority: Authority = anyone) -> APIRouter
 
 def _add_probes(router: APIRouter, registry: Registry, authority: Authority) -> None:
     """Healthy is whatever a restart would not help; ready is whatever takes requests: asleep, waking, full included."""
-    reading = MemoryReading(registry.device)
+    exposition = metrics_of(registry)
 
     @router.get("/metrics")
     async def read_metrics(request: Request) -> Response:
         authority.may_read(request)
-        exposition = render_metrics(registry, await reading.now())
-        return Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await exposition.get(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @router.get("/healthz")
     async def health() -> Response:

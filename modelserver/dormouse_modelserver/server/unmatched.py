@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 
 from dormouse_contract.problems import ProblemReason
 from dormouse_webkit.headers import secured
+from dormouse_webkit.paths import is_plain
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, compile_path
 from starlette.types import Receive, Scope, Send
 
-from .problems import Refusal
+from .problems import Refusal, not_found
 
 _Known = tuple[re.Pattern[str], frozenset[str]]
 
@@ -21,14 +22,14 @@ _Known = tuple[re.Pattern[str], frozenset[str]]
 def answer_the_rest(router: APIRouter) -> None:
     """404 and 405 for whatever the router's routes so far don't take. Add it last."""
     known = tuple(_below(router.routes, router.prefix))
-    router.routes.append(Route(router.prefix + "/{rest:path}", _Rest(known), include_in_schema=False))
+    router.routes.append(Route(router.prefix + "/{rest:path}", _Rest(router.prefix, known), include_in_schema=False))
 
 
 class _Rest:
     """An ASGI app rather than a function: a route to one takes every method."""
 
-    def __init__(self, known: tuple[_Known, ...]) -> None:
-        self._known = known
+    def __init__(self, prefix: str, known: tuple[_Known, ...]) -> None:
+        self._prefix, self._known = prefix, known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = secured(self._answer(Request(scope, receive)))
@@ -37,9 +38,8 @@ class _Rest:
     def _answer(self, request: Request) -> Response:
         path = "/" + request.path_params.get("rest", "")
         allowed = {method for pattern, methods in self._known if pattern.match(path) for method in methods}
-        if not allowed:
-            detail = f"There is nothing at {path!r} below this prefix. Read /v1/models for the models that there are"
-            return Refusal(404, ProblemReason.NOT_FOUND, "Not found", detail).response()
+        if not allowed or not is_plain(request.scope, (self._prefix + path).count("/")):
+            return not_found(path).response()
         listed = ", ".join(sorted(allowed))
         detail = f"{request.method} is not possible there, only {listed}. Nothing was moved"
         response = Refusal(405, ProblemReason.NOT_FOUND, "Method not allowed", detail).response()

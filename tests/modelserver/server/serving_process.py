@@ -17,7 +17,7 @@ PROJECT = '''
 """A user's project: two models, some apps, and things that are none."""
 import asyncio
 import torch
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 
 def load_tts():
@@ -37,6 +37,9 @@ def create_app(residency):
         print("BEGAN", flush=True)
         await asyncio.sleep(1)
         return "done"
+    @app.post("/echo")
+    async def echo(request: Request) -> int:
+        return len(await request.body())
     @app.get("/say/{value}")
     async def say(value: float) -> float:
         async with tts.on_gpu() as model:

@@ -16,7 +16,7 @@ RECENT_TRANSITIONS = 20
 
 
 class History:
-    """Kept by the slot under its lock; all times in Unix seconds of the slot's clock.
+    """Kept by the slot under its lock; all times in seconds of the slot's clock.
 
     last_request_end: load or start-up time before the first request.
     idle_since: the latest of last request's end, last wake and load.

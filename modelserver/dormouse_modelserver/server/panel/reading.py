@@ -17,13 +17,18 @@ from .state import DeviceState, HolderState, ModelState, NextMove, PanelState
 _ROOM_STEP_BYTES = 256 << 20
 
 
-def read_state(registry: Registry, access: Access, started_at: float, now: float) -> PanelState:
-    """Blocks for as long as the driver takes to answer: not for an event loop."""
+def read_state(
+    registry: Registry, access: Access, started_at: float, now: float, correction: float = 0.0
+) -> PanelState:
+    """Blocks for as long as the driver takes to answer: not for an event loop.
+
+    started_at, now: steady; `correction` makes them, and what is planned by them, the wall clock's.
+    """
     seen = occupancy_of(registry.device)
-    models = [_model(slot, now) for slot in registry.slots()]
+    models = [_model(slot, now, correction) for slot in registry.slots()]
     return PanelState(
-        now=now,
-        started_at=started_at,
+        now=now + correction,
+        started_at=started_at + correction,
         version=version("dormouse"),
         access=access,
         not_ready_because=registry.not_ready_because(),
@@ -56,10 +61,14 @@ def next_move(policy: Policy, seen: Observation, now: float) -> NextMove | None:
     return None
 
 
-def _model(slot: Slot[Any], now: float) -> ModelState:
+def _model(slot: Slot[Any], now: float, correction: float) -> ModelState:
     view = slot.view
     snapshot, figures = view.snapshot(), view.figures()
     policy, seen, lapses_at = view.outlook()
+    at_rest = snapshot.transition is None and not view.device_broken
+    move = next_move(policy, seen, now) if at_rest else None
+    if move is not None:
+        move = NextMove(to=move.to, at=move.at + correction, since=move.since + correction)
     return ModelState(
         name=snapshot.name,
         residency=snapshot.residency,
@@ -74,12 +83,12 @@ def _model(slot: Slot[Any], now: float) -> ModelState:
         idle_since=figures.idle_since,
         offload_after_seconds=policy.offload_after_seconds,
         unload_after_seconds=policy.unload_after_seconds,
-        next_move=None if snapshot.transition is not None or view.device_broken else next_move(policy, seen, now),
+        next_move=move,
         pinned=snapshot.pinned,
         pinned_by_hand=view.pinned_by_hand,
         dirty=snapshot.dirty,
         restore_estimate_seconds=snapshot.restore_estimate_seconds,
-        lent_until=lapses_at,
+        lent_until=None if lapses_at is None else lapses_at + correction,
         recent=list(view.recent_transitions()),
     )
 

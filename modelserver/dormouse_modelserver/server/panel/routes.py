@@ -15,11 +15,13 @@ from ..problems import ProblemRoute, Refusal
 from ..routes import add_control_routes, as_json, control_body
 from ..unmatched import answer_the_rest
 from .state import PinOrder
-from .subscription import Subscription
+from .subscription import REPLACED, Subscription, client_of
 from .watch import Watch
 
 # Shorter than the idle timeout of any proxy in between, so that a silent stream is not taken for a dead one.
 _HEARTBEAT_SECONDS = 10.0
+# Two pages that take each other's place at once would do nothing else.
+_AGAIN_AFTER_REPLACED_MS = 30_000
 
 
 def panel_router(registry: Registry, prefix: str, authority: Authority, watch: Watch) -> APIRouter:
@@ -71,20 +73,20 @@ def _add_state(router: APIRouter, authority: Authority, watch: Watch) -> None:
     async def state(request: Request) -> Response:
         authority.may_read(request)
         watch.start()
-        return as_json(await watch.state())
+        return Response(await watch.state.get(), media_type="application/json")
 
     @router.get("/v1/gpu-memory")
     async def memory(request: Request) -> Response:
         authority.may_read(request)
         watch.start()
-        return as_json(await watch.history())
+        return Response(await watch.history.get(), media_type="application/json")
 
     @router.get("/v1/events")
     async def events(request: Request) -> Response:
         authority.may_watch(request)
-        page = watch.subscribe()
+        page = watch.subscribe(client_of(request.client.host if request.client else None))
         if page is None:
-            detail = "All live streams are taken, or the server is stopping; ask /v1/panel every few seconds instead"
+            detail = "The server is stopping; ask /v1/panel every few seconds instead"
             raise Refusal(503, ProblemReason.CANNOT_NOW, "No live stream is free", detail, retry_after=30.0)
         # A proxy that collects a response before it passes it on would make the stream useless.
         headers = {"X-Accel-Buffering": "no"}
@@ -108,6 +110,8 @@ class _Stream(StreamingResponse):
 async def _events(page: Subscription) -> AsyncIterator[str]:
     yield "retry: 2000\n\n"
     while (waiting := await page.next(_HEARTBEAT_SECONDS)) is not None:
+        if REPLACED in waiting:
+            yield f"retry: {_AGAIN_AFTER_REPLACED_MS}\n"
         for event, data in waiting.items():
             yield f"event: {event}\ndata: {data}\n\n"
         if not waiting:

@@ -10,15 +10,16 @@ import logging
 import signal
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ...lifecycle.clock import Clock, steady_unix_time
+from ...lifecycle.clock import Clock, steady_unix_time, wall_correction
 from ...lifecycle.registry import NotReady, Registry
+from ..allowance import Allowance
 from ..authority import Access
+from ..shared_answer import SharedAnswer
 from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState
-from .subscription import Subscription
+from .subscription import REPLACED, Subscription, to_replace
 
 _log = logging.getLogger("dormouse")
 
@@ -37,19 +38,32 @@ _MOVES_ALL_THE_TIME = {**_COUNTED_ON, "host_room_bytes": True}
 
 
 class Watch:
-    """started_at: when it was made, Unix seconds. Thread-safe."""
+    """started_at: when it was made, in steady time. Thread-safe.
 
-    def __init__(self, registry: Registry, access: Access, clock: Clock = steady_unix_time) -> None:
+    state, history: what the page shows and draws, as JSON, shared by all who ask for it.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        access: Access,
+        clock: Clock = steady_unix_time,
+        correction: Clock = wall_correction,
+    ) -> None:
         self.started_at = clock()
-        self._registry, self._access, self._clock = registry, access, clock
+        self._registry, self._access = registry, access
+        self._clock, self._correction = clock, correction
+        self.state = SharedAnswer("panel-state", lambda: self._read_state().to_json())
+        self.history = SharedAnswer("panel-history", lambda: self._read_history().to_json())
         self._samples: deque[MemorySample] = deque(maxlen=_MOST_SAMPLES)
-        self._pages: set[Subscription] = set()
+        self._pages: dict[Subscription, None] = {}  # the oldest first
         self._last_sent: PanelState | None = None
+        self._corrected_by = correction()
+        # Each page that comes hears the whole state; who comes and goes all the time makes no work by that.
+        self._extra_looks = Allowance()
         self._condition = threading.Condition()
         self._closed = self._look_now = self._failing = False
         self._thread: threading.Thread | None = None
-        # Not the loop's own threads: an app's requests that wait for a model may fill those.
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="dormouse-panel-read")
 
     def start(self) -> None:
         """Begin to take samples; later calls do nothing."""
@@ -66,39 +80,43 @@ class Watch:
             thread = self._thread
         if thread is not None:
             thread.join(5)
-        self._readers.shutdown(wait=False)
-
-    async def state(self) -> PanelState:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_state)
-
-    async def history(self) -> MemoryHistory:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_history)
 
     def _read_state(self) -> PanelState:
-        return read_state(self._registry, self._access, self.started_at, self._clock())
+        return read_state(self._registry, self._access, self.started_at, self._clock(), self._correction())
 
     def _read_history(self) -> MemoryHistory:
+        correction = self._correction()
         with self._condition:
-            samples = list(self._samples)
+            samples = [_corrected(sample, correction) for sample in self._samples]
         seen = occupancy_of(self._registry.device)
         total = seen.total if seen is not None else None
         return MemoryHistory(every_seconds=SAMPLE_SECONDS, total_bytes=total, samples=samples)
 
-    def subscribe(self) -> Subscription | None:
-        """A place for a page of the running loop, which hears the whole state at once; None when all are taken."""
+    def subscribe(self, client: str = "") -> Subscription | None:
+        """A place for a page of the running loop, which hears the whole state soon; None when the server is stopping.
+
+        When all are taken, a page of the client that has the most ends for it.
+        """
         self.start()
-        page = Subscription(asyncio.get_running_loop())
+        page, replaced = Subscription(asyncio.get_running_loop(), client), None
         with self._condition:
-            if self._closed or self._ending() or len(self._pages) >= MAX_STREAMS:
+            if self._closed or self._ending():
                 return None
-            self._pages.add(page)
-            self._last_sent, self._look_now = None, True
-            self._condition.notify()
+            if len(self._pages) >= MAX_STREAMS:
+                replaced = to_replace(tuple(self._pages), client)
+                del self._pages[replaced]
+            self._pages[page] = None
+            self._last_sent = None
+            if self._extra_looks.take():
+                self._look_now = True
+                self._condition.notify()
+        if replaced is not None:
+            replaced.end(REPLACED)
         return page
 
     def unsubscribe(self, page: Subscription) -> None:
         with self._condition:
-            self._pages.discard(page)
+            self._pages.pop(page, None)
 
     def _run(self) -> None:
         next_sample = self._clock()
@@ -116,13 +134,17 @@ class Watch:
                     break
                 ending = self._ending()
             if ending:
-                self._publish("end", None)
-        self._publish("end", None)
+                self._end_all()
+        self._end_all()
 
     def _look(self, sample_due: bool) -> None:
         try:
             if sample_due:
                 self._sample()
+            if self._correction() != self._corrected_by:
+                # The chart of an open page is drawn by another clock; a page that connects anew asks for it anew.
+                self._corrected_by = self._correction()
+                self._end_all()
             with self._condition:
                 pages = bool(self._pages)
             if pages:
@@ -144,7 +166,7 @@ class Watch:
             self._samples.append(sample)
             while self._samples[0].time < sample.time - _HOUR_SECONDS:
                 self._samples.popleft()
-        self._publish("sample", sample.to_json())
+        self._publish("sample", _corrected(sample, self._correction()).to_json())
 
     def _tell_what_changed(self, leaving_out: Any) -> None:
         state = self._read_state()
@@ -156,18 +178,27 @@ class Watch:
         if used is None:
             return
         if not self._samples or (used, mine) != (self._samples[-1].used_bytes, self._samples[-1].process_bytes):
-            self._keep(MemorySample(time=state.now, used_bytes=used, process_bytes=mine))
+            self._keep(MemorySample(time=self._clock(), used_bytes=used, process_bytes=mine))
 
-    def _publish(self, event: str, data: str | None) -> None:
+    def _publish(self, event: str, data: str) -> None:
         with self._condition:
             pages = list(self._pages)
-            if data is None:
-                self._pages.clear()
         for page in pages:
             page.offer(event, data)
 
+    def _end_all(self) -> None:
+        with self._condition:
+            pages = list(self._pages)
+            self._pages.clear()
+        for page in pages:
+            page.end()
+
     def _ending(self) -> bool:
         return self._registry.not_ready_because() is NotReady.DRAINING or server_is_stopping()
+
+
+def _corrected(sample: MemorySample, correction: float) -> MemorySample:
+    return sample.model_copy(update={"time": sample.time + correction}) if correction else sample
 
 
 def server_is_stopping() -> bool:

@@ -1,15 +1,18 @@
 """Who holds how much of a simulated device: within one process, or shared by several through a file."""
 
-import fcntl
-import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ....errors import ConfigurationError
+from ....errors import ConfigurationError, TransitionFailed
+from .account_file import AccountFile, locked, start_time
+
+_log = logging.getLogger("dormouse")
 
 
 class Account(Protocol):
@@ -57,82 +60,106 @@ class LocalAccount:
             return {os.getpid(): self._used} if self._used else {}
 
 
+@dataclass(slots=True)
+class _Own:
+    """What this process holds of one file."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    nbytes: int = 0
+
+
+_own: dict[str, _Own] = {}
+
+
 class FileAccount:
     """A JSON file under an exclusive lock: `{"capacity": N, "holders": {"PID:STARTTIME": bytes}}`.
 
     A holder that has died holds nothing: its entry is dropped at the next access, as a driver frees the
     memory of a dead process. The start time tells a dead process from a new one with the same PID.
+
+    Each process knows what it holds itself, on however many devices of that path, and writes it at each access. So a
+    file that was damaged or deleted is begun anew, and all that live are in it again soon.
+
+    Raises `ConfigurationError` at first, later `TransitionFailed`, for a file that can't be used.
     """
 
     def __init__(self, path: str, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
         self._path = Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._me = f"{os.getpid()}:{_start_time(os.getpid())}"
-        with self._opened() as (capacity, _):
-            if capacity != capacity_bytes:
-                raise ConfigurationError(
-                    f"the simulated device at {path} has {capacity} bytes and this process asks for "
-                    f"{capacity_bytes}; give every process that shares it the same size"
-                )
+        self._me = f"{os.getpid()}:{start_time(os.getpid())}"
+        self._own = _own.setdefault(os.path.realpath(path), _Own())
+        self._said = False
+        try:
+            with self._opened() as account:
+                capacity = account.capacity
+                account.write()
+        except OSError as error:
+            raise ConfigurationError(self._unusable(error)) from error
+        if capacity != capacity_bytes:
+            raise ConfigurationError(
+                f"the simulated device at {path} has {capacity} bytes and this process asks for "
+                f"{capacity_bytes}; give every process that shares it the same size"
+            )
 
     def take(self, nbytes: int) -> int | None:
-        with self._opened() as (capacity, holders):
-            room = capacity - sum(holders.values())
+        with self._in_words(), self._opened() as account:
+            room = account.capacity - sum(account.holders.values())
             if nbytes > room:
                 return room
-            holders[self._me] = holders.get(self._me, 0) + nbytes
+            account.holders[self._me] = self._own.nbytes + nbytes
+            account.write()
+            self._own.nbytes += nbytes
             return None
 
     def give_back(self, nbytes: int) -> None:
-        with self._opened() as (_, holders):
-            holders[self._me] = max(0, holders.get(self._me, 0) - nbytes)
+        """Given back in any case: a file that can't be written now says so at the next access that can."""
+        with self._own.lock:
+            self._own.nbytes = max(0, self._own.nbytes - nbytes)
+        self._look()
 
     def used(self) -> tuple[int, int]:
-        with self._opened() as (_, holders):
-            return sum(holders.values()), holders.get(self._me, 0)
+        holders = self._look()
+        return sum(holders.values()), holders[self._me]
 
     def holders(self) -> dict[int, int]:
-        with self._opened() as (_, holders):
-            return {int(who.partition(":")[0]): held for who, held in holders.items() if held}
+        return {int(who.partition(":")[0]): held for who, held in self._look().items() if held}
+
+    def _look(self) -> dict[str, int]:
+        """What everybody holds, with ours written where that is possible; ours alone of a file that can't be read."""
+        try:
+            with self._opened() as account:
+                with suppress(OSError):
+                    account.write()
+                return account.holders
+        except OSError as error:
+            self._say(self._unusable(error))
+            return {self._me: self._own.nbytes}
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[int, dict[str, int]]]:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            with self._lock:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                text = os.pread(file, 1 << 20, 0).decode()
-                # raw_decode: a process killed between write and truncate leaves old bytes behind the JSON.
-                state: dict[str, Any] = {"capacity": self.capacity_bytes, "holders": {}}
-                if text:
-                    state = json.JSONDecoder().raw_decode(text)[0]
-                holders = {who: held for who, held in state["holders"].items() if _alive(who)}
+    def _opened(self) -> Iterator[AccountFile]:
+        """The account under both locks, ours in it."""
+        with self._own.lock, locked(self._path, self._say) as account:
+            account.holders[self._me] = self._own.nbytes
+            if not account.capacity or not any(account.holders.values()):
                 # With nobody on it, a device of an earlier run may come back in another size.
-                capacity = state["capacity"] if holders else self.capacity_bytes
-                yield capacity, holders
-                held = {who: nbytes for who, nbytes in holders.items() if nbytes}
-                new = json.dumps({"capacity": capacity, "holders": held}).encode()
-                os.pwrite(file, new, 0)
-                os.ftruncate(file, len(new))
-        finally:
-            os.close(file)
+                account.capacity = self.capacity_bytes
+            yield account
 
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TransitionFailed(self._unusable(error)) from error
 
-def _alive(holder: str) -> bool:
-    pid, _, started = holder.partition(":")
-    return _start_time(int(pid)) == started
+    def _unusable(self, error: OSError) -> str:
+        return (
+            f"the simulated device's account {self._path} can't be used: {error.strerror or error}. Nothing was taken "
+            "from it. Make it a file that this user may write, on a disk with room"
+        )
 
-
-def _start_time(pid: int) -> str:
-    """Field 22 of /proc/PID/stat (clock ticks since boot); empty when there is no such process.
-
-    One that has ended and was not waited for by its parent yet (a zombie) is there no more: it holds nothing.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else fields[18]
+    def _say(self, sentence: str) -> None:
+        """Once: every access would say it again."""
+        if not self._said:
+            self._said = True
+            _log.warning("%s", sentence)

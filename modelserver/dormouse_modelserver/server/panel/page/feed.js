@@ -1,5 +1,5 @@
 // Brings the state to the page: one stream of server-sent events while the page is looked at, and a question every
-// two seconds when the server has no stream to give. A hidden page gives its stream back.
+// two seconds when the server has no stream to give, or gave its stream to a newer page. A hidden page gives it back.
 
 import { get } from "./api.js";
 import { urlOf } from "./request.js";
@@ -27,6 +27,7 @@ export class Feed {
     });
     this.#source.addEventListener("state", (event) => this.#handlers.state(JSON.parse(event.data)));
     this.#source.addEventListener("sample", (event) => this.#handlers.sample(JSON.parse(event.data)));
+    this.#source.addEventListener("replaced", () => this.#poll());
     this.#source.addEventListener("error", () => {
       // CONNECTING: the browser tries again by itself. CLOSED: the stream was refused.
       if (this.#source.readyState === EventSource.CLOSED) this.#poll();

@@ -1,0 +1,48 @@
+"""An answer that anybody may ask for and that takes time from the models: made once for all who ask.
+
+Whichever route or event loop they come through, they get the latest one, or the one that is being made now.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from .allowance import Allowance
+
+T = TypeVar("T")
+
+
+class SharedAnswer(Generic[T]):
+    """`make` runs in a daemon thread, once at a time: it may block, and one that hangs costs one thread."""
+
+    def __init__(self, name: str, make: Callable[[], T]) -> None:
+        self._name, self._make, self._allowance = name, make, Allowance()
+        self._lock = threading.Lock()
+        self._latest: Future[T] | None = None
+
+    async def get(self) -> T:
+        """Raises what `make` raised."""
+        return await asyncio.wrap_future(self._asked())
+
+    def _asked(self) -> "Future[T]":
+        with self._lock:
+            latest = self._latest
+            if latest is not None and not (latest.done() and self._allowance.take()):
+                return latest
+            asked: Future[T] = Future()
+            # Running: who gives up waiting can't cancel what others wait for as well.
+            asked.set_running_or_notify_cancel()
+            name = f"dormouse-{self._name}"
+            threading.Thread(target=self._make_it, args=(asked,), name=name, daemon=True).start()
+            self._latest = asked
+            return asked
+
+    def _make_it(self, asked: "Future[T]") -> None:
+        try:
+            made = self._make()
+        except BaseException as error:  # each of those who wait has to hear of it
+            asked.set_exception(error)
+        else:
+            asked.set_result(made)
