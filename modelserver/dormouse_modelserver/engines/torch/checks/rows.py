@@ -76,8 +76,9 @@ def sum_rows_on_device(data: torch.Tensor, out: torch.Tensor, scratch: torch.Ten
 
 def _sum_rows_within(data: torch.Tensor, out: torch.Tensor, scratch: torch.Tensor) -> None:
     rows, factors = data.view(torch.int32).view(-1, LANES), _factors(data.device)
-    for first, part in enumerate(rows.split(max(1, scratch.numel() // LANES))):  # type: ignore[no-untyped-call]
-        first *= scratch.numel() // LANES
+    at_once = scratch.numel() // LANES
+    for first in range(0, rows.shape[0], at_once):
+        part = rows[first : first + at_once]
         here = slice(first, first + part.shape[0])
         products = scratch[: part.numel()].view(part.shape)
         torch.mul(part, factors[0], out=products)
