@@ -4,6 +4,7 @@
 Memory of an allocator starts and ends within pages, which the CUDA driver can't pin twice.
 """
 
+import ctypes
 import mmap
 from contextlib import suppress
 
@@ -20,3 +21,13 @@ def host_pages(nbytes: int) -> torch.Tensor:
         with suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=torch.uint8)[:nbytes]
+
+
+def give_freed_memory_back() -> None:
+    """To the system: glibc keeps freed blocks of up to 32 MiB for itself once the process has freed one that large.
+
+    Seen: a load of 400 MB in tensors of 4 MiB took twice that at its peak, and 1.6 times with this.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own; elsewhere there is none
+    if trim is not None:
+        trim(0)

@@ -14,6 +14,7 @@ import torch
 
 from ..checks.checksum import sums_while_filling
 from ..checks.rows import PIECE_BYTES
+from ..host_pages import give_freed_memory_back
 from .packing import Packing, Source, point_at_nothing
 from .weight_files import FileSpan, OpenFiles, Read
 
@@ -92,7 +93,7 @@ class Filling:
         gone = range(self._released, done)
         point_at_nothing(packed for packed in self.packing.tensors if packed.region in gone)
         self._released = done
-        _give_freed_memory_back()
+        give_freed_memory_back()
 
 
 def _pieces(start: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -102,13 +103,3 @@ def _pieces(start: int, end: int) -> Iterator[tuple[int, int, int]]:
         past = min(end, (piece + 1) * PIECE_BYTES)
         yield piece, start, past - start
         start = past
-
-
-def _give_freed_memory_back() -> None:
-    """To the system: glibc keeps freed blocks of up to 32 MiB for itself once the process has freed one that large.
-
-    Seen: a load of 400 MB in tensors of 4 MiB took twice that at its peak, and 1.6 times with this.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own; elsewhere there is none
-    if trim is not None:
-        trim(0)
