@@ -27,7 +27,7 @@ from .rows import PIECE_BYTES, ROW_BYTES, Fill, rows_in, sum_rows, sum_rows_on_d
 _BLOCK_ROWS = 1024
 BLOCK_BYTES = _BLOCK_ROWS * ROW_BYTES
 # What a thread takes at once, or a GPU's sums are kept of at once: so much that to hand it over costs nothing.
-_SHARE_BYTES = 4 * BLOCK_BYTES
+SHARE_BYTES = 4 * BLOCK_BYTES
 _GROUP_BYTES = 16 * BLOCK_BYTES
 # What is in work on a GPU: 64 MiB, since launches cost more there than misses, and less where that much is not free.
 # Nothing between 1 and 10 MiB: for such a request torch takes 20 MiB from the driver, for 1 MiB it takes 2.
@@ -115,12 +115,12 @@ def _block_sums(data: torch.Tensor) -> list[int]:
 
 def _cpu_sums(data: torch.Tensor, threads: int, fill: Fill | None = None) -> list[int]:
     def share(start: int) -> list[int]:
-        part = data[start : start + _SHARE_BYTES]
+        part = data[start : start + SHARE_BYTES]
         states = _states(part)
         sum_rows(part, states, None if fill is None else lambda first, past: fill(start + first, start + past))
         return [int(value) for value in _sums_of_blocks(states).tolist()]
 
-    starts = range(0, data.numel(), _SHARE_BYTES)
+    starts = range(0, data.numel(), SHARE_BYTES)
     sums: dict[int, list[int]] = {}
     left = iter(starts)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from ..checks.checksum import sums_while_filling
+from ..checks.checksum import SHARE_BYTES, sums_while_filling
 from ..checks.rows import PIECE_BYTES
 from ..host_pages import give_freed_memory_back
 from .packing import Packing, Source, point_at_nothing
@@ -20,6 +20,9 @@ from .weight_files import FileSpan, OpenFiles, Read
 
 # In whole blocks of the checksum.
 STRETCH_BYTES = 256 << 20
+# What a thread will fill next is asked of the disk at once: reads of half a MiB, by several threads in turn, look to
+# the system like no sequence that it would read ahead.
+_PIECES_AHEAD = SHARE_BYTES // PIECE_BYTES
 
 
 class Filling:
@@ -72,9 +75,14 @@ class Filling:
         with OpenFiles(read.path for in_piece in reads.values() for read in in_piece) as files:
 
             def write(first: int, past: int) -> None:
-                for at, address, nbytes in copies.get(first // PIECE_BYTES, ()):
+                piece = first // PIECE_BYTES
+                if not piece % _PIECES_AHEAD:
+                    for soon in range(piece, piece + _PIECES_AHEAD):
+                        for read in reads.get(soon, ()):
+                            files.will_read(read)
+                for at, address, nbytes in copies.get(piece, ()):
                     ctypes.memmove(base + at, address, nbytes)
-                for read in reads.get(first // PIECE_BYTES, ()):
+                for read in reads.get(piece, ()):
                     files.read(read, base)
 
             return sums_while_filling(target, write)

@@ -104,6 +104,11 @@ class OpenFiles:
             os.close(number)
         self._numbers.clear()
 
+    def will_read(self, read: Read) -> None:
+        """Begin to bring it from the disk; nothing waits for it."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._numbers[read.path], read.offset, read.nbytes, os.POSIX_FADV_WILLNEED)
+
     def read(self, read: Read, base: int) -> None:
         """To address `base` and on; `at` is counted from there. Raises `OSError`; part of it may be written then."""
         view = memoryview((ctypes.c_char * read.nbytes).from_address(base + read.at)).cast("B")
