@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from dormouse_modelserver.engines.torch.device import DeviceBackend
+from dormouse_modelserver.engines.torch.host_pages import give_freed_memory_back
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,8 +24,10 @@ class Alternatives:
         self._twin: nn.Sequential | None = None
 
     def load_file(self) -> None:
-        """The usual way from disk to host RAM."""
+        """The usual way from disk to host RAM, which has been given back before, as an unload does: from memory that
+        the allocator had kept, a model could be loaded without a page fault, and that memory nobody else could use."""
         self._twin = None
+        give_freed_memory_back()
         with self._samples.timing("safetensors"):
             twin = build(self._case)
             twin.load_state_dict(load_file(self._file))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import CopyFailed
+from dormouse_modelserver.engines.torch.checks.checksum import BLOCK_BYTES
 from dormouse_modelserver.engines.torch.cuda import pinned as cuda_pinned
 from dormouse_modelserver.engines.torch.cuda.pinned import PinnedBuffer, chunks
 from dormouse_modelserver.engines.torch.layout.filling import Filling
@@ -109,21 +110,21 @@ def test_no_chunk_is_in_two_registrations_wherever_the_copy_begins(nbytes: int, 
 def test_what_was_replaced_is_copied_within_the_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the device straight into a mirror, for tensors that are in no arena."""
     copies: list[tuple[int, int]] = []
-    copy = Filling.copy
+    fill = Filling.fill
+    monkeypatch.setattr(Filling.stretches, "__defaults__", (BLOCK_BYTES,))
 
-    def seen(self: Filling, start: int, end: int, target: torch.Tensor) -> None:
+    def seen(self: Filling, start: int, end: int, target: torch.Tensor) -> list[int]:
         copies.append((start, end))
-        copy(self, start, end, target)
+        return fill(self, start, end, target)
 
-    monkeypatch.setattr(Filling.stretches, "__defaults__", (512,))
-    weights = on_gpu(weights_on(SimDevice("sim", 64 << 20), seeded(lambda: nn.Linear(8, 64))))
+    weights = on_gpu(weights_on(SimDevice("sim", 64 << 20), seeded(lambda: nn.Linear(8, 1 << 18))))
     with held(weights) as model:
         model.weight = nn.Parameter(model.weight.detach() + 1)
         right = model(X)
-    monkeypatch.setattr(Filling, "copy", seen)
+    monkeypatch.setattr(Filling, "fill", seen)
     weights.offload()
-    assert len(copies) == 5
-    assert all(start % 512 == 0 and end - start <= 512 for start, end in copies)
+    assert len(copies) == 3
+    assert all(start % BLOCK_BYTES == 0 and end - start <= BLOCK_BYTES for start, end in copies)
     weights.restore()
     with held(weights) as model:
         assert torch.equal(model(X), right)

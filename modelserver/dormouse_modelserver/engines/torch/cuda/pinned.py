@@ -1,12 +1,12 @@
 """Pinned host memory of exact size. torch's own rounds up to a power of two: 33 GB would pin 64 (pytorch#95823)."""
 
-import mmap
 from collections.abc import Iterator
 from contextlib import suppress
 
 import torch
 
 from ....errors import CopyFailed
+from ..host_pages import host_pages
 
 # cudaHostRegister is called in pieces of at most this size. A multiple of the chunk that is copied at once, so no
 # copy reads from two registrations, which the driver need not allow.
@@ -26,15 +26,13 @@ def chunks(nbytes: int, offset: int, chunk_bytes: int) -> Iterator[tuple[int, in
 class PinnedBuffer:
     """Pages of its own, registered with the driver.
 
-    The driver pins whole pages and refuses a page that is registered already. Memory of the allocator starts
-    and ends within pages, so two small buffers, or two pieces of a large one, would meet in one.
+    The driver pins whole pages and refuses a page that is registered already, so no two buffers, nor two pieces of a
+    large one, may meet in one.
     """
 
     def __init__(self, nbytes: int, device: torch.device, *, pinned: bool = True) -> None:
         self._device, self._nbytes = device, nbytes
-        # Private: a shared anonymous mapping would count as shared memory. Never empty: mmap refuses it.
-        pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._tensor: torch.Tensor | None = torch.frombuffer(pages, dtype=torch.uint8)[:nbytes]
+        self._tensor: torch.Tensor | None = host_pages(nbytes)
         self._registered: list[int] = []
         if pinned:
             self.pin()

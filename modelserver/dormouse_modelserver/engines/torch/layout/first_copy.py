@@ -6,21 +6,24 @@ Both let go of what they have copied as they go; so whatever stops them, the mod
 from contextlib import nullcontext
 
 from ....lifecycle.room.host_budget import HostBudget, Promise
-from ..checks.checksum import checksum, checksum_at_any_price
+from ..checks.checksum import checksum_at_any_price, combined
 from ..device import Arena, DeviceBackend, HostBuffer
 from .filling import STRETCH_BYTES, Filling
 
 
-def to_host(device: DeviceBackend, host: HostBudget, filling: Filling, promise: Promise | None) -> HostBuffer:
-    """A mirror with all of it. Raises `HostFull` or `OSError`.
+def to_host(
+    device: DeviceBackend, host: HostBudget, filling: Filling, promise: Promise | None
+) -> tuple[HostBuffer, int]:
+    """A mirror with all of it, and its checksum. Raises `HostFull` or `OSError`.
 
     promise: of room for all of it; without one, room is asked for stretch by stretch, as what was loaded is let go.
     """
     mirror = device.host_buffer(filling.packing.total_bytes, pinned=False)
+    sums: list[int] = []
     try:
         for start, end in filling.stretches():
             with host.promised(end - start) if promise is None else nullcontext():
-                filling.copy(start, end, mirror.bytes[start:end])
+                sums += filling.fill(start, end, mirror.bytes[start:end])
             if promise is not None:
                 promise.written(end - start)
             filling.let_go(end)
@@ -28,7 +31,7 @@ def to_host(device: DeviceBackend, host: HostBudget, filling: Filling, promise: 
     except BaseException:
         mirror.close()
         raise
-    return mirror
+    return mirror, combined(sums)
 
 
 def to_device(device: DeviceBackend, host: HostBudget, filling: Filling, arena: Arena) -> bool:
@@ -54,8 +57,8 @@ def to_device(device: DeviceBackend, host: HostBudget, filling: Filling, arena: 
 
 def _copied(device: DeviceBackend, filling: Filling, staging: HostBuffer, arena: Arena, start: int, end: int) -> bool:
     stage = staging.bytes[: end - start]
-    filling.copy(start, end, stage)
+    sums = filling.fill(start, end, stage)
     device.copy_in(stage, arena, at=start)
     filling.let_go(end)
     # Not `DeviceFull` if it can't be summed there: what was filled from has been let go, so it can't be tried again.
-    return checksum_at_any_price(device.checksum, arena.bytes[start:end]) == checksum(stage)
+    return checksum_at_any_price(device.checksum, arena.bytes[start:end]) == combined(sums)

@@ -9,16 +9,12 @@ import ctypes
 import json
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-# Reads of this size keep a disk busy, and a few threads hide its latency and the page faults of the target.
-_PIECE_BYTES = 16 << 20
-_THREADS = 4
 # The format's own limit.
 _MAX_HEADER_BYTES = 100_000_000
 
@@ -86,35 +82,39 @@ def _span(path: Path, data: int, entry: dict[str, Any]) -> FileSpan:
     return FileSpan(path, data + first, past - first, _DTYPES.get(entry["dtype"]), tuple(entry["shape"]))
 
 
-def read_into(target: torch.Tensor, reads: Iterable[Read]) -> None:
-    """Read into `target` (flat uint8), in parallel. Raises `OSError`; part of it may be written then."""
-    if target.device.type != "cpu":
-        raise ValueError("files are read into host RAM only")
-    pieces = [
-        Read(read.path, read.offset + start, read.at + start, min(_PIECE_BYTES, read.nbytes - start))
-        for read in reads
-        for start in range(0, read.nbytes, _PIECE_BYTES)
-    ]
-    files = {path: os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in {piece.path for piece in pieces}}
-    base = target.data_ptr()
-    try:
-        if len(pieces) < 2 * _THREADS:
-            for piece in pieces:
-                _read(files[piece.path], base, piece)
-            return
-        with ThreadPoolExecutor(_THREADS, "dormouse-read") as pool:
-            for _ in pool.map(lambda piece: _read(files[piece.path], base, piece), pieces):
-                pass
-    finally:
-        for file in files.values():
-            os.close(file)
+class OpenFiles:
+    """Files that are read by several threads; a context in which they are open."""
 
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._numbers: dict[Path, int] = {}
+        self._paths = frozenset(paths)
 
-def _read(file: int, base: int, piece: Read) -> None:
-    view = memoryview((ctypes.c_char * piece.nbytes).from_address(base + piece.at)).cast("B")
-    done = 0
-    while done < piece.nbytes:
-        count = os.preadv(file, [view[done:]], piece.offset + done)
-        if count == 0:
-            raise OSError(f"{piece.path} has become shorter while it was read; the weights in it are not whole")
-        done += count
+    def __enter__(self) -> "OpenFiles":
+        """Raises `OSError`; none is open then."""
+        try:
+            for path in self._paths:
+                self._numbers[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for number in self._numbers.values():
+            os.close(number)
+        self._numbers.clear()
+
+    def will_read(self, read: Read) -> None:
+        """Begin to bring it from the disk; nothing waits for it."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._numbers[read.path], read.offset, read.nbytes, os.POSIX_FADV_WILLNEED)
+
+    def read(self, read: Read, base: int) -> None:
+        """To address `base` and on; `at` is counted from there. Raises `OSError`; part of it may be written then."""
+        view = memoryview((ctypes.c_char * read.nbytes).from_address(base + read.at)).cast("B")
+        done = 0
+        while done < read.nbytes:
+            count = os.preadv(self._numbers[read.path], [view[done:]], read.offset + done)
+            if count == 0:
+                raise OSError(f"{read.path} has become shorter while it was read; the weights in it are not whole")
+            done += count

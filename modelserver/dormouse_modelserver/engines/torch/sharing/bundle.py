@@ -156,7 +156,7 @@ class Bundle:
     def fill_mirror(self, filling: Filling, promise: Promise | None = None) -> None:
         """Freshly loaded, laid out as `packing` → host RAM; see `first_copy.to_host`."""
         started = time.monotonic()
-        self.mirror.keep(to_host(self._device, self._host, filling, promise))
+        self.mirror.keep(*to_host(self._device, self._host, filling, promise))
         self._mirrored()
         self._pace.measured(Path.LOAD, self.nbytes, time.monotonic() - started)
 

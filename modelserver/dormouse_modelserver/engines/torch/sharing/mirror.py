@@ -6,7 +6,7 @@ import torch
 
 from ....errors import CopyFailed, IntegrityError
 from ....lifecycle.room.host_budget import HostBudget
-from ..checks.checksum import checksum
+from ..checks.checksum import checksum, combined
 from ..device import Arena, DeviceBackend, HostBuffer
 from ..layout.filling import Filling
 from ..layout.packing import Packing
@@ -47,9 +47,9 @@ class Mirror:
             raise RuntimeError(f"the weights of model {self._name!r} are not in host RAM")
         return self._buffer.bytes
 
-    def keep(self, buffer: HostBuffer) -> None:
+    def keep(self, buffer: HostBuffer, its_sum: int) -> None:
         """`buffer` is the copy from now on."""
-        self._buffer, self.sum = buffer, checksum(buffer.bytes)
+        self._buffer, self.sum = buffer, its_sum
 
     def drop(self) -> int:
         """Free the copy; returns its bytes."""
@@ -96,12 +96,15 @@ class Mirror:
             buffer = self._device.host_buffer(nbytes)
             try:
                 # In stretches: no copy from the device may write to two registrations of host RAM (`cuda.pinned`).
-                for start, end in filling.stretches():
-                    filling.copy(start, end, buffer.bytes[start:end])
+                sums = [
+                    value
+                    for start, end in filling.stretches()
+                    for value in filling.fill(start, end, buffer.bytes[start:end])
+                ]
             except RuntimeError as error:
                 buffer.close()
                 raise CopyFailed(f"{self._device.name}: {error}") from error
-        self.keep(buffer)
+        self.keep(buffer, combined(sums))
         self.bytes_copied_back = nbytes
 
     def take_part(self, whole: "Mirror", whole_packing: Packing, numbers: list[int], packing: Packing) -> None:
@@ -112,7 +115,7 @@ class Mirror:
             for number, region in zip(numbers, packing.regions, strict=True):
                 start = whole_packing.regions[number].offset
                 buffer.bytes[region.offset : region.end].copy_(whole.bytes[start : start + region.nbytes])
-        self.keep(buffer)
+        self.keep(buffer, checksum(buffer.bytes))
 
     def _copy_out(self, arena: Arena, buffer: HostBuffer, arena_sum: int) -> None:
         started = time.monotonic()

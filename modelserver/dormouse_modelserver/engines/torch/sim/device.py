@@ -4,7 +4,6 @@ It exists so that everything above the device runs and is tested without one. It
 nothing about a GPU's.
 """
 
-import mmap
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from ....lifecycle.device import DeviceMemory, Holder, Occupancy, check_works, l
 from ..breakage import Breakage, first_sentence
 from ..checks.checksum import checksum
 from ..device import Arena, Sent
+from ..host_pages import host_pages
 from .account import Account, FileAccount, LocalAccount
 from .faults import SimFaults as SimFaults
 from .memory import SimMemory
@@ -66,10 +66,7 @@ class SimSent:
 
 class SimHostBuffer:
     def __init__(self, nbytes: int) -> None:
-        # Pages that come when they are written (`torch.zeros` writes them all at once), so that host RAM never holds
-        # both a whole mirror and the weights that it is filled from. Never empty: mmap refuses it.
-        pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._tensor: torch.Tensor | None = torch.frombuffer(pages, dtype=torch.uint8)[:nbytes]
+        self._tensor: torch.Tensor | None = host_pages(nbytes)
 
     @property
     def bytes(self) -> torch.Tensor:
