@@ -48,7 +48,7 @@ class Bounded(H11Protocol):
         self._wait_for_head()
         if len(self.connections) > self.most_connections:
             # Maybe this one, when all others are being answered.
-            oldest = next(iter(self.waiting))
+            oldest = next(iter(self.waiting), self)
             _log.debug("a connection is cut off: %d are open", len(self.connections))
             oldest.cut_off()
 
