@@ -50,7 +50,7 @@ class Weights(Generic[T]):
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
         self._loaded: Loaded[T] | None = None
         self._loader = Loader(name, load, process, self._options)
-        self._reported = False
+        self._named: set[str] = set()
 
     # What it is -----------------------------------------------------------------------------------
 
@@ -151,9 +151,14 @@ class Weights(Generic[T]):
         started = time.monotonic()
         self._loaded = self._loader.load(may_skip_mirror=may_skip_mirror)
         self.speed.load_seconds = time.monotonic() - started
-        if not self._reported:
-            self._reported = True
-            for line in self.moved_apart:
+        self._name_what_is_apart()
+
+    def _name_what_is_apart(self) -> None:
+        """In the log, each path once: what is on its own may come again, larger, after each use."""
+        for line in self.moved_apart:
+            path = line.partition(": ")[0]
+            if path not in self._named:
+                self._named.add(path)
                 _log.warning("model %s: not in the arena: %s", self._name, line)
 
     def restore(self) -> None:
@@ -215,6 +220,7 @@ class Weights(Generic[T]):
                         self.speed.offload_bytes_copied += copied
                 for one in loaded.apart:
                     one.take_in()
+                self._name_what_is_apart()
                 return leave(process, loaded)
 
     def unload(self) -> Released:

@@ -12,7 +12,6 @@ from ..checks.gate import Gate
 from ..layout.apart import Apart, why_apart
 from ..layout.filling import Filling
 from ..layout.fingerprint import Fingerprint
-from ..layout.inventory import Inventory, take_inventory
 from ..layout.packing import pack
 from ..loaded import Loaded
 from ..moves.leaving import let_go
@@ -61,7 +60,7 @@ class Loader(Generic[T]):
     def _load_once(self, may_skip_mirror: bool) -> Loaded[T]:
         fresh = load_fresh(self._name, self._load, self._options.modules)
         own = self._bundle()
-        loaded = Loaded(fresh.model, self._look_at(fresh.model), Gate(self._name), own, (own,))
+        loaded = Loaded(fresh.model, fresh.look, Gate(self._name), own, (own,))
         loaded.opaque = fresh.inventory.opaque
         try:
             self._take_up(loaded, fresh, may_skip_mirror)
@@ -72,10 +71,6 @@ class Loader(Generic[T]):
             let_go(self._process, loaded)
             raise
         return loaded
-
-    def _look_at(self, model: T) -> Callable[[], Inventory]:
-        modules = self._options.modules
-        return lambda: take_inventory(model, modules(model) if modules is not None else None)
 
     def _take_up(self, loaded: Loaded[T], fresh: Fresh[T], may_skip_mirror: bool) -> None:
         shared, options, own = self._process.shared, self._options, loaded.own

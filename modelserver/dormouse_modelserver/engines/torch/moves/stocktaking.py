@@ -13,6 +13,7 @@ from ..sharing.bundle import Bundle
 def look_again(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -> Inventory:
     """What the model has now. Modules of another model may have been put into it: they are shared from now on."""
     inventory, shared = loaded.look(), process.shared
+    loaded.opaque = inventory.opaque
     mine = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
     tensors = [found.tensor for found in inventory.tensors if id(found.tensor) not in mine]
     if not tensors:
