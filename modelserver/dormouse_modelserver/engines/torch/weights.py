@@ -19,10 +19,11 @@ from .checks.canary import CanaryCheck
 from .checks.gate import Gate
 from .device import DeviceBackend
 from .layout.apart import report
-from .loaded import Loaded
+from .layout.changes import in_short
+from .loaded import Loaded, Stock
 from .loading.loader import Loader
 from .moves.leaving import bundles_of, leave, let_go, mirrors_kept, roll_back
-from .moves.stocktaking import is_changed, look_again, take_in, take_stock
+from .moves.stocktaking import changes_of, is_changed, look_again, take_in, take_stock
 from .moves.waking import bring
 from .options import WeightsOptions
 from .pace import Path
@@ -51,6 +52,7 @@ class Weights(Generic[T]):
         self._loaded: Loaded[T] | None = None
         self._loader = Loader(name, load, process, self._options)
         self._named: set[str] = set()
+        self._changes: tuple[str, ...] = ()
 
     # What it is -----------------------------------------------------------------------------------
 
@@ -93,6 +95,11 @@ class Weights(Generic[T]):
         """The tensors that can't be packed and are moved on their own, each with the reason."""
         loaded = self._loaded
         return (*report(loaded.apart), *loaded.opaque) if loaded is not None else ()
+
+    @property
+    def changed(self) -> str:
+        """What differs from what `load` gives, as found at the last look; empty when nothing does."""
+        return in_short(self._changes) if self.dirty else ""
 
     def admit(self) -> None:
         self.gate.open = True
@@ -161,6 +168,14 @@ class Weights(Generic[T]):
                 self._named.add(path)
                 _log.warning("model %s: not in the arena: %s", self._name, line)
 
+    def _name_changes(self, loaded: Loaded[T], stock: Stock) -> None:
+        """In the log, when they are found first: to look for their names takes a checksum of all bytes."""
+        if not loaded.dirty:
+            self._changes = ()
+        elif not self._changes and self._options.unload_changes == "refuse":
+            self._changes = changes_of(loaded, stock)
+            _log.warning("model %s: changed since its load, so it will not be unloaded: %s", self._name, self.changed)
+
     def restore(self) -> None:
         """CPU → GPU, verified. Raises `DeviceFull`, `CopyFailed`, `IntegrityError` or `LoadFailed` (the warm-up).
 
@@ -221,6 +236,7 @@ class Weights(Generic[T]):
                 for one in loaded.apart:
                     one.take_in()
                 self._name_what_is_apart()
+                self._name_changes(loaded, stock)
                 return leave(process, loaded)
 
     def unload(self) -> Released:
@@ -235,10 +251,11 @@ class Weights(Generic[T]):
         with bundles_of(loaded):
             stock = take_stock(loaded, inventory)
             if self._options.unload_changes == "refuse" and is_changed(loaded, stock):
+                self._changes = changes_of(loaded, stock)
                 raise ModelChanged(
-                    f"the weights of model {self._name!r} differ from what load gives, and unloading would lose that; "
-                    f"it stays on the {self.residency}. Save the changes and register with unload_changes='discard', "
-                    "or let it sleep in host RAM"
+                    f"the weights of model {self._name!r} differ from what load gives: {in_short(self._changes)}. "
+                    f"Unloading would lose that, so it stays on the {self.residency}. Save the changes and register "
+                    "with unload_changes='discard', or let it sleep in host RAM"
                 )
             self._loader.remember(loaded)
             with mirrors_kept(loaded):
@@ -248,7 +265,7 @@ class Weights(Generic[T]):
                 return self._unload(loaded)
 
     def _unload(self, loaded: Loaded[T]) -> Released:
-        self._loaded = None
+        self._loaded, self._changes = None, ()
         return let_go(self._process, loaded)
 
     def _there(self) -> Loaded[T]:

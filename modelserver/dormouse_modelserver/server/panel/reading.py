@@ -78,6 +78,8 @@ def _model(slot: Slot[Any], now: float) -> ModelState:
         pinned=snapshot.pinned,
         pinned_by_hand=view.pinned_by_hand,
         dirty=snapshot.dirty,
+        changed=view.changed,
+        moved_apart=list(view.moved_apart),
         restore_estimate_seconds=snapshot.restore_estimate_seconds,
         lent_until=lapses_at,
         recent=list(view.recent_transitions()),

@@ -129,10 +129,12 @@ class Kinds(dict[type, Kind]):
 def _kind_of(cls: type) -> Kind:
     for kind, bases in _BASES:
         if issubclass(cls, bases):
-            if kind is Kind.TENSOR and cls.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-                return Kind.WRAPPER
-            return kind
+            return Kind.WRAPPER if kind is Kind.TENSOR and issubclass(cls, torch.Tensor) and _dispatches(cls) else kind
     return Kind.OBJECT if _may_hold_a_model(cls) else Kind.PLAIN
+
+
+def _dispatches(cls: type[torch.Tensor]) -> bool:
+    return cls.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
 
 def _may_hold_a_model(cls: type) -> bool:

@@ -8,8 +8,10 @@ recursion does not matter; counted, not timed, so that each look finds the same;
 found is not looked through again.
 """
 
+import collections
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -102,10 +104,10 @@ class Objects:
                     continue
                 if kind is Kind.MODULE:
                     self._fertile.add(number)
-                    enter(item, self._path(number, label))  # type: ignore[arg-type]
+                    enter(item, self._path(number, label))
                 elif kind in TENSORS:
                     self._fertile.add(number)
-                    self._loose.append((item, number, label))  # type: ignore[arg-type]
+                    self._loose.append((item, number, label))
                 elif kind in (Kind.PACKED, Kind.SCRIPT):
                     self._fertile.add(number)
                     self.unreachable.append((item, self._path(number, label)))
@@ -113,12 +115,12 @@ class Objects:
                     self._add(item, number, label)
             number += 1
 
-    def _items(self, value: object) -> Iterable[tuple[object, object]]:
+    def _items(self, value: Any) -> Iterable[tuple[object, Any]]:
         """Each with its attribute or key."""
         kind = self._kinds[type(value)]
-        items: list[tuple[object, object]] = []
+        items: list[tuple[object, Any]] = []
         if kind is Kind.DICT:
-            items = list(dict.items(value)) if not self._plain(tuple(dict.values(value))) else []  # type: ignore[arg-type,call-overload,type-var]
+            items = [] if self._plain(tuple(dict.values(value))) else list(dict.items(value))
         elif kind in CONTAINERS:
             inside = elements(value)
             items = [] if self._plain(inside) else list(enumerate(inside))
@@ -175,16 +177,19 @@ class Objects:
         return Barren(self._still_barren)
 
 
-def elements(value: object) -> tuple[object, ...]:
+def elements(value: Any) -> tuple[Any, ...]:
     """Of a list, deque, tuple or set, whatever its own `__iter__` says; a copy, since another thread may use it."""
-    for base in (list, tuple, set, frozenset):
-        if isinstance(value, base):
-            return tuple(base.__iter__(value))
-    return tuple(value)  # type: ignore[arg-type]
+    return tuple(_base_of(value).__iter__(value))
 
 
-def _length(value: object) -> int:
-    for base in (dict, list, tuple, set, frozenset):
-        if isinstance(value, base):
-            return base.__len__(value)
-    return -1
+def _length(value: Any) -> int:
+    base = _base_of(value)
+    return -1 if base is object else int(base.__len__(value))
+
+
+def _base_of(value: object) -> Any:
+    cls = type(value)
+    return next((base for base in _BASES if issubclass(cls, base)), object)
+
+
+_BASES = (list, dict, tuple, set, frozenset, collections.deque)

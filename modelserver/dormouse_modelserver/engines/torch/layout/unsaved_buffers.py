@@ -22,7 +22,7 @@ _META, _CPU = torch.device("meta"), torch.device("cpu")
 
 def in_no_file(inventory: Inventory, found: Iterable[Found]) -> list[Found]:
     """Of these, what `state_dict()` leaves out."""
-    saved = {id(module._parameters): frozenset(module._parameters) for module in inventory.modules}
+    saved = {id(module._parameters): set(module._parameters) for module in inventory.modules}
     for module in inventory.modules:
         saved[id(module._buffers)] = module._buffers.keys() - module._non_persistent_buffers_set
     return [one for one in found if not any(_is_saved(place, saved) for place in one.places)]

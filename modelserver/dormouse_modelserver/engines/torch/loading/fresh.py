@@ -40,9 +40,7 @@ class Fresh(Generic[T]):
     files: Mapping[int, FileSpan] = field(default_factory=dict)
 
 
-def load_fresh(
-    name: str, load: Callable[[], T], modules: Callable[[T], tuple[object, ...]] | None
-) -> Fresh[T]:
+def load_fresh(name: str, load: Callable[[], T], modules: Callable[[T], tuple[object, ...]] | None) -> Fresh[T]:
     """Raises `LoadFailed`: it raised, or gave nothing that can be moved."""
 
     def inventory_of(model: T, known: Known | None = None) -> Inventory:

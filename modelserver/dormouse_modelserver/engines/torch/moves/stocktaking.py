@@ -77,3 +77,12 @@ def is_changed(loaded: Loaded[Any], stock: Stock) -> bool:
     for one in loaded.apart:
         one.take_in()
     return changed or any(one.dirty for one in loaded.apart)
+
+
+def changes_of(loaded: Loaded[Any], stock: Stock) -> tuple[str, ...]:
+    """What is behind `is_changed`, by name. Nothing is copied."""
+    changes: list[str] = []
+    for bundle in loaded.bundles:
+        alone = bundle.holders.keys() <= {loaded}
+        changes += bundle.changes((stock.packable if alone else stock.alone)[bundle], part=not alone)
+    return (*changes, *(f"{one.path!r} (other values)" for one in loaded.apart if one.dirty))
