@@ -52,8 +52,8 @@ class ModelState(Wire):
 
     idle_since: 0 while in flight. next_move: null when nothing is due, ever. saved_byte_seconds: up to the state's
     `now`. pinned_by_hand: on this page; `pinned` counts the operator's pin as well. lent_until: while an operator
-    lends a policy, when that lapses. changed: what an unload would lose, by name. moved_apart: what is not moved with the
-    rest, or not at all, as `path: reason`.
+    lends a policy, when that lapses. changed: what an unload would lose, by name. moved_apart: what is not moved with
+    the rest, or not at all, as `path: reason`.
     """
 
     name: str

@@ -127,8 +127,10 @@ class Kinds(dict[type, Kind]):
 
 
 def _kind_of(cls: type) -> Kind:
+    # By what it inherits from, and not `issubclass`, which an abstract base would pass on to the user's metaclass.
+    lineage = frozenset(map(id, cls.__mro__))
     for kind, bases in _BASES:
-        if issubclass(cls, bases):
+        if any(id(base) in lineage for base in bases):
             return Kind.WRAPPER if kind is Kind.TENSOR and issubclass(cls, torch.Tensor) and _dispatches(cls) else kind
     return Kind.OBJECT if _may_hold_a_model(cls) else Kind.PLAIN
 

@@ -39,9 +39,8 @@ def _line(group: _Group) -> str:
     what = "a tensor" if group.count == 1 else f"the first of {group.count} tensors"
     what += f" ({in_words(group.nbytes)})"
     if first.of_class:
-        return (
-            f"{first.path}: {what} in an attribute of the class {first.owner.__name__}, {_STAYS}; set it on the object"
-        )
+        where = f"in an attribute of the class {first.owner.__name__}"
+        return f"{first.path}: {what} {where}, {_STAYS}; set it on the object"
     if "<" in first.path:
         return f"{first.path}: {what} held by a {first.owner.__name__}, {_STAYS}; hold it in an attribute of the model"
     return (

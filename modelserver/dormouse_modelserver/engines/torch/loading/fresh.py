@@ -63,7 +63,6 @@ def load_fresh(name: str, load: Callable[[], T], modules: Callable[[T], tuple[ob
                 f"load of model {name!r} returned {found.path!r} without a shape ({type(found.tensor).__name__}); "
                 "run it once on an example in `load`"
             )
-    refuse_an_empty_one(name, model, inventory)
     return Fresh(model, lambda: inventory_of(model, known), inventory, files)
 
 

@@ -18,7 +18,7 @@ from ..moves.leaving import let_go
 from ..options import WeightsOptions
 from ..process import TorchProcess
 from ..sharing.bundle import Bundle
-from .fresh import Fresh, LetGo, load_fresh, refuse_what_can_not_be_moved, tensors_of_guarded
+from .fresh import Fresh, LetGo, load_fresh, refuse_an_empty_one, refuse_what_can_not_be_moved, tensors_of_guarded
 
 T = TypeVar("T")
 
@@ -95,6 +95,8 @@ class Loader(Generic[T]):
         theirs = {id(tensor) for tensor in known} | foreign.keys()
         packable = [found for found in packable if id(found.tensor) not in theirs]
         refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
+        if not joined:
+            refuse_an_empty_one(self._name, loaded.model, fresh.inventory)
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
         packing, sources = pack(packable)
         filling = Filling(packing, sources, fresh.files)
