@@ -128,7 +128,12 @@ IN_THE_WAY: dict[str, Callable[[], Any]] = {
     "items raise": lambda: ItemsRaise([object()]),
     "its class raises": OddClass,
     "keys that are objects": lambda: {Unfriendly: [types.SimpleNamespace()], (1, "a"): [types.SimpleNamespace()]},
-    "locks and threads": lambda: [threading.Lock(), threading.Condition(), threading.current_thread(), threading.local()],
+    "locks and threads": lambda: [
+        threading.Lock(),
+        threading.Condition(),
+        threading.current_thread(),
+        threading.local(),
+    ],
     "loggers": lambda: logging.getLogger("dormouse"),
     "modules of Python": lambda: [torch, re, np],
     "classes": lambda: [nn.Linear, AttributesRaise, OddClass],
@@ -173,7 +178,10 @@ def test_a_module_that_forgot_to_initialize_is_passed_over() -> None:
 
 def test_a_dict_that_grows_as_it_is_walked_is_no_hindrance() -> None:
     table: dict[int, Any] = {number: types.SimpleNamespace() for number in range(1_000)}
-    app, stop = types.SimpleNamespace(model=nn.Linear(8, 8), helper=types.SimpleNamespace(table=table)), threading.Event()
+    app, stop = (
+        types.SimpleNamespace(model=nn.Linear(8, 8), helper=types.SimpleNamespace(table=table)),
+        threading.Event(),
+    )
 
     def grow() -> None:
         number = 1_000

@@ -56,13 +56,16 @@ class _OnTheCpu(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
-            return func(*args, **kwargs)  # a parameter that was let go: it can't be copied, and need not be
+        if func is torch.empty_like:  # what `to_empty` makes has no values to take over
+            return func(*args, **kwargs)
+        source, target = _META, _CPU
+        if func is torch.Tensor.to and args[0].is_meta:
+            source, target = _CPU, _META  # a parameter that was let go: it can't be copied, and need not be
         if func in _device_constructors() and kwargs.get("device") is None:
             kwargs["device"] = _CPU
-        args = tuple(_CPU if _is_meta(value) else value for value in args)
-        return func(*args, **{name: _CPU if _is_meta(value) else value for name, value in kwargs.items()})
+        args = tuple(target if _is(source, value) else value for value in args)
+        return func(*args, **{name: target if _is(source, value) else value for name, value in kwargs.items()})
 
 
-def _is_meta(value: object) -> bool:
-    return value == "meta" if isinstance(value, str) else isinstance(value, torch.device) and value.type == "meta"
+def _is(device: torch.device, value: object) -> bool:
+    return value == device.type if isinstance(value, str) else isinstance(value, torch.device) and value == device
