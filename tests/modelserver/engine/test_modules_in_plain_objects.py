@@ -1,9 +1,10 @@
-"""A module is found wherever it is: in an object of the user's own at any depth, in a closure, in a container of these."""
+"""A module is found wherever it is: in an object of the user's own at any depth, in a closure, in a container."""
 
 import functools
 import queue
 import threading
 import types
+import weakref
 from collections import UserDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -144,17 +145,14 @@ HOLDERS: dict[str, Callable[[nn.Module], Any]] = {
     "a generator": in_a_generator,
     "five thousand objects deep": deep,
     "a ring": in_a_ring,
-    "a thread of the user's": lambda codec: type("Worker", (threading.Thread,), {})() and _worker(codec),
+    "a thread of the user's": lambda codec: Worker(codec),
 }
 
 
-def _worker(codec: nn.Module) -> threading.Thread:
-    class Worker(threading.Thread):
-        def __init__(self) -> None:
-            super().__init__()
-            self.codec = codec
-
-    return Worker()
+class Worker(threading.Thread):
+    def __init__(self, codec: nn.Module) -> None:
+        super().__init__()
+        self.codec = codec
 
 
 class App:
@@ -168,11 +166,9 @@ class App:
         return torch.as_tensor(self.model(self.ask()(x)))
 
 
-def weak(codec: nn.Module) -> Callable[[], nn.Module]:
+def weak(codec: nn.Module) -> Callable[[], Any]:
     """Nothing is found through this one."""
-    import weakref
-
-    return weakref.ref(codec)  # type: ignore[return-value]
+    return weakref.ref(codec)
 
 
 class InAModule(App, nn.Module):

@@ -54,9 +54,7 @@ def inside(folder: Path) -> Any:
 @pytest.mark.parametrize("load", [to_the_cpu, to_the_disk, by_a_device_map, never_filled, of_torch, inside])
 def test_it_is_refused_with_the_device_and_what_put_it_there(load: Callable[[Path], Any], tmp_path: Path) -> None:
     weights = weights_on(SimDevice("sim", 1 << 20), lambda: load(tmp_path))
-    with pytest.raises(
-        LoadFailed, match=r"meta device: accelerate has offloaded them \(device_map.*without device_map"
-    ):
+    with pytest.raises(LoadFailed, match=r"meta device: accelerate has offloaded them .*without device_map"):
         weights.wake()
     assert (weights.residency, weights.host_bytes) == (Residency.UNLOADED, 0)
 

@@ -52,7 +52,10 @@ def load_fresh(name: str, load: Callable[[], T], modules: Callable[[T], tuple[ob
             raise LoadFailed(f"load of model {name!r} returned None; is its `return` missing?")
         known = Known()
         inventory = inventory_of(model, known)
-        files = load.assign(inventory, inventory_of) if isinstance(load, Safetensors) else {}
+        files: Mapping[int, FileSpan] = {}
+        if isinstance(load, Safetensors):
+            files = load.assign(inventory, inventory_of)
+            inventory = inventory_of(model, known)  # what was on the meta device are other tensors now
     except LoadFailed:
         raise
     except BaseException as error:  # a load that calls sys.exit() must not take the worker along
