@@ -1,6 +1,7 @@
 """A module is found wherever it is: in an object of the user's own at any depth, in a closure, in a container."""
 
 import functools
+import logging
 import queue
 import threading
 import types
@@ -221,9 +222,11 @@ def test_a_part_that_loads_at_its_first_use_moves_from_then_on(make: Make, devic
         model.tokenizer.frontend.codec(X)
 
 
-def test_the_modules_that_were_found_so_are_said() -> None:
-    app = Plain(model=nn.Linear(8, 8), tokenizer=Plain(codec=nn.Sequential(nn.Linear(8, 8))))
-    assert take_inventory(app).among_objects == ("tokenizer.codec (Sequential)",)
+def test_the_modules_that_were_found_so_are_in_the_log(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dormouse")
+    make(lambda: Plain(model=nn.Linear(8, 8), tokenizer=Plain(codec=nn.Sequential(nn.Linear(8, 8))))).load()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "model tts: also moves what was found in plain objects: tokenizer.codec (Sequential)"
 
 
 def test_a_large_part_without_any_is_not_looked_through_again() -> None:

@@ -57,8 +57,8 @@ NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
     "in an object": (
         lambda: app(codec=Codec()),
         "codec.codebook",
-        "a tensor (512 bytes) held by a Codec, which is no module, so it stays where it is; if it is to move, write "
-        "modules=lambda app: (app, app.codec)",
+        "a tensor (512 bytes) held by an object of class Codec, which is no module, so it stays where it is; "
+        "if it is to move, write modules=lambda app: (app, app.codec)",
     ),
     "deeper": (
         lambda: app(speech=types.SimpleNamespace(codec=Codec())),
@@ -68,7 +68,7 @@ NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
     "in many": (
         lambda: app(voices={"a": Voice(), "b": Voice(), "c": Voice()}),
         "voices['a'].embedding",
-        "the first of 3 tensors (96 bytes) held by a Voice",
+        "the first of 3 tensors (96 bytes) held by an object of class Voice",
     ),
     "in a dict of an object": (
         lambda: app(codec=types.SimpleNamespace(all={"deep": [torch.ones(4)]})),
@@ -76,7 +76,11 @@ NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
         "modules=lambda app: (app, app.codec)",
     ),
     "in a closure": (lambda: app(bias=closure(torch.ones(4))), "bias.<tensor>", "hold it in an attribute"),
-    "in a partial": (lambda: app(add=functools.partial(torch.add, torch.ones(4))), "add.args[0]", "held by a partial"),
+    "in a partial": (
+        lambda: app(add=functools.partial(torch.add, torch.ones(4))),
+        "add.args[0]",
+        "held by an object of class partial",
+    ),
     "bound to a tensor": (lambda: app(add=torch.ones(4).add), "add.__self__", "so it stays where it is"),
     "that dispatches for itself": (
         lambda: app(codec=types.SimpleNamespace(weight=Scaled(torch.ones(4, dtype=torch.int8), torch.tensor(0.5)))),
@@ -86,7 +90,7 @@ NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
     "in an optimizer": (
         lambda: app(training=torch.optim.SGD([nn.Parameter(torch.ones(4))])),
         "training.param_groups[0]['params'][0]",
-        "held by a SGD",
+        "held by an object of class SGD",
     ),
     "a module of a class": (lambda: app(hub=OfAll()), "hub.model", "in an attribute of the class OfAll"),
     "a tensor of a class": (lambda: app(hub=OfAll()), "hub.window", "in an attribute of the class OfAll"),

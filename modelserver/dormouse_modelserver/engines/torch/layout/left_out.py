@@ -41,10 +41,11 @@ def _line(group: _Group) -> str:
     if first.of_class:
         where = f"in an attribute of the class {first.owner.__name__}"
         return f"{first.path}: {what} {where}, {_STAYS}; set it on the object"
+    owner = f"an object of class {first.owner.__name__}"
     if "<" in first.path:
-        return f"{first.path}: {what} held by a {first.owner.__name__}, {_STAYS}; hold it in an attribute of the model"
+        return f"{first.path}: {what} held by {owner}, {_STAYS}; hold it in an attribute of the model"
     return (
-        f"{first.path}: {what} held by a {first.owner.__name__}, which is no module, {_STAYS}; if it is to move, "
+        f"{first.path}: {what} held by {owner}, which is no module, {_STAYS}; if it is to move, "
         f"write modules=lambda app: (app, {expression(first.at)})"
     )
 

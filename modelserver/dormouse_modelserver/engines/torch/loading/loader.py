@@ -1,6 +1,7 @@
 """From the user's `load` to a loaded model: its tensors laid out in a bundle, shared ones joined, odd ones apart."""
 
 import gc
+import logging
 import time
 import weakref
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from ..sharing.bundle import Bundle
 from .fresh import Fresh, LetGo, load_fresh, refuse_an_empty_one, refuse_what_can_not_be_moved, tensors_of_guarded
 
 T = TypeVar("T")
+_log = logging.getLogger("dormouse")
 
 # Who used a model that was unloaded a moment ago may still be about to return, and knows it until then.
 _PATIENCE_SECONDS = 1.0
@@ -62,6 +64,9 @@ class Loader(Generic[T]):
         own = self._bundle()
         loaded = Loaded(fresh.model, fresh.look, Gate(self._name), own, (own,))
         loaded.opaque = fresh.inventory.opaque
+        if fresh.inventory.among_objects:
+            found = ", ".join(fresh.inventory.among_objects)
+            _log.info("model %s: also moves what was found in plain objects: %s", self._name, found)
         try:
             self._take_up(loaded, fresh, may_skip_mirror)
         except OSError as error:
