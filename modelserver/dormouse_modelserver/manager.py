@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from dormouse_contract.defaults import AFTER_TASK, MAX_WAITING, SERVER_MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
@@ -100,7 +99,7 @@ class ResidencyManager(Registry):
         name: str,
         load: Callable[[], T],
         *,
-        modules: Callable[[T], tuple[torch.nn.Module, ...]] | None = None,
+        modules: Callable[[T], tuple[object, ...]] | None = None,
         frozen: bool = False,
         unload_changes: UnloadChanges = "refuse",
         mirror: MirrorMode = "auto",
@@ -114,7 +113,8 @@ class ResidencyManager(Registry):
         """Make a model known. Nothing is loaded until the first use.
 
         load: gives the model on the CPU: an nn.Module, or an object that holds modules.
-        modules: picks the modules of what `load` gave, when they can't be found through its attributes.
+        modules: picks from what `load` gave what is to move, and nothing else moves then: modules, or objects whose
+            tensors are to move as well. None: all that is found; `Model.moved_apart` and the log name the rest.
         frozen: a promise that the weights never change; skips the checksum, and changes are then lost.
         unload_changes: "refuse" keeps changed weights in host RAM (`ModelChanged`), "discard" drops them.
         mirror: "keep" holds a copy of the weights in host RAM from the load on, so that offloading copies nothing;

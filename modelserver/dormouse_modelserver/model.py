@@ -105,7 +105,7 @@ class Model(Generic[T]):
 
     @property
     def moved_apart(self) -> tuple[str, ...]:
-        """Tensors that can't lie in the arena and are moved on their own, as `path: reason`; empty when unloaded."""
+        """What is moved on its own, or was seen and is not moved at all, as `path: reason`; empty when unloaded."""
         return self._weights.moved_apart
 
     def _check_move(self, call: str, residency: Residency, if_idle_for: float | None) -> None:

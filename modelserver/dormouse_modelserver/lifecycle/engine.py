@@ -83,6 +83,16 @@ class Engine(Protocol[T_co]):
         ...
 
     @property
+    def changed(self) -> str:
+        """What `dirty` is about, by name, for people. Always empty."""
+        return ""
+
+    @property
+    def moved_apart(self) -> tuple[str, ...]:
+        """What of the model is not moved with the rest, or not at all, as `path: reason`. Always empty."""
+        return ()
+
+    @property
     def device_bytes(self) -> int:
         """What it takes on the device now."""
         ...

@@ -75,6 +75,16 @@ class SlotView:
         return self._state.pinned_by_hand
 
     @property
+    def changed(self) -> str:
+        """What an unload would lose, by name; empty when that is nothing."""
+        return self._engine.changed
+
+    @property
+    def moved_apart(self) -> tuple[str, ...]:
+        """What of the model is not moved with the rest, or not at all, as `path: reason`."""
+        return self._engine.moved_apart
+
+    @property
     def settings(self) -> SlotSettings:
         with self._state.lock:
             return self._state.lending.settings(self._state.clock())

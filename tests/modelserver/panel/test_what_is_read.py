@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+import torch
 from dormouse_contract import Action, Observation, Policy, Residency, plan
 from dormouse_modelserver import ResidencyManager
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
@@ -202,3 +204,19 @@ async def test_a_bad_pin_is_refused(manage: Manage, body: bytes) -> None:
 )
 def test_the_language_is_the_one_that_the_browser_would_rather_read(header: str, language: str) -> None:
     assert preferred(header) == language
+
+
+def test_what_is_not_moved_and_what_has_changed_is_there(manage: Manage) -> None:
+    def load() -> SimpleNamespace:
+        codec = SimpleNamespace(codebook=torch.ones(4))
+        return SimpleNamespace(model=torch.nn.Linear(8, 8), codec=codec)
+
+    manager = manage()
+    tts = manager.register("tts", load)
+    with tts.on_gpu() as app:
+        app.model.bias.data += 1
+    tts.move_to(Residency.CPU)
+    (model,) = read_state(manager, anyone.access, NOW, NOW).models
+    assert (model.dirty, model.changed) == (True, "'model.bias' (other values)")
+    assert [line.partition(": ")[0] for line in model.moved_apart] == ["codec.codebook"]
+    assert model.moved_apart == list(tts.moved_apart)

@@ -15,6 +15,10 @@ IN_USE = {
     "en": "Not moved: in use by 2 requests, 0 waiting. Ask again when it is idle.",
     "zh-CN": "未移动：有 2 个请求正在使用，0 个在等待。请在空闲时再试。",
 }
+CHANGED = {
+    "en": "Changed since its load: 'weight' (other values)",
+    "zh-CN": "加载后已更改：'weight' (other values)",
+}
 DIRTY = {"en": "the weights were changed", "zh-CN": "权重在加载之后被更改"}
 
 
@@ -54,6 +58,7 @@ def test_changed_weights_are_not_released(server: Serving, visit: Visit, languag
         panel.shows("asr", "CPU")
         panel.press("asr", "unload")
         expect(panel.field("asr", "note")).to_contain_text(DIRTY[language])
+        expect(panel.field("asr", "changed")).to_have_text(CHANGED[language])
         panel.card("asr").locator("[data-field=history] summary").click()
         expect(panel.card("asr").locator("ol.history li").first).to_have_attribute("data-outcome", "refused")
         panel.shows("asr", "CPU")

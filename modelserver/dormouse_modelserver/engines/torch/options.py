@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-import torch
-
 from .checks.canary import Canary
 from .sharing.bundle import MirrorMode
 
@@ -17,7 +15,7 @@ UnloadChanges = Literal["refuse", "discard"]
 class WeightsOptions(Generic[T]):
     """What the user says of a model; see `ResidencyManager.register`."""
 
-    modules: Callable[[T], tuple[torch.nn.Module, ...]] | None = None
+    modules: Callable[[T], tuple[object, ...]] | None = None
     frozen: bool = False
     unload_changes: UnloadChanges = "refuse"
     mirror: MirrorMode = "auto"

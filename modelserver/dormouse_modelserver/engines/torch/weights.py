@@ -19,10 +19,11 @@ from .checks.canary import CanaryCheck
 from .checks.gate import Gate
 from .device import DeviceBackend
 from .layout.apart import report
-from .loaded import Loaded
+from .layout.changes import in_short
+from .loaded import Loaded, Stock
 from .loading.loader import Loader
 from .moves.leaving import bundles_of, leave, let_go, mirrors_kept, roll_back
-from .moves.stocktaking import is_changed, look_again, take_in, take_stock
+from .moves.stocktaking import changes_of, is_changed, look_again, take_in, take_stock
 from .moves.taking_up import take_stock_asleep, take_up, touched_asleep
 from .moves.waking import bring
 from .options import WeightsOptions
@@ -51,7 +52,8 @@ class Weights(Generic[T]):
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
         self._loaded: Loaded[T] | None = None
         self._loader = Loader(name, load, process, self._options)
-        self._reported = False
+        self._named: set[str] = set()
+        self._changes: tuple[str, ...] = ()
 
     # What it is -----------------------------------------------------------------------------------
 
@@ -94,6 +96,11 @@ class Weights(Generic[T]):
         """The tensors that can't be packed and are moved on their own, each with the reason."""
         loaded = self._loaded
         return (*report(loaded.apart), *loaded.opaque) if loaded is not None else ()
+
+    @property
+    def changed(self) -> str:
+        """What differs from what `load` gives, as found at the last look; empty when nothing does."""
+        return in_short(self._changes) if self.dirty else ""
 
     def admit(self) -> None:
         self.gate.open = True
@@ -152,10 +159,23 @@ class Weights(Generic[T]):
         started = time.monotonic()
         self._loaded = self._loader.load(may_skip_mirror=may_skip_mirror)
         self.speed.load_seconds = time.monotonic() - started
-        if not self._reported:
-            self._reported = True
-            for line in self.moved_apart:
+        self._name_what_is_apart()
+
+    def _name_what_is_apart(self) -> None:
+        """In the log, each path once: what is on its own may come again, larger, after each use."""
+        for line in self.moved_apart:
+            path = line.partition(": ")[0]
+            if path not in self._named:
+                self._named.add(path)
                 _log.warning("model %s: not in the arena: %s", self._name, line)
+
+    def _name_changes(self, loaded: Loaded[T], stock: Stock) -> None:
+        """In the log, when they are found first: to look for their names takes a checksum of all bytes."""
+        if not loaded.dirty:
+            self._changes = ()
+        elif not self._changes and self._options.unload_changes == "refuse":
+            self._changes = changes_of(loaded, stock)
+            _log.warning("model %s: changed since its load, so it will not be unloaded: %s", self._name, self.changed)
 
     def restore(self) -> None:
         """CPU → GPU, verified. Raises `DeviceFull`, `CopyFailed`, `IntegrityError` or `LoadFailed` (the warm-up).
@@ -217,6 +237,8 @@ class Weights(Generic[T]):
                         self.speed.offload_bytes_copied += copied
                 for one in loaded.apart:
                     one.take_in()
+                self._name_what_is_apart()
+                self._name_changes(loaded, stock)
                 return leave(process, loaded)
 
     def unload(self) -> Released:
@@ -235,11 +257,12 @@ class Weights(Generic[T]):
             else:
                 stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
                 touched = touched_asleep(loaded, stock)
-            if self._options.unload_changes == "refuse" and (touched or is_changed(loaded, stock)):
+            if self._options.unload_changes == "refuse" and (is_changed(loaded, stock) or touched):
+                self._changes = (*touched, *changes_of(loaded, stock))
                 raise ModelChanged(
-                    f"the weights of model {self._name!r} differ from what load gives, and unloading would lose that; "
-                    f"it stays on the {self.residency}. Save the changes and register with unload_changes='discard', "
-                    "or let it sleep in host RAM"
+                    f"the weights of model {self._name!r} differ from what load gives: {in_short(self._changes)}. "
+                    f"Unloading would lose that, so it stays on the {self.residency}. Save the changes and register "
+                    "with unload_changes='discard', or let it sleep in host RAM"
                 )
             self._loader.remember(loaded)
             with mirrors_kept(loaded):
@@ -249,7 +272,7 @@ class Weights(Generic[T]):
                 return self._unload(loaded)
 
     def _unload(self, loaded: Loaded[T]) -> Released:
-        self._loaded = None
+        self._loaded, self._changes = None, ()
         return let_go(self._process, loaded)
 
     def _there(self) -> Loaded[T]:

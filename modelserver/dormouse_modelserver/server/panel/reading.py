@@ -87,6 +87,8 @@ def _model(slot: Slot[Any], now: float, correction: float) -> ModelState:
         pinned=snapshot.pinned,
         pinned_by_hand=view.pinned_by_hand,
         dirty=snapshot.dirty,
+        changed=view.changed,
+        moved_apart=list(view.moved_apart),
         restore_estimate_seconds=snapshot.restore_estimate_seconds,
         lent_until=None if lapses_at is None else lapses_at + correction,
         recent=list(view.recent_transitions()),

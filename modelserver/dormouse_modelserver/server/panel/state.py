@@ -52,7 +52,8 @@ class ModelState(Wire):
 
     idle_since: 0 while in flight. next_move: null when nothing is due, ever. saved_byte_seconds: up to the state's
     `now`. pinned_by_hand: on this page; `pinned` counts the operator's pin as well. lent_until: while an operator
-    lends a policy, when that lapses.
+    lends a policy, when that lapses. changed: what an unload would lose, by name. moved_apart: what is not moved with
+    the rest, or not at all, as `path: reason`.
     """
 
     name: str
@@ -72,6 +73,8 @@ class ModelState(Wire):
     pinned: bool
     pinned_by_hand: bool
     dirty: bool
+    changed: str
+    moved_apart: list[str]
     restore_estimate_seconds: float | None
     lent_until: float | None
     recent: list[LastTransitionSnapshot]

@@ -1,18 +1,29 @@
 """Finds every tensor that belongs to a model: what has to move when the model moves.
 
 A model is more than `state_dict()`: buffers that are not saved, parametrizations, tensors in plain attributes, modules
-in a list that torch knows nothing of. Whatever was overlooked would stay on the device, or be missing there.
+in a list that torch knows nothing of, or in an object of the user's own, at any depth. Whatever was overlooked would
+stay on the device, or be missing there; so what is not moved is named.
 """
 
-import types
-from collections.abc import Iterator
-from dataclasses import dataclass
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-# Where another tensor can be put in its stead: `(dict or list, key)`, `(object, attribute)`, or None in a tuple.
-Place = tuple[Any, Any] | None
+from .beside import belongs_to_parameters, private_copy
+from .constants import Constants, constants_of
+from .kinds import CONTAINERS, TENSORS, Kind, Kinds, is_machinery
+from .left_out import (
+    line_for_constants,
+    line_for_module_of_class,
+    line_for_packed,
+    line_for_too_many,
+    lines_for_loose,
+)
+from .objects import Barren, Loose, Objects, elements
+from .references import Place, References, key_text, own_dict
 
 
 @dataclass(slots=True)  # not frozen: thousands are made at each demotion, and that would take three times as long
@@ -42,7 +53,7 @@ class Found:
         for place in self.places:
             if place is not None:
                 owner, key = place
-                if isinstance(owner, dict | list):
+                if isinstance(owner, dict | list | collections.deque):
                     owner[key] = tensor
                 else:
                     _set(owner, key, tensor)
@@ -52,106 +63,179 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """opaque: objects of C++ that may have weights inside, by path and with the reason why they are not moved."""
+    """opaque: what was seen and is not moved, as `path: reason`. among_objects: modules found in plain objects."""
 
     tensors: tuple[Found, ...]
     modules: tuple[torch.nn.Module, ...]
     opaque: tuple[str, ...] = ()
+    among_objects: tuple[str, ...] = ()
 
 
-def take_inventory(model: object, modules: tuple[torch.nn.Module, ...] | None = None) -> Inventory:
-    """Walk `modules`, or everything reachable from `model` through attributes and containers.
+@dataclass(slots=True)
+class Known:
+    """What one look at a model leaves for the next: parts with nothing in them, and constants of code, by id."""
 
-    Followed: parameters, persistent and non-persistent buffers, submodules (also those held in lists or
-    dicts without registration), tensors in plain attributes, attributes of ScriptModules, and the attributes of
-    the model object itself when it is a pipeline. Other objects are not entered: they are the user's business.
+    barren: Barren = field(default_factory=Barren)
+    constants: dict[int, tuple[object, Constants]] = field(default_factory=dict)
+
+
+def take_inventory(model: object, modules: Sequence[object] | None = None, known: Known | None = None) -> Inventory:
+    """Walk `modules`, or everything reachable from `model` through attributes, containers and plain objects.
+
+    Moved: parameters, persistent and non-persistent buffers, submodules (also those held in lists or dicts without
+    registration), tensors in plain attributes, attributes of ScriptModules, the attributes of the model object itself
+    when it is a pipeline, what quantization keeps beside a parameter, and modules in other objects, closures and
+    partials. Loose tensors of other objects are named, not moved: they are the user's business.
     Each tensor object and each module comes once, in a stable order.
     """
-    walk = _Walk()
-    roots: tuple[object, ...] = modules if modules is not None else (model,)
+    walk = _Walk(known or Known())
+    roots: Sequence[object] = modules if modules is not None else (model,)
     for number, root in enumerate(roots):
         walk.enter_root(root, "" if len(roots) == 1 else f"[{number}]")
-    return Inventory(tuple(walk.tensors.values()), tuple(walk.modules), tuple(walk.opaque))
+    return walk.inventory()
 
 
-_Containers = (list, tuple, set, frozenset, dict)
-_Followed = (torch.Tensor, torch.nn.Module, *_Containers)
-# What most attributes are: looked at first, since thousands are.
-_PLAIN = (int, float, str, bool, type(None))
+_PLAIN = Kind.PLAIN  # what nearly all values are
+# Deeper than this, what hangs on a parameter is no longer taken for a part of it.
+_DEPTH_BESIDE = 4
+_ORDINARY = (torch.nn.Parameter, torch.Tensor)
+_BUILT_IN = frozenset({dict, list, tuple, set, frozenset, collections.OrderedDict, collections.deque})
 # What torch.nn.Module itself keeps in its __dict__: stores walked by name, and hooks.
 _MODULE_INTERNALS = frozenset(vars(torch.nn.Module()))
 
 
 class _Walk:
-    def __init__(self) -> None:
-        self.tensors: dict[int, Found] = {}
-        self.modules: list[torch.nn.Module] = []
-        self.opaque: list[str] = []
+    def __init__(self, known: Known) -> None:
+        self._tensors: dict[int, Found] = {}
+        self._modules: list[torch.nn.Module] = []
+        self._opaque: list[str] = []
+        self._among_objects: list[str] = []
+        self._of_classes: list[Loose] = []
+        self._classes: set[type] = set()
+        self._known = known
         # The objects themselves: an id alone may come again once its object, a list made by a getter, is gone.
         self._seen: dict[int, object] = {}
+        self._kinds, self._references = Kinds(), References()
+        self._objects = Objects(self._kinds, self._references, self._seen, known.barren, self._meet_class)
 
     def enter_root(self, root: object, path: str) -> None:
-        if isinstance(root, _Followed):
+        if self._kinds[type(root)] is not Kind.OBJECT and self._kinds[type(root)] is not _PLAIN:
             self._enter(root, path, None)
             return
-        for name, value in _attributes(root):
-            if isinstance(value, _Followed):
-                self._enter(value, _join(path, name), (root, name))
+        self._meet_class(type(root), path)
+        for name, value, place in self._references.of(root):
+            self._enter(value, _join(path, name), place)
 
-    def _enter(self, value: object, path: str, place: Place, saved: bool = False) -> None:
-        if isinstance(value, torch.Tensor):
+    def inventory(self) -> Inventory:
+        self._objects.walk(self._enter_among_objects)
+        for value, path in self._objects.unreachable:
+            self._enter(value, path, None)
+        if self._objects.cut:
+            self._opaque.append(line_for_too_many(""))
+        self._opaque += lines_for_loose([*self._objects.loose(), *self._of_classes], self._tensors)
+        self._known.barren = self._objects.barren()
+        return Inventory(
+            tuple(self._tensors.values()), tuple(self._modules), tuple(self._opaque), tuple(self._among_objects)
+        )
+
+    def _enter_among_objects(self, module: torch.nn.Module, path: str) -> None:
+        if id(module) not in self._seen:
+            self._among_objects.append(f"{path} ({type(module).__name__})")
+            self._enter(module, path, None)
+
+    def _enter(self, value: Any, path: str, place: Place, saved: bool = False) -> None:
+        kind = self._kinds[type(value)]
+        if kind is _PLAIN:
+            return
+        if kind in TENSORS:
             self._enter_tensor(value, path, place, saved)
+            return
+        if kind is Kind.OBJECT:
+            self._objects.add(value, path)
             return
         if id(value) in self._seen:
             return
         self._seen[id(value)] = value
-        if isinstance(value, torch.nn.Module):
+        if kind is Kind.MODULE:
             self._enter_module(value, path)
-        elif isinstance(value, dict):
-            for key, item in tuple(value.items()):
-                if isinstance(item, _Followed):
-                    self._enter(item, f"{path}[{key!r}]", (value, key))
-        elif isinstance(value, list):
-            for number, item in enumerate(tuple(value)):
-                if isinstance(item, _Followed):
-                    self._enter(item, f"{path}[{number}]", (value, number))
-        elif isinstance(value, _Containers):
-            for number, item in enumerate(tuple(value)):
-                if isinstance(item, _Followed):
-                    self._enter(item, f"{path}[{number}]", None)
+        elif kind in CONTAINERS:
+            self._enter_container(value, kind, path, saved)
+        elif kind is Kind.PACKED:
+            self._opaque.append(line_for_packed(path))
+        else:
+            self._note_constants(value, path)
+
+    def _enter_container(self, value: Any, kind: Kind, path: str, saved: bool) -> None:
+        kinds = self._kinds
+        if kind is Kind.DICT:
+            for key, item in tuple(dict.items(value)):
+                if kinds[type(item)] is not _PLAIN:
+                    self._enter(item, f"{path}[{key_text(key)}]", (value, key), saved)
+        else:
+            for number, item in enumerate(elements(value)):
+                if kinds[type(item)] is not _PLAIN:
+                    place = (value, number) if kind is Kind.LIST else None
+                    self._enter(item, f"{path}[{number}]", place, saved)
+        if type(value) not in _BUILT_IN:
+            for name, item, _ in self._references.of(value):
+                if kinds[type(item)] is Kind.MODULE:
+                    self._enter(item, _join(path, name), None)
+                elif kinds[type(item)] is not _PLAIN:
+                    self._objects.add(item, _join(path, name))
 
     def _enter_tensor(self, tensor: torch.Tensor, path: str, place: Place, saved: bool) -> None:
-        found = self.tensors.get(id(tensor))
-        if found is None:
-            self.tensors[id(tensor)] = Found(tensor, saved, path, place)
-        else:
+        found = self._tensors.get(id(tensor))
+        if found is not None:
             found.more = (*found.more, (path, place))
+            return
+        self._tensors[id(tensor)] = Found(tensor, saved, path, place)
+        kind = type(tensor)
+        beside = tensor.__dict__ if kind in _ORDINARY else own_dict(tensor)
+        if beside and self._kinds[kind] is Kind.TENSOR:
+            self._enter_beside(beside, path, saved, 0)
+
+    def _enter_beside(self, own: dict[str, Any], path: str, saved: bool, depth: int) -> None:
+        """What quantization keeps beside a parameter: in its attributes, or in those of an object there."""
+        for name, value in tuple(own.items()):
+            kind = self._kinds[type(value)]
+            if kind is Kind.OBJECT and depth < _DEPTH_BESIDE:
+                if id(value) not in self._seen:
+                    self._seen[id(value)] = value
+                    self._enter_beside(own_dict(value), _join(path, name), saved, depth + 1)
+            elif kind is not _PLAIN:
+                if kind is Kind.TENSOR:
+                    value = private_copy(value, own, name)
+                self._enter(value, _join(path, name), (own, name), saved)
 
     def _enter_module(self, module: torch.nn.Module, path: str) -> None:
-        self.modules.append(module)
+        self._modules.append(module)
         if isinstance(module, torch.jit.ScriptModule):
+            self._note_constants(module, path)
             self._enter_script_module(module, path)
             return
-        own = module.__dict__
+        kinds = self._kinds
+        if type(module) not in self._classes:
+            self._meet_class(type(module), path)
+        own = own_dict(module)
         # Copies: the inventory of a model is also taken while another, which shares modules with it, is in use.
-        for store in (own["_parameters"], own["_buffers"]):
+        for store in (own.get("_parameters"), own.get("_buffers")):
             for name, saved in tuple(store.items()) if store else ():
-                if saved is not None:
+                if kinds[type(saved)] in TENSORS:
                     self._enter_tensor(saved, _join(path, name), (store, name), saved=True)
-        subs = own["_modules"]
+        subs = own.get("_modules")
         for name, sub in tuple(subs.items()) if subs else ():
             if sub is not None:
                 self._enter(sub, _join(path, name), None)
         for name in [name for name in tuple(own) if name not in _MODULE_INTERNALS]:
             value = own.get(name)
-            if isinstance(value, _PLAIN):
+            if kinds[type(value)] is _PLAIN:
                 continue
-            if isinstance(value, _Followed):
-                self._enter(value, _join(path, name), (own, name))
-            elif isinstance(value, torch._C.ScriptObject):
-                # A dynamically quantized layer's weights: packed for the CPU, for which alone torch has kernels.
-                what = "is an object of TorchScript's whose inside can't be reached, so it stays in host RAM"
-                self.opaque.append(f"{_join(path, name)}: {what}")
+            if kinds[type(value)] is Kind.OBJECT and belongs_to_parameters(value):
+                if id(value) not in self._seen:
+                    self._seen[id(value)] = value
+                    self._enter_beside(own_dict(value), _join(path, name), True, 1)
+                continue
+            self._enter(value, _join(path, name), (own, name))
 
     def _enter_script_module(self, module: torch.jit.ScriptModule, path: str) -> None:
         """Its state is in C++; what Python gives are the same tensors, which can be pointed elsewhere, not replaced."""
@@ -162,12 +246,35 @@ class _Walk:
         for name, tensor in saved:
             self._enter(tensor, name, None, saved=True)
         for name, child in module.named_children():
-            self._enter(child, _join(path, name), None)
+            if id(child) not in self._seen:
+                self._seen[id(child)] = child
+                self._modules.append(child)
+                self._enter_script_module(child, _join(path, name))  # type: ignore[arg-type]
         concrete = getattr(module, "_concrete_type", None)
         for name in concrete.get_attributes() if concrete is not None else ():
             value = getattr(module, name, None)
             if isinstance(value, torch.Tensor | list | tuple | dict):
                 self._enter(value, _join(path, name), None)
+
+    def _note_constants(self, script: object, path: str) -> None:
+        remembered = self._known.constants.get(id(script))
+        if remembered is None or remembered[0] is not script:
+            remembered = self._known.constants[id(script)] = (script, constants_of(script))
+        if remembered[1].count:
+            self._opaque.append(line_for_constants(path, remembered[1]))
+
+    def _meet_class(self, cls: type, path: str) -> None:
+        """What a class itself holds is named: moved with one object, it would be missing to all others."""
+        if cls in self._classes:
+            return
+        self._classes.add(cls)
+        for owner in cls.__mro__:
+            for name, value in vars(owner).items() if not is_machinery(owner) else ():
+                kind = self._kinds[type(value)]
+                if kind in TENSORS:
+                    self._of_classes.append(Loose(value, owner, path, _join(path, name), of_class=True))
+                elif kind is Kind.MODULE:
+                    self._opaque.append(line_for_module_of_class(_join(path, name), owner, value))
 
 
 def _set(owner: object, name: str, tensor: torch.Tensor) -> None:
@@ -179,14 +286,3 @@ def _set(owner: object, name: str, tensor: torch.Tensor) -> None:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _attributes(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, types.ModuleType | type):
-        return
-    yield from tuple(getattr(value, "__dict__", {}).items())
-    for owner in type(value).__mro__:
-        slots = owner.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                yield name, getattr(value, name)

@@ -1,6 +1,7 @@
 """From the user's `load` to a loaded model: its tensors laid out in a bundle, shared ones joined, odd ones apart."""
 
 import gc
+import logging
 import time
 import weakref
 from collections.abc import Callable
@@ -12,16 +13,16 @@ from ..checks.gate import Gate
 from ..layout.apart import Apart, why_apart
 from ..layout.filling import Filling
 from ..layout.fingerprint import Fingerprint
-from ..layout.inventory import Inventory, take_inventory
 from ..layout.packing import pack
 from ..loaded import Loaded
 from ..moves.leaving import let_go
 from ..options import WeightsOptions
 from ..process import TorchProcess
 from ..sharing.bundle import Bundle
-from .fresh import Fresh, LetGo, load_fresh, refuse_what_can_not_be_moved, tensors_of_guarded
+from .fresh import Fresh, LetGo, load_fresh, refuse_an_empty_one, refuse_what_can_not_be_moved, tensors_of_guarded
 
 T = TypeVar("T")
+_log = logging.getLogger("dormouse")
 
 # Who used a model that was unloaded a moment ago may still be about to return, and knows it until then.
 _PATIENCE_SECONDS = 1.0
@@ -61,8 +62,11 @@ class Loader(Generic[T]):
     def _load_once(self, may_skip_mirror: bool) -> Loaded[T]:
         fresh = load_fresh(self._name, self._load, self._options.modules)
         own = self.bundle()
-        loaded = Loaded(fresh.model, self._look_at(fresh.model), Gate(self._name), own, (own,))
+        loaded = Loaded(fresh.model, fresh.look, Gate(self._name), own, (own,))
         loaded.opaque = fresh.inventory.opaque
+        if fresh.inventory.among_objects:
+            found = ", ".join(fresh.inventory.among_objects)
+            _log.info("model %s: also moves what was found in plain objects: %s", self._name, found)
         try:
             self._take_up(loaded, fresh, may_skip_mirror)
         except OSError as error:
@@ -72,10 +76,6 @@ class Loader(Generic[T]):
             let_go(self._process, loaded)
             raise
         return loaded
-
-    def _look_at(self, model: T) -> Callable[[], Inventory]:
-        modules = self._options.modules
-        return lambda: take_inventory(model, modules(model) if modules is not None else None)
 
     def _take_up(self, loaded: Loaded[T], fresh: Fresh[T], may_skip_mirror: bool) -> None:
         shared, options, own = self._process.shared, self._options, loaded.own
@@ -100,6 +100,8 @@ class Loader(Generic[T]):
         theirs = {id(tensor) for tensor in known} | foreign.keys()
         packable = [found for found in packable if id(found.tensor) not in theirs]
         refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
+        if not joined:
+            refuse_an_empty_one(self._name, loaded.model, fresh.inventory)
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
         packing, sources = pack(packable, self._name)
         filling = Filling(packing, sources, fresh.files)

@@ -13,6 +13,7 @@ from ..sharing.bundle import Bundle
 def look_again(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -> Inventory:
     """What the model has now. Modules of another model may have been put into it: they are shared from now on."""
     inventory, shared = loaded.look(), process.shared
+    loaded.opaque = inventory.opaque
     mine = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
     tensors = [found.tensor for found in inventory.tensors if id(found.tensor) not in mine]
     if not tensors:
@@ -77,3 +78,12 @@ def is_changed(loaded: Loaded[Any], stock: Stock) -> bool:
     for one in loaded.apart:
         one.take_in()
     return changed or any(one.dirty for one in loaded.apart)
+
+
+def changes_of(loaded: Loaded[Any], stock: Stock) -> tuple[str, ...]:
+    """What is behind `is_changed`, by name. Nothing is copied."""
+    changes: list[str] = []
+    for bundle in loaded.bundles:
+        alone = bundle.holders.keys() <= {loaded}
+        changes += bundle.changes((stock.packable if alone else stock.alone)[bundle], part=not alone)
+    return (*changes, *(f"{one.path!r} (other values)" for one in loaded.apart if one.dirty))

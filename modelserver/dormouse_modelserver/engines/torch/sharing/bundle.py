@@ -22,6 +22,7 @@ from ....errors import IntegrityError
 from ....lifecycle.room.host_budget import HostBudget, Promise
 from ..checks.checksum import checksum_at_any_price
 from ..device import Arena, DeviceBackend
+from ..layout.changes import changes_between
 from ..layout.filling import Filling
 from ..layout.fingerprint import Fingerprint, fingerprint
 from ..layout.first_copy import to_device, to_host
@@ -335,16 +336,21 @@ class Bundle:
 
     def differs(self, found: list[Found]) -> bool:
         """Whether these, a part of its tensors, are other than what was loaded. Nothing is copied."""
+        return bool(self.changes(found, part=True))
+
+    def changes(self, found: list[Found], *, part: bool = False) -> tuple[str, ...]:
+        """How these are other than what was loaded; see `changes_between`. part: it has more. Nothing is copied."""
         if self._frozen:
-            return False
+            return ()
         if self._arena is None:
             paths = {item.path for item in found}
             whole = fingerprint(self.packing, slices(self.packing, self.mirror.bytes))
-            now = {path: value for path, value in whole.items() if path in paths}
+            now = {path: value for path, value in whole.items() if path in paths or not part}
         else:
             packing, sources = pack(found)
             now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
-        return any(self.as_loaded.get(path) != value for path, value in now.items())
+        loaded = self.as_loaded
+        return changes_between({path: loaded[path] for path in loaded.keys() & now.keys()} if part else loaded, now)
 
     def _part(self, numbers: list[int]) -> "Bundle":
         part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)

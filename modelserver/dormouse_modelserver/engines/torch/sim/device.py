@@ -132,7 +132,8 @@ class SimDevice:
     def send(self, tensor: torch.Tensor, nbytes: int) -> Sent:
         self._take(nbytes)
         try:
-            return SimSent(tensor.detach().clone(), nbytes, self._account.give_back)
+            # Not `clone`, which makes an ordinary tensor of some that are quantized.
+            return SimSent(tensor.detach().to("cpu", copy=True), nbytes, self._account.give_back)
         except BaseException:
             self._account.give_back(nbytes)
             raise

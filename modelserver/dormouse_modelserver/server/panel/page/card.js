@@ -30,6 +30,11 @@ export class ModelCard {
   #sign = emoji("");
   #where = el("span", { "data-field": "where" });
   #badges = el("p", { class: "badges" });
+  #changed = el("p", { class: "soft small", "data-field": "changed" });
+  #apartOf = "";
+  #apartHeading = el("summary");
+  #apartList = el("ul", { class: "small" });
+  #apart = el("details", { "data-field": "apart" }, this.#apartHeading, this.#apartList);
   #next = el("span", { "data-field": "next" });
   #idle = el("span", { class: "soft", "data-field": "idle" });
   #left = el("span", { class: "left" });
@@ -57,12 +62,14 @@ export class ModelCard {
       { class: "card model", "data-model": name, "aria-labelledby": `model-${name}` },
       el("div", { class: "card-head" }, heading, el("p", { class: "state" }, this.#sign, " ", this.#where)),
       this.#badges,
+      this.#changed,
       el("div", { class: "next" }, this.#next, this.#idle),
       this.#countdown,
       this.#timeouts,
       el("dl", { class: "facts" }, ...facts),
       this.#actions,
       this.#note,
+      this.#apart,
       el("details", { "data-field": "history" }, this.#historyHeading, this.#history),
       this.#advice.element,
     );
@@ -78,6 +85,7 @@ export class ModelCard {
     setText(this.#sign, sign(model.residency));
     setText(this.#where, whereabouts(model.residency, device));
     this.#showBadges(model);
+    this.#showApart(model);
     const after = (seconds) => (seconds === null ? t("never") : seconds === 0 ? t("atTaskEnd") : wholeSeconds(seconds));
     const [offload, unload] = [after(model.offloadAfterSeconds), after(model.unloadAfterSeconds)];
     setText(this.#timeouts, t("timeouts", { offload, unload }));
@@ -180,6 +188,18 @@ export class ModelCard {
     if (this.#badgesOf === text) return;
     this.#badgesOf = text;
     this.#badges.replaceChildren(...badges.map(([sign, words]) => el("span", { class: "badge" }, emoji(sign), ` ${words}`)));
+  }
+
+  /** What differs from what was loaded, and what does not move with the rest: in the engine's own words. */
+  #showApart({ changed, movedApart }) {
+    show(this.#changed, changed !== "");
+    setText(this.#changed, t("changedSinceLoad", { what: changed }));
+    show(this.#apart, movedApart.length > 0);
+    const shown = [currentLanguage(), ...movedApart].join();
+    if (shown === this.#apartOf) return;
+    this.#apartOf = shown;
+    setText(this.#apartHeading, `${t("apartHeading")} (${number(movedApart.length)})`);
+    this.#apartList.replaceChildren(...movedApart.map((line) => el("li", {}, line)));
   }
 
   #showHistory(model, device) {
