@@ -56,6 +56,15 @@ def leave(
             held,
             attempt.error,
         )
+    elif released.residual and (views := sum(bundle.views_left for bundle in loaded.bundles)):
+        _log.warning(
+            "model %s: %d of its %d bytes stay on the device while %d tensor(s) outside the model view them: a kept "
+            "output or a detached weight, for example. Keep a .clone() of such a tensor instead",
+            loaded.gate.model_name,
+            released.residual,
+            held,
+            views,
+        )
     return released if was_there else Released()
 
 

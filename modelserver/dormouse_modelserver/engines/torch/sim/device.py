@@ -28,21 +28,19 @@ _CHUNK_BYTES = 64 << 20
 
 
 class SimArena:
-    def __init__(self, nbytes: int, memory: SimMemory, give_back: Callable[[int], None]) -> None:
-        self._block: torch.Tensor | None = memory.take(nbytes)
-        self._nbytes, self._memory, self._give_back = nbytes, memory, give_back
+    """Its bytes are on the account until the last view of them is gone."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor: torch.Tensor | None = tensor
 
     @property
     def bytes(self) -> torch.Tensor:
-        if self._block is None:
+        if self._tensor is None:
             raise RuntimeError("the arena is closed")
-        return self._block[: self._nbytes]
+        return self._tensor
 
     def close(self) -> None:
-        if self._block is not None:
-            block, self._block = self._block, None
-            self._memory.give_back(block)
-            self._give_back(self._nbytes)
+        self._tensor = None
 
 
 class SimSent:
@@ -127,7 +125,7 @@ class SimDevice:
     def allocate(self, nbytes: int) -> Arena:
         self._take(nbytes)
         try:
-            return SimArena(nbytes, self._memory, self._account.give_back)
+            return SimArena(self._memory.take(nbytes, lambda: self._account.give_back(nbytes)))
         except BaseException:
             self._account.give_back(nbytes)
             raise
@@ -164,6 +162,7 @@ class SimDevice:
             end = min(start + _CHUNK_BYTES, source.numel())
             if fail_at is not None and fail_at < at + end:
                 target[start : fail_at - at].copy_(source[start : fail_at - at])
+                del target  # the error's frames would keep the arena's memory
                 raise CopyFailed(f"{self.name}: the copy to the device broke off at byte {fail_at}")
             self._move(source[start:end], target[start:end])
         self._flip(target, self.faults.corrupt_copy_in_at_byte, at)
