@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .inventory import Found
+from .pointing import point
 
 # Region starts: what CUDA allocations guarantee and vectorised kernels expect.
 _ALIGNMENT_BYTES = 256
@@ -141,7 +142,7 @@ def _point(
                 whole = wholes.get(tensor.dtype)
                 if whole is None:
                     whole = wholes[tensor.dtype] = whole_of(tensor.dtype)
-                tensor.data = view_of(packed, whole)
+                point(tensor, view_of(packed, whole))
 
 
 def pack(found: Iterable[Found]) -> tuple[Packing, tuple[Source, ...]]:

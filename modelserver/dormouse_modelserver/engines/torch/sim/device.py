@@ -17,6 +17,7 @@ from ....lifecycle.device import DeviceMemory, Holder, Occupancy, check_works, l
 from ..breakage import Breakage, first_sentence
 from ..checks.checksum import checksum
 from ..device import Arena, Sent
+from ..last_view import flat
 from .account import Account, FileAccount, LocalAccount
 from .faults import SimFaults as SimFaults
 from .memory import SimMemory
@@ -125,7 +126,8 @@ class SimDevice:
     def allocate(self, nbytes: int) -> Arena:
         self._take(nbytes)
         try:
-            return SimArena(self._memory.take(nbytes, lambda: self._account.give_back(nbytes)))
+            memory = self._memory.take(nbytes, lambda: self._account.give_back(nbytes))
+            return SimArena(flat(self._labelled(memory.untyped_storage()), nbytes))
         except BaseException:
             self._account.give_back(nbytes)
             raise
@@ -133,10 +135,17 @@ class SimDevice:
     def send(self, tensor: torch.Tensor, nbytes: int) -> Sent:
         self._take(nbytes)
         try:
-            return SimSent(tensor.detach().clone(), nbytes, self._account.give_back)
+            return SimSent(self._copied(tensor.detach()), nbytes, self._account.give_back)
         except BaseException:
             self._account.give_back(nbytes)
             raise
+
+    def _labelled(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
+        """Memory of this device, as torch sees it."""
+        return storage
+
+    def _copied(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.clone()
 
     def _take(self, nbytes: int) -> None:
         limit = self._faults().full_at_byte
@@ -147,7 +156,7 @@ class SimDevice:
             raise DeviceFull(self.name, nbytes, room)
 
     def reserve(self, nbytes: int) -> SimReservation:
-        return SimReservation(self.name, nbytes, self._account, self._faults, self.synchronize)
+        return SimReservation(self.name, nbytes, self._account, self._faults, self.synchronize, self._labelled)
 
     def host_buffer(self, nbytes: int, *, pinned: bool = True) -> SimHostBuffer:
         return SimHostBuffer(nbytes)

@@ -27,9 +27,11 @@ class SimReservation:
         account: Account,
         faults: Callable[[], SimFaults],
         synchronize: Callable[[], None],
+        labelled: Callable[[torch.UntypedStorage], torch.UntypedStorage],
     ) -> None:
         self._device, self._nbytes = device, nbytes
         self._account, self._faults, self._synchronize = account, faults, synchronize
+        self._labelled = labelled
         # Private: pages of a shared mapping stay with the host after MADV_DONTNEED. Never empty: mmap refuses it.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self._region: mmap.mmap | None = mmap.mmap(-1, max(nbytes, 1), flags=flags)
@@ -53,7 +55,7 @@ class SimReservation:
                 self._give_back()
                 raise
             storage = torch.frombuffer(self._region, dtype=torch.uint8).untyped_storage()
-            self._arena = MappedArena(storage, self._nbytes, self._unmap)
+            self._arena = MappedArena(self._labelled(storage), self._nbytes, self._unmap)
             return self._arena
 
     def close(self) -> None:
