@@ -167,6 +167,7 @@ class Weights(Generic[T]):
             bring(self._process, loaded, self._name)
             for one in loaded.apart:
                 self._process.with_room(self._name, lambda one=one: one.send(self._process.device))  # type: ignore[misc]
+            self._say_where(loaded)
             self._prove(loaded)
         except BaseException:
             roll_back(self._process, loaded, self._name)
@@ -175,6 +176,12 @@ class Weights(Generic[T]):
         for bundle in loaded.bundles:
             bundle.settle(loaded)
         self.speed.restore_seconds = time.monotonic() - started
+
+    def _say_where(self, loaded: Loaded[T]) -> None:
+        """Before anybody is let in, and taken back as the model leaves."""
+        device = self._process.device.torch_device
+        if device.type != "cpu":
+            loaded.says_where = self._process.said.say(loaded, loaded.model, loaded.look(), device)
 
     def _prove(self, loaded: Loaded[T]) -> None:
         """Warm up and ask the canary, with nobody else let in."""

@@ -94,9 +94,9 @@ class _Walk:
         if isinstance(root, _Followed):
             self._enter(root, path, None)
             return
-        for name, value in _attributes(root):
+        for name, value in attributes(root):
             if isinstance(value, _Followed):
-                self._enter(value, _join(path, name), (root, name))
+                self._enter(value, join(path, name), (root, name))
 
     def _enter(self, value: object, path: str, place: Place, saved: bool = False) -> None:
         if isinstance(value, torch.Tensor):
@@ -137,21 +137,21 @@ class _Walk:
         for store in (own["_parameters"], own["_buffers"]):
             for name, saved in tuple(store.items()) if store else ():
                 if saved is not None:
-                    self._enter_tensor(saved, _join(path, name), (store, name), saved=True)
+                    self._enter_tensor(saved, join(path, name), (store, name), saved=True)
         subs = own["_modules"]
         for name, sub in tuple(subs.items()) if subs else ():
             if sub is not None:
-                self._enter(sub, _join(path, name), None)
+                self._enter(sub, join(path, name), None)
         for name in [name for name in tuple(own) if name not in _MODULE_INTERNALS]:
             value = own.get(name)
             if isinstance(value, _PLAIN):
                 continue
             if isinstance(value, _Followed):
-                self._enter(value, _join(path, name), (own, name))
+                self._enter(value, join(path, name), (own, name))
             elif isinstance(value, torch._C.ScriptObject):
                 # A dynamically quantized layer's weights: packed for the CPU, for which alone torch has kernels.
                 what = "is an object of TorchScript's whose inside can't be reached, so it stays in host RAM"
-                self.opaque.append(f"{_join(path, name)}: {what}")
+                self.opaque.append(f"{join(path, name)}: {what}")
 
     def _enter_script_module(self, module: torch.jit.ScriptModule, path: str) -> None:
         """Its state is in C++; what Python gives are the same tensors, which can be pointed elsewhere, not replaced."""
@@ -162,12 +162,12 @@ class _Walk:
         for name, tensor in saved:
             self._enter(tensor, name, None, saved=True)
         for name, child in module.named_children():
-            self._enter(child, _join(path, name), None)
+            self._enter(child, join(path, name), None)
         concrete = getattr(module, "_concrete_type", None)
         for name in concrete.get_attributes() if concrete is not None else ():
             value = getattr(module, name, None)
             if isinstance(value, torch.Tensor | list | tuple | dict):
-                self._enter(value, _join(path, name), None)
+                self._enter(value, join(path, name), None)
 
 
 def _set(owner: object, name: str, tensor: torch.Tensor) -> None:
@@ -177,11 +177,11 @@ def _set(owner: object, name: str, tensor: torch.Tensor) -> None:
         object.__setattr__(owner, name, tensor)
 
 
-def _join(path: str, name: str) -> str:
+def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _attributes(value: object) -> Iterator[tuple[str, object]]:
+def attributes(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, types.ModuleType | type):
         return
     yield from tuple(getattr(value, "__dict__", {}).items())

@@ -17,5 +17,5 @@ def _swap(tensor: torch.Tensor, data: torch.Tensor) -> None:
     """The simulated device is a plug-in's, whose tensors are of another kind to torch than those of CPU and CUDA."""
     requires_grad = tensor.requires_grad
     # A new object, since `data` would become what `tensor` was.
-    torch._C._swap_tensor_impl(tensor, data.detach())  # type: ignore[attr-defined]
+    torch._C._swap_tensor_impl(tensor, data.detach())
     tensor.requires_grad_(requires_grad)

@@ -29,6 +29,7 @@ def leave(
     use to anybody. Memory that the device refuses to take back is logged, and counted as residual.
     """
     was_there, attempt = loaded.awake, Attempts()
+    process.said.unsay(loaded, for_good=for_good)
     with bundles_of(loaded):
         with process.accounting:
             # What was kept and not used, the check's scratch memory above all, is no part of this release.

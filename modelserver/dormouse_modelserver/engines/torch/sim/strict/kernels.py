@@ -5,12 +5,13 @@ whole as well: taken apart for a device that it doesn't know, they would give ot
 norms, convolutions). With operands on both devices it raises what CUDA raises.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from .relabelled import DEVICE_TYPE, on_host, on_sim, put, view, with_cpu_kernel
 
@@ -36,12 +37,12 @@ def register_kernels() -> None:
     """Once in a process."""
     if _LIBRARIES:
         return
-    fallback = torch.library.Library("_", "IMPL")
+    fallback = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
     for key in ("PrivateUse1", "SparsePrivateUse1", "SparseCsrPrivateUse1", "QuantizedPrivateUse1"):
-        fallback.fallback(_run, key)
-    whole = torch.library.Library("aten", "IMPL")
+        fallback.fallback(_run, key)  # type: ignore[no-untyped-call]
+    whole = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     for op in _taken_apart_elsewhere():
-        whole.impl(op, _bound(op), "PrivateUse1", with_keyset=False)
+        whole.impl(op, _bound(op), "PrivateUse1")  # type: ignore[no-untyped-call]
     _LIBRARIES.extend((fallback, whole))
 
 
@@ -79,19 +80,39 @@ def _has_no_alias(op: Any) -> bool:
     return all(value.alias_info is None for value in (*op._schema.arguments, *op._schema.returns))
 
 
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """What is known of one operation. wants_tensors: the positions where it takes a tensor, and no number."""
+
+    base: str
+    may_mix: bool
+    makes_something_new: bool
+    wants_tensors: tuple[int, ...]
+
+
+@functools.cache
+def _known(op: Any) -> _Operation:
+    schema = op._schema
+    base = schema.name.partition("::")[2]
+    takes_numbers = torch._C._should_allow_numbers_as_tensors(base)
+    wants = () if takes_numbers else [n for n, each in enumerate(schema.arguments) if str(each.type) == "Tensor"]
+    may_mix = base in _MAY_MIX or f"{base}.{schema.overload_name}" in _MAY_MIX_PACKED
+    return _Operation(base, may_mix, _has_no_alias(op), tuple(wants))
+
+
 def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
-    base = op._schema.name.partition("::")[2]
-    if base in _VIEWS:
+    known = _known(op)
+    if known.base in _VIEWS:
         return with_cpu_kernel(op, *args, **kwargs)
-    leaves, spec = pytree.tree_flatten((args, kwargs))
-    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    if base not in _MAY_MIX and f"{base}.{op._schema.overload_name}" not in _MAY_MIX_PACKED:
-        refuse_to_mix(tensors, base)
-    call = _Call(leaves, any(_is_sim(tensor) for tensor in tensors))
-    twins, named = pytree.tree_unflatten(call.leaves, spec)
-    with _as_called_by_a_user() if torch.is_grad_enabled() and _has_no_alias(op) else nullcontext():
-        made = _call(op, base, twins, named)
-    return pytree.tree_map_only(torch.Tensor, call.result, made)
+    if known.base == "resize_":
+        return _resized(*args)
+    call = _Call()
+    twins, named = call.operand(args), {name: call.operand(value) for name, value in kwargs.items()}
+    if not known.may_mix:
+        call.refuse_to_mix(known.base)
+    with _as_called_by_a_user() if known.makes_something_new and torch.is_grad_enabled() else nullcontext():
+        made = _call(op, known, twins, named)
+    return call.result(made)
 
 
 def _as_called_by_a_user() -> Any:
@@ -100,42 +121,27 @@ def _as_called_by_a_user() -> Any:
     return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
 
 
-def _call(op: Any, base: str, args: Any, kwargs: Any) -> Any:
-    if base in ("_copy_from", "_copy_from_and_resize"):
-        source, target = args[0], args[1]
-        if base == "_copy_from_and_resize":
-            target.resize_(source.shape)
-        return target.copy_(source)
-    if base == "convolution_overrideable":  # what torch takes for a device that it doesn't know
+def _call(op: Any, known: _Operation, args: Any, kwargs: Any) -> Any:
+    if known.base == "_copy_from":
+        return args[1].copy_(args[0])
+    if known.base == "convolution_overrideable":  # what torch takes for a device that it doesn't know
         return _aten.convolution.default(*args, **kwargs)
-    if base == "convolution_backward_overrideable":
+    if known.base == "convolution_backward_overrideable":
         grad, x, weight, *rest, mask = args
         return _aten.convolution_backward.default(grad, x, weight, [weight.shape[0]], *rest, mask)
-    numbers = any(
-        isinstance(value, int | float | complex) and str(argument.type) == "Tensor"
-        for argument, value in zip(op._schema.arguments, args, strict=False)
-    )
-    if numbers and not torch._C._should_allow_numbers_as_tensors(base):  # type: ignore[attr-defined]
-        return op.overloadpacket(*args, **kwargs)
+    if any(n < len(args) and isinstance(args[n], int | float | complex) for n in known.wants_tensors):
+        return op.overloadpacket(*args, **kwargs)  # a number that torch had made a tensor of comes as a number
     return op(*args, **kwargs)
 
 
-def refuse_to_mix(tensors: list[torch.Tensor], operation: str) -> None:
-    """Raises as CUDA does. A number in a tensor without dimensions may come from the CPU."""
-    if not any(_is_sim(tensor) for tensor in tensors):
-        return
-    for tensor in tensors:
-        # Tensors of other kinds can't be on `sim`; see `StrictSimDevice.send`.
-        plain = tensor.layout is torch.strided and not tensor.is_quantized
-        if tensor.device.type == "cpu" and tensor.dim() > 0 and plain:
-            raise RuntimeError(
-                "Expected all tensors to be on the same device, but found at least two devices, "
-                f"{DEVICE_TYPE}:0 and cpu! (in {operation})"
-            )
-
-
-def _is_sim(tensor: torch.Tensor) -> bool:
-    return tensor.device.type == DEVICE_TYPE
+def _resized(tensor: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """In memory of its own where it grows: a storage of `sim` keeps its size."""
+    storage, like = tensor.untyped_storage(), torch.empty(size, dtype=tensor.dtype)
+    if storage.nbytes() < like.untyped_storage().nbytes():
+        host = on_host(storage)
+        like.untyped_storage()[: host.nbytes()] = host
+        storage = on_sim(like.untyped_storage())
+    return put(tensor, storage, 0, like.shape, like.stride())
 
 
 class _Call:
@@ -144,42 +150,69 @@ class _Call:
     An operand that comes twice has one twin: attention asks whether query and key are the same tensor.
     """
 
-    def __init__(self, leaves: list[Any], to_sim: bool) -> None:
-        self._to_sim = to_sim
-        # By the address of torch's own object: the storage on `sim` of each host storage, and the other way round.
+    def __init__(self) -> None:
+        self._to_sim = False
+        self._has_cpu: bool = False
+        self._target: torch.device | None = None
+        # By the address of torch's own object: the storage on `sim` of each host storage.
         self._sim: dict[int, torch.UntypedStorage] = {}
-        self._host: dict[int, torch.UntypedStorage] = {}
-        # By id: the operand and its twin.
+        # By id: the operand and its twin; and the operand of each twin.
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.leaves = [self._leaf(leaf) for leaf in leaves]
-        self._originals = {id(twin): original for original, twin in self._twins.values()}
+        self._originals: dict[int, torch.Tensor] = {}
 
-    def _leaf(self, leaf: Any) -> Any:
-        if isinstance(leaf, torch.device):
-            self._to_sim = leaf.type == DEVICE_TYPE
-            return torch.device("cpu") if self._to_sim else leaf
-        if not isinstance(leaf, torch.Tensor) or not _is_sim(leaf) or leaf.layout is not torch.strided:
-            return leaf
-        if id(leaf) not in self._twins:
-            self._twins[id(leaf)] = (leaf, self._twin(leaf))
-        return self._twins[id(leaf)][1]
+    def operand(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        if isinstance(value, list | tuple):
+            return type(value)([self.operand(each) for each in value])
+        if isinstance(value, torch.device):
+            self._target = value
+            return torch.device("cpu") if value.type == DEVICE_TYPE else value
+        return value
+
+    def refuse_to_mix(self, operation: str) -> None:
+        """Raises as CUDA does. A number in a tensor without dimensions may come from the CPU."""
+        if self._to_sim and self._has_cpu:
+            raise RuntimeError(
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{DEVICE_TYPE}:0 and cpu! (in {operation})"
+            )
+
+    def result(self, made: Any) -> Any:
+        if isinstance(made, torch.Tensor):
+            return self._made(made)
+        return type(made)([self.result(each) for each in made]) if isinstance(made, list | tuple) else made
+
+    def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        # Tensors of other kinds can't be on `sim`, and mix; see `StrictSimDevice`.
+        plain = tensor.layout is torch.strided and not tensor.is_quantized
+        if tensor.device.type != DEVICE_TYPE or not plain:
+            self._has_cpu |= plain and tensor.dim() > 0 and tensor.device.type == "cpu"
+            return tensor
+        self._to_sim = True
+        if id(tensor) not in self._twins:
+            twin = self._twin(tensor)
+            self._twins[id(tensor)] = (tensor, twin)
+            self._originals[id(twin)] = tensor
+        return self._twins[id(tensor)][1]
 
     def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        host = self._host.get(storage._cdata)
-        if host is None:
-            host = self._host[storage._cdata] = on_host(storage)
-            self._sim[host._cdata] = storage
+        if not storage.nbytes():  # it may be there to be resized, for an operation's result
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+        host = on_host(storage)
+        self._sim[host._cdata] = storage
         twin = view(host, tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
         # `matmul` chooses by it how it folds its operands.
-        return twin.requires_grad_(tensor.requires_grad)
+        return twin.requires_grad_() if tensor.requires_grad else twin
 
-    def result(self, made: torch.Tensor) -> torch.Tensor:
+    def _made(self, made: torch.Tensor) -> torch.Tensor:
         original, host = self._originals.get(id(made)), made.untyped_storage()
         storage = self._sim.get(host._cdata)
-        if original is None and storage is None and not (self._to_sim and made.device.type == "cpu"):
+        to_sim = self._target.type == DEVICE_TYPE if self._target is not None else self._to_sim
+        if original is None and storage is None and not (to_sim and made.device.type == "cpu"):
             return made
-        changed = storage is None
+        changed = storage is None and host.nbytes() > 0
         storage = storage if storage is not None else on_sim(host)
         if original is None:
             return view(storage, made.dtype, made.storage_offset(), made.shape, made.stride())
