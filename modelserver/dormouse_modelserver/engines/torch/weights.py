@@ -19,6 +19,7 @@ from .checks.canary import CanaryCheck
 from .checks.gate import Gate
 from .device import DeviceBackend
 from .layout.apart import report
+from .layout.pointing import follow
 from .loaded import Loaded
 from .loading.loader import Loader
 from .moves.leaving import bundles_of, leave, let_go, mirrors_kept, roll_back
@@ -181,7 +182,9 @@ class Weights(Generic[T]):
         """Before anybody is let in, and taken back as the model leaves."""
         device = self._process.device.torch_device
         if device.type != "cpu":
-            loaded.says_where = self._process.said.say(loaded, loaded.model, loaded.look(), device)
+            inventory = loaded.look()
+            follow(inventory.modules, device)
+            loaded.says_where = self._process.said.say(loaded, loaded.model, inventory, device)
 
     def _prove(self, loaded: Loaded[T]) -> None:
         """Warm up and ask the canary, with nobody else let in."""

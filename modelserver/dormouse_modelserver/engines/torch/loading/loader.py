@@ -103,7 +103,8 @@ class Loader(Generic[T]):
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
         packing, sources = pack(packable)
         filling = Filling(packing, sources, fresh.files)
-        loaded.gate.guard(fresh.inventory.modules)  # first: by this a module that was let go half-way is known
+        loaded.guarded = fresh.inventory.modules
+        loaded.gate.guard(loaded.guarded)  # first: by this a module that was let go half-way is known
         del sources, fresh  # what `filling` lets go of is freed at once
         with own.lock:
             own.packing = packing

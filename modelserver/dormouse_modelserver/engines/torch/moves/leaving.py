@@ -8,6 +8,7 @@ from typing import Any
 from ....errors import TransitionFailed
 from ....lifecycle.engine import Released
 from ..layout.matching import as_found
+from ..layout.pointing import follow
 from ..loaded import Loaded
 from ..process import TorchProcess
 from ..sharing.bundle import Bundle
@@ -43,6 +44,7 @@ def leave(
             for bundle in loaded.bundles:
                 if bundle.disclaim(loaded) and bundle not in stays:
                     attempt(bundle.leave)
+            attempt(follow, loaded.guarded, process.device.torch_device)
             released = measure.released(held)
         loaded.awake = False
         for bundle in loaded.bundles:

@@ -202,7 +202,8 @@ class _Call:
             return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
         host = on_host(storage)
         self._sim[host._cdata] = storage
-        twin = view(host, tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
+        with torch.inference_mode(tensor.is_inference()) if torch.is_inference_mode_enabled() else nullcontext():
+            twin = view(host, tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride())
         # `matmul` chooses by it how it folds its operands.
         return twin.requires_grad_() if tensor.requires_grad else twin
 
@@ -215,7 +216,9 @@ class _Call:
         changed = storage is None and host.nbytes() > 0
         storage = storage if storage is not None else on_sim(host)
         if original is None:
-            return view(storage, made.dtype, made.storage_offset(), made.shape, made.stride())
+            # A view of an ordinary tensor is one too, in inference mode as well.
+            with torch.inference_mode(made.is_inference()) if torch.is_inference_mode_enabled() else nullcontext():
+                return view(storage, made.dtype, made.storage_offset(), made.shape, made.stride())
         if changed or made.shape != original.shape:  # resized
             put(original, storage, made.storage_offset(), made.shape, made.stride())
         return original
