@@ -95,6 +95,20 @@ class Weights(Generic[T]):
         loaded = self._loaded
         return (*report(loaded.apart), *loaded.opaque) if loaded is not None else ()
 
+    @property
+    def says_where(self) -> tuple[str, ...]:
+        """What names its device and follows it, as of the last wake; see `layout.devices`."""
+        loaded = self._loaded
+        return loaded.says_where if loaded is not None else ()
+
+    @property
+    def tensors(self) -> int:
+        """How many move, those that are moved on their own included."""
+        loaded = self._loaded
+        if loaded is None:
+            return 0
+        return sum(len(bundle.packing.tensors) for bundle in loaded.bundles) + len(loaded.apart)
+
     def admit(self) -> None:
         self.gate.open = True
 
