@@ -1,8 +1,8 @@
 """Stable addresses on the simulated device: a region of host addresses that keeps its place without its pages.
 
 The same steps as on CUDA (memory is taken piece by piece, a failure gives all of them back, unmapping waits
-for queued work), so that everything above is tested without a GPU. Reading the region while nothing is mapped
-gives zeros here, where a GPU would stop the process's CUDA work for good.
+for queued work), so that everything above is tested without a GPU. Reading the region at an address while
+nothing is mapped gives zeros here, where a GPU would stop the process's CUDA work for good.
 """
 
 import mmap
