@@ -39,7 +39,7 @@ class ResidencyManager(Registry):
     """The models of this process on one device.
 
     device: "auto" (the CUDA device, or an error that names the choices), "cuda:0", "sim", "sim:4GiB",
-        "sim:4GiB@/path".
+        "sim:4GiB@/path", or "sim-strict", which refuses to mix with the CPU as a GPU does.
     idle_timeout, unload_timeout: seconds until GPU → CPU and → Unloaded; None is never. Defaults for
         models that set none of their own.
     after_task: "offload" takes the weights off the GPU when the last use ends, "keep" leaves them.

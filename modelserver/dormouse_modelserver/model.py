@@ -108,6 +108,16 @@ class Model(Generic[T]):
         """What is moved on its own, or was seen and is not moved at all, as `path: reason`; empty when unloaded."""
         return self._weights.moved_apart
 
+    @property
+    def says_where(self) -> tuple[str, ...]:
+        """The attributes that name its device and follow the weights, by path; as of the last wake."""
+        return self._weights.says_where
+
+    @property
+    def tensors(self) -> int:
+        """How many of its tensors move; 0 when unloaded."""
+        return self._weights.tensors
+
     def _check_move(self, call: str, residency: Residency, if_idle_for: float | None) -> None:
         check_residency(f"{self.name}.{call}()", residency)
         check_seconds_argument(f"{self.name}.{call}(if_idle_for=…)", if_idle_for)

@@ -101,14 +101,18 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(f"--{setting.key}", metavar="VALUE", help=said)
 
 
+def project_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the user's code and `dormouse.toml` are. Raises `ConfigurationError`."""
+    folder = Path(environment.get("PROJECT_DIR") or ".").expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigurationError(f"PROJECT_DIR is {str(folder)!r}, which is no folder; write your project's folder")
+    return folder
+
+
 def resolve(given: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> ServeSettings:
     """Raises `ConfigurationError` that names the setting, where it came from and what to write."""
-    project_dir = Path(environment.get("PROJECT_DIR") or ".").expanduser().resolve()
-    if not project_dir.is_dir():
-        raise ConfigurationError(
-            f"PROJECT_DIR is {str(project_dir)!r}, which is no folder; write your project's folder"
-        )
-    path = project_dir / FILE_NAME
+    folder = project_dir(environment)
+    path = folder / FILE_NAME
     switches = [setting.key for setting in _SETTINGS if setting.is_switch]
     file = read_settings_file(path, (setting.key for setting in _SETTINGS), switches)
     behind_sidecar = bool(environment.get("DORMOUSE_SOCKET"))
@@ -140,7 +144,7 @@ def resolve(given: argparse.Namespace, environment: Mapping[str, str] = os.envir
         host=value(_HOST)[0],
         port=_port(*value(_PORT)),
         device=value(_DEVICE)[0],
-        project_dir=project_dir,
+        project_dir=folder,
         behind_sidecar=behind_sidecar,
         preload=_yes_or_no(*value(_PRELOAD)),
     )

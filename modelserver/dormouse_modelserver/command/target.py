@@ -54,7 +54,7 @@ def make_app(create_app: Callable[..., Any], residency: object, option: str) -> 
     try:
         app = create_app(residency)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{option}: {error}{_where(error)}") from error
+        raise ConfigurationError(f"{option}: {error}{where_in_users_code(error)}") from error
     except Exception as error:
         raise ConfigurationError(f"{option} raised {_told(error)}") from error
     problem = _no_asgi_app_because(app)
@@ -82,16 +82,18 @@ def _import(name: str, where: str) -> ModuleType:
     except Exception as error:
         raise ConfigurationError(f"{where}: importing {name!r} raised {_told(error)}") from error
     except SystemExit as error:
-        raise ConfigurationError(f"{where}: importing {name!r} ended with exit {error.code}{_where(error)}") from error
+        raise ConfigurationError(
+            f"{where}: importing {name!r} ended with exit {error.code}{where_in_users_code(error)}"
+        ) from error
 
 
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}{_where(error)}"
+    return f"{type(error).__name__}: {error}{where_in_users_code(error)}"
 
 
-def _where(error: BaseException) -> str:
+def where_in_users_code(error: BaseException) -> str:
     """The last line of the user's own code that the error came through, as ` (file.py, line 7)`."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if here not in file.parents and "site-packages" not in file.parts and file.is_file() and not _of_python(file):

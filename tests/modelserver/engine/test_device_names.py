@@ -19,6 +19,8 @@ from dormouse_modelserver.engines.torch.sim.device import DEFAULT_CAPACITY_BYTES
         ("sim:1KB", 1000),
         ("sim:12345", 12345),
         ("sim:1TiB", 1 << 40),
+        ("sim-strict", DEFAULT_CAPACITY_BYTES),
+        ("sim-strict:4GiB", 4 << 30),
     ],
 )
 def test_a_simulated_device_has_the_size_of_its_name(name: str, total: int) -> None:
@@ -37,6 +39,7 @@ def test_a_shared_one_names_its_file(tmp_path: Path) -> None:
     [
         "", "gpu", "cpu", "SIM", "sim:", "sim:GiB", "sim:-1GiB", "sim:4GiB@", "sim:4GiB@relative", "sim:4 GiB", "simx",
         "cuda:", "cuda:x", "cuda:-1", "sim:4gib", "sim:4XB", "sim:0", "sim:0.1", "sim:nan",
+        "sim-strict:", "sim-lax", "strict",
     ],
 )  # fmt: skip
 def test_a_name_that_means_nothing_is_refused_with_what_to_write(name: str) -> None:

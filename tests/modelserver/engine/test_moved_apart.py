@@ -93,6 +93,7 @@ def test_an_ordinary_tensor_may_take_its_place_and_the_other_way_round(
         old = model.weight
         plain = torch.randn(8, 8, dtype=torch.complex64 if old.is_complex() else torch.float32)
         model.weight = nn.Parameter(plain) if isinstance(old, nn.Parameter) else plain
+        del old, plain  # a tensor that is kept keeps the device's memory
     changed = answer(exhibit, weights)
     weights.offload()
     assert (device.memory().used, weights.moved_apart) == (0, ())

@@ -16,7 +16,8 @@ class Arena(Protocol):
     def bytes(self) -> torch.Tensor: ...
 
     def close(self) -> None:
-        """Give the memory back to the device; later calls do nothing. Views of it must be gone.
+        """Give the memory back to the device; later calls do nothing. A view that somebody kept
+        keeps its bytes, and all of the memory until it is gone.
 
         Memory behind a reserved address is unmapped only when the work queued on the device is done. Raises
         `CopyFailed` when the device refuses; the arena is closed all the same, and what it still holds is given

@@ -30,7 +30,7 @@ class Loaded(Generic[T]):
     """own: the bundle that takes up what is the model's alone. bundles: that one and those shared with others.
 
     look: takes the model's inventory. awake: its weights are on the device, for it.
-    guarded: the modules that have its gate.
+    guarded: the modules that have its gate. says_where: attributes that named the device when it was last there.
     """
 
     model: T
@@ -42,6 +42,7 @@ class Loaded(Generic[T]):
     opaque: tuple[str, ...] = ()
     awake: bool = False
     guarded: tuple[torch.nn.Module, ...] = ()
+    says_where: tuple[str, ...] = ()
 
     def reach(self) -> frozenset[int]:
         return frozenset(id(found.tensor) for found in self.look().tensors)

@@ -1,4 +1,4 @@
-"""From a device's name to the device: `auto`, `cuda:0`, `sim`, `sim:4GiB`, `sim:4GiB@/path`."""
+"""From a device's name to the device: `auto`, `cuda:0`, `sim`, `sim:4GiB`, `sim:4GiB@/path`, `sim-strict:4GiB`."""
 
 import re
 
@@ -18,8 +18,11 @@ _UNITS = {
     "MB": 10**6,
     "GB": 10**9,
 }
-_SIM = re.compile(r"sim(?::(?P<number>\d+(?:\.\d+)?)(?P<unit>[A-Za-z]*))?(?:@(?P<path>/.+))?")
-_CHOICES = "write 'auto', 'cuda:0', 'sim', 'sim:4GiB', or 'sim:4GiB@/path' to share one between processes"
+_SIM = re.compile(r"sim(?P<strict>-strict)?(?::(?P<number>\d+(?:\.\d+)?)(?P<unit>[A-Za-z]*))?(?:@(?P<path>/.+))?")
+_CHOICES = (
+    "write 'auto', 'cuda:0', 'sim', 'sim:4GiB', 'sim:4GiB@/path' to share one between processes, or 'sim-strict', "
+    "which refuses to mix with the CPU as a GPU does"
+)
 
 
 def open_device(name: str) -> DeviceBackend:
@@ -39,8 +42,9 @@ def open_device(name: str) -> DeviceBackend:
     match = _SIM.fullmatch(name)
     if match is None:
         raise ConfigurationError(f"device {name!r} is not known; {_CHOICES}")
+    kind = _strict() if match["strict"] else SimDevice
     if match["number"] is None:
-        return _simulated(name, DEFAULT_CAPACITY_BYTES, match["path"])
+        return _simulated(kind, name, DEFAULT_CAPACITY_BYTES, match["path"])
     if match["unit"] not in _UNITS:
         raise ConfigurationError(
             f"device {name!r}: unit {match['unit']!r} is not known; write for example 4GiB or 800MiB"
@@ -48,13 +52,20 @@ def open_device(name: str) -> DeviceBackend:
     capacity = int(float(match["number"]) * _UNITS[match["unit"]])
     if capacity <= 0:
         raise ConfigurationError(f"device {name!r} has no room at all; write for example sim:4GiB")
-    return _simulated(name, capacity, match["path"])
+    return _simulated(kind, name, capacity, match["path"])
 
 
-def _simulated(name: str, capacity_bytes: int, path: str | None) -> SimDevice:
+def _strict() -> type[SimDevice]:
+    # It makes itself known to torch, for good: only where it was asked for.
+    from .sim.strict.device import StrictSimDevice
+
+    return StrictSimDevice
+
+
+def _simulated(kind: type[SimDevice], name: str, capacity_bytes: int, path: str | None) -> SimDevice:
     """Raises `ConfigurationError` for a path that can't hold the account of a shared device."""
     try:
-        return SimDevice(name, capacity_bytes, path)
+        return kind(name, capacity_bytes, path)
     except IsADirectoryError:
         problem = f"{path} is a folder; write the path of a file, for example {path}/gpu"
     except OSError as error:

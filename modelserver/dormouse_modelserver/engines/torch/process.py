@@ -9,6 +9,7 @@ from ...errors import DeviceFull
 from ...lifecycle.frames import let_go_of_locals
 from ...lifecycle.room.host_budget import HostBudget
 from .device import DeviceBackend
+from .layout.said_devices import SaidDevices
 from .pace import Pace
 from .sharing.shared_bundles import SharedBundles
 
@@ -34,6 +35,7 @@ class TorchProcess:
     host: HostBudget = field(default_factory=HostBudget)
     pace: Pace = field(default_factory=Pace)
     shared: SharedBundles = field(default_factory=SharedBundles)
+    said: SaidDevices = field(default_factory=SaidDevices)
     make_room: MakeRoom = no_room
     accounting: threading.Lock = field(default_factory=threading.Lock)
 

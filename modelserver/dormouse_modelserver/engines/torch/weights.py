@@ -20,6 +20,8 @@ from .checks.gate import Gate
 from .device import DeviceBackend
 from .layout.apart import report
 from .layout.changes import in_short
+from .layout.inventory import Inventory
+from .layout.pointing import follow
 from .loaded import Loaded, Stock
 from .loading.loader import Loader
 from .moves.leaving import bundles_of, leave, let_go, mirrors_kept, roll_back
@@ -101,6 +103,20 @@ class Weights(Generic[T]):
     def changed(self) -> str:
         """What differs from what `load` gives, as found at the last look; empty when nothing does."""
         return in_short(self._changes) if self.dirty else ""
+
+    @property
+    def says_where(self) -> tuple[str, ...]:
+        """What names its device and follows it, as of the last wake; see `layout.devices`."""
+        loaded = self._loaded
+        return loaded.says_where if loaded is not None else ()
+
+    @property
+    def tensors(self) -> int:
+        """How many move, those that are moved on their own included."""
+        loaded = self._loaded
+        if loaded is None:
+            return 0
+        return sum(len(bundle.packing.tensors) for bundle in loaded.bundles) + len(loaded.apart)
 
     def admit(self) -> None:
         self.gate.open = True
@@ -184,11 +200,12 @@ class Weights(Generic[T]):
         """
         loaded, may_share = self._there(), not self._options.stable_addresses
         started = time.monotonic()
-        take_up(self._process, loaded, self._loader.bundle, may_share=may_share)
+        inventory = take_up(self._process, loaded, self._loader.bundle, may_share=may_share)
         try:
             bring(self._process, loaded, self._name)
             for one in loaded.apart:
                 self._process.with_room(self._name, lambda one=one: one.send(self._process.device))  # type: ignore[misc]
+            self._say_where(loaded, inventory)
             self._prove(loaded)
         except BaseException:
             roll_back(self._process, loaded, self._name)
@@ -197,6 +214,13 @@ class Weights(Generic[T]):
         for bundle in loaded.bundles:
             bundle.settle(loaded)
         self.speed.restore_seconds = time.monotonic() - started
+
+    def _say_where(self, loaded: Loaded[T], inventory: Inventory) -> None:
+        """Before anybody is let in, and taken back as the model leaves."""
+        device = self._process.device.torch_device
+        if device.type != "cpu":
+            follow(inventory.modules, device)
+            loaded.says_where = self._process.said.say(loaded, loaded.model, inventory, device)
 
     def _prove(self, loaded: Loaded[T]) -> None:
         """Warm up and ask the canary, with nobody else let in."""

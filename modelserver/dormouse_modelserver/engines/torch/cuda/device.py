@@ -12,6 +12,7 @@ from ...nvml.occupancy import read_occupancy
 from ...nvml.process_memory import ProcessMemory
 from ..checks.checksum import CHECKSUM_NEEDS_BYTES, checksum, prepare_checksum
 from ..device import Arena
+from ..last_view import flat
 from ..out_of_memory import lacks_memory
 from .driver import CudaDriver, load_driver
 from .health import CudaHealth, watched
@@ -141,7 +142,7 @@ class CudaDevice:
             # Only what the driver has is room: torch holds splinters beside living tensors, too small for an arena.
             room = torch.cuda.mem_get_info(self.torch_device)[0]
             raise DeviceFull(self.name, whole_segment, room) from error
-        return CudaArena(tensor[:nbytes])
+        return CudaArena(flat(tensor.untyped_storage(), nbytes))
 
     @watched
     def reserve(self, nbytes: int) -> CudaReservation:

@@ -10,6 +10,7 @@ the list: after a success, after a failure at any call, and once more when givin
 """
 
 import importlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,9 @@ class CudaReservation:
         minimum = api.CUmemAllocationGranularity_flags.CU_MEM_ALLOC_GRANULARITY_MINIMUM
         self._pieces: list[_Piece] = []
         self._arena: MappedArena | None = None
+        self._closing = False
+        # The last view of an arena may go at any time, in any thread.
+        self._mapping = threading.Lock()
         with driver.current():
             granularity = driver.call("cuMemGetAllocationGranularity", self._memory, minimum)
             # A model without weights gets one granule: an empty range can't be reserved.
@@ -57,33 +61,45 @@ class CudaReservation:
             self._address: int | None = int(driver.call("cuMemAddressReserve", self._range_bytes, 0, 0, 0))
 
     def allocate(self) -> MappedArena:
-        if self._address is None:
-            raise RuntimeError("the reservation is closed")
-        if self._arena is not None:
-            raise RuntimeError("the reservation has an open arena; close it first")
+        with self._mapping:
+            if self._address is None or self._closing:
+                raise RuntimeError("the reservation is closed")
+            if self._arena is not None:
+                if not self._arena.closed:
+                    raise RuntimeError("the reservation has an open arena; close it first")
+                if self._arena.reopen():
+                    return self._arena
+            storage = self._new_memory(self._address).untyped_storage()
+            self._arena = MappedArena(storage, self._nbytes, self._unmap)
+            return self._arena
+
+    def _new_memory(self, base: int) -> torch.Tensor:
         torch.cuda.empty_cache()
         with self._driver.current():
             self._give_back()  # what could not be given back before
             try:
-                tensor = self._mapped(self._address)
+                return self._mapped(base)
             except BaseException as error:
                 self._roll_back(error)
                 if isinstance(error, DriverRefused) and error.out_of_memory:
                     free_bytes = self._driver.call("cuMemGetInfo")
                     raise DeviceFull(self._driver.device, self._range_bytes, free_bytes) from error
                 raise
-        self._arena = MappedArena(tensor, self._unmap)
-        return self._arena
 
     def close(self) -> None:
-        if self._address is None:
-            return
+        self._closing = True
         if self._arena is not None:
             self._arena.close()
-        with self._driver.current():
-            self._give_back()
-            self._driver.call("cuMemAddressFree", self._address, self._range_bytes)
-        self._address = None
+        with self._mapping:
+            if self._arena is None:
+                self._free()
+
+    def _free(self) -> None:
+        if self._address is not None:
+            with self._driver.current():
+                self._give_back()
+                self._driver.call("cuMemAddressFree", self._address, self._range_bytes)
+            self._address = None
 
     def _mapped(self, base: int) -> torch.Tensor:
         for start in range(0, self._range_bytes, self._piece_bytes):
@@ -96,12 +112,18 @@ class CudaReservation:
         whole = self._view(base, self._range_bytes)
         if whole.data_ptr() != base:
             raise RuntimeError("torch made a copy of the mapped memory where a view was asked for")
-        return whole[: self._nbytes]
+        return whole
 
-    def _unmap(self) -> None:
-        self._arena = None
-        with self._driver.current():
-            self._give_back()
+    def _unmap(self, arena: MappedArena) -> None:
+        with self._mapping:
+            if arena is not self._arena:
+                return
+            self._arena = None
+            if self._closing:
+                self._free()
+                return
+            with self._driver.current():
+                self._give_back()
 
     def _roll_back(self, error: BaseException) -> None:
         try:

@@ -124,7 +124,7 @@ class _Walk:
             return
         self._meet_class(type(root), path)
         for name, value, place in self._references.of(root):
-            self._enter(value, _join(path, name), place)
+            self._enter(value, join(path, name), place)
 
     def inventory(self) -> Inventory:
         self._objects.walk(self._enter_among_objects)
@@ -179,9 +179,9 @@ class _Walk:
         if type(value) not in _BUILT_IN:
             for name, item, _ in self._references.of(value):
                 if kinds[type(item)] is Kind.MODULE:
-                    self._enter(item, _join(path, name), None)
+                    self._enter(item, join(path, name), None)
                 elif kinds[type(item)] is not _PLAIN:
-                    self._objects.add(item, _join(path, name))
+                    self._objects.add(item, join(path, name))
 
     def _enter_tensor(self, tensor: torch.Tensor, path: str, place: Place, saved: bool) -> None:
         found = self._tensors.get(id(tensor))
@@ -201,11 +201,11 @@ class _Walk:
             if kind is Kind.OBJECT and depth < _DEPTH_BESIDE:
                 if id(value) not in self._seen:
                     self._seen[id(value)] = value
-                    self._enter_beside(own_dict(value), _join(path, name), saved, depth + 1)
+                    self._enter_beside(own_dict(value), join(path, name), saved, depth + 1)
             elif kind is not _PLAIN:
                 if kind is Kind.TENSOR:
                     value = private_copy(value, own, name)
-                self._enter(value, _join(path, name), (own, name), saved)
+                self._enter(value, join(path, name), (own, name), saved)
 
     def _enter_module(self, module: torch.nn.Module, path: str) -> None:
         self._modules.append(module)
@@ -221,11 +221,11 @@ class _Walk:
         for store in (own.get("_parameters"), own.get("_buffers")):
             for name, saved in tuple(store.items()) if store else ():
                 if kinds[type(saved)] in TENSORS:
-                    self._enter_tensor(saved, _join(path, name), (store, name), saved=True)
+                    self._enter_tensor(saved, join(path, name), (store, name), saved=True)
         subs = own.get("_modules")
         for name, sub in tuple(subs.items()) if subs else ():
             if sub is not None:
-                self._enter(sub, _join(path, name), None)
+                self._enter(sub, join(path, name), None)
         for name in [name for name in tuple(own) if name not in _MODULE_INTERNALS]:
             value = own.get(name)
             if kinds[type(value)] is _PLAIN:
@@ -233,9 +233,9 @@ class _Walk:
             if kinds[type(value)] is Kind.OBJECT and belongs_to_parameters(value):
                 if id(value) not in self._seen:
                     self._seen[id(value)] = value
-                    self._enter_beside(own_dict(value), _join(path, name), True, 1)
+                    self._enter_beside(own_dict(value), join(path, name), True, 1)
                 continue
-            self._enter(value, _join(path, name), (own, name))
+            self._enter(value, join(path, name), (own, name))
 
     def _enter_script_module(self, module: torch.jit.ScriptModule, path: str) -> None:
         """Its state is in C++; what Python gives are the same tensors, which can be pointed elsewhere, not replaced."""
@@ -249,12 +249,12 @@ class _Walk:
             if id(child) not in self._seen:
                 self._seen[id(child)] = child
                 self._modules.append(child)
-                self._enter_script_module(child, _join(path, name))  # type: ignore[arg-type]
+                self._enter_script_module(child, join(path, name))  # type: ignore[arg-type]
         concrete = getattr(module, "_concrete_type", None)
         for name in concrete.get_attributes() if concrete is not None else ():
             value = getattr(module, name, None)
             if isinstance(value, torch.Tensor | list | tuple | dict):
-                self._enter(value, _join(path, name), None)
+                self._enter(value, join(path, name), None)
 
     def _note_constants(self, script: object, path: str) -> None:
         remembered = self._known.constants.get(id(script))
@@ -272,9 +272,9 @@ class _Walk:
             for name, value in vars(owner).items() if not is_machinery(owner) else ():
                 kind = self._kinds[type(value)]
                 if kind in TENSORS:
-                    self._of_classes.append(Loose(value, owner, path, _join(path, name), of_class=True))
+                    self._of_classes.append(Loose(value, owner, path, join(path, name), of_class=True))
                 elif kind is Kind.MODULE:
-                    self._opaque.append(line_for_module_of_class(_join(path, name), owner, value))
+                    self._opaque.append(line_for_module_of_class(join(path, name), owner, value))
 
 
 def _set(owner: object, name: str, tensor: torch.Tensor) -> None:
@@ -284,5 +284,5 @@ def _set(owner: object, name: str, tensor: torch.Tensor) -> None:
         object.__setattr__(owner, name, tensor)
 
 
-def _join(path: str, name: str) -> str:
+def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name

@@ -13,6 +13,7 @@ import torch
 
 from .asleep import Form, fall_asleep, is_as_left, wake_up
 from .inventory import Found
+from .pointing import point
 
 # Region starts: what CUDA allocations guarantee and vectorised kernels expect.
 _ALIGNMENT_BYTES = 256
@@ -110,7 +111,7 @@ class Packing:
                     if whole is None:
                         whole = wholes[form.dtype] = _whole(arena, form.dtype)
                     wake_up(tensor)
-                    tensor.data = whole.as_strided(form.shape, form.stride, packed.offset)
+                    point(tensor, whole.as_strided(form.shape, form.stride, packed.offset))
 
     def point_at_nothing(self) -> None:
         """Put every tensor to sleep: nothing of the arena is held any more, and its use is refused."""
@@ -163,7 +164,7 @@ def point_at_nothing(tensors: Iterable[PackedTensor]) -> None:
                 empty = nothing.get(dtype)
                 if empty is None:
                     empty = nothing[dtype] = torch.empty(0, dtype=dtype, device="cpu")
-                tensor.data = empty
+                point(tensor, empty)
                 fall_asleep(tensor, packed.form)
 
 

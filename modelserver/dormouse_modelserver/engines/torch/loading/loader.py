@@ -105,8 +105,9 @@ class Loader(Generic[T]):
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
         packing, sources = pack(packable, self._name)
         filling = Filling(packing, sources, fresh.files)
-        loaded.gate.guard(fresh.inventory.modules)  # first: by this a module that was let go half-way is known
-        loaded.gate.guard_compiled(fresh.inventory.modules)
+        loaded.guarded = fresh.inventory.modules
+        loaded.gate.guard(loaded.guarded)  # first: by this a module that was let go half-way is known
+        loaded.gate.guard_compiled(loaded.guarded)
         del sources, fresh  # what `filling` lets go of is freed at once
         with own.lock:
             own.packing = packing

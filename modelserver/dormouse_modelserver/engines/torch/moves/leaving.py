@@ -8,6 +8,7 @@ from typing import Any
 from ....errors import TransitionFailed
 from ....lifecycle.engine import Released
 from ..layout.matching import as_found
+from ..layout.pointing import follow
 from ..loaded import Loaded
 from ..process import TorchProcess
 from ..sharing.bundle import Bundle
@@ -29,6 +30,7 @@ def leave(
     use to anybody. Memory that the device refuses to take back is logged, and counted as residual.
     """
     was_there, attempt = loaded.awake, Attempts()
+    process.said.unsay(loaded, for_good=for_good)
     with bundles_of(loaded):
         with process.accounting:
             # What was kept and not used, the check's scratch memory above all, is no part of this release.
@@ -42,6 +44,7 @@ def leave(
             for bundle in loaded.bundles:
                 if bundle.disclaim(loaded) and bundle not in stays:
                     attempt(bundle.leave)
+            attempt(follow, loaded.guarded, process.device.torch_device)
             released = measure.released(held)
         loaded.awake = False
         for bundle in loaded.bundles:
@@ -55,6 +58,15 @@ def leave(
             released.nbytes,
             held,
             attempt.error,
+        )
+    elif released.residual and (views := sum(bundle.views_left for bundle in loaded.bundles)):
+        _log.warning(
+            "model %s: %d of its %d bytes stay on the device while %d tensor(s) outside the model view them: a kept "
+            "output or a detached weight, for example. Keep a .clone() of such a tensor instead",
+            loaded.gate.model_name,
+            released.residual,
+            held,
+            views,
         )
     return released if was_there else Released()
 

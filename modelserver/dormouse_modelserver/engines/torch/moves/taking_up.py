@@ -19,8 +19,8 @@ from .leaving import bundles_of
 from .stocktaking import look_again, take_stock
 
 
-def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bundle], *, may_share: bool) -> None:
-    """Before a sleeping model wakes. bundle: makes an empty one.
+def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bundle], *, may_share: bool) -> Inventory:
+    """Before a sleeping model wakes: what it has now. bundle: makes an empty one.
 
     Raises `HostFull` or `CopyFailed`, and `LoadFailed` for tensors without bytes; it sleeps on then, and nothing of
     what was put in is lost.
@@ -29,13 +29,13 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
     with bundles_of(loaded):
         _put_out_replaced(process, loaded, may_share=may_share)
         if _is_as_known(loaded, inventory):
-            return
+            return inventory
         stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
         new = _new(loaded, stock)
         if may_share:
             _shed(process, loaded, stock)
         if not new:
-            return
+            return inventory
         hollow = [found.path for found in new if found.tensor.device.type == "meta"]
         if hollow:
             raise LoadFailed(
@@ -48,6 +48,7 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
             _hold(loaded, added)
         if may_share:
             process.shared.add(added)
+        return inventory
 
 
 def take_stock_asleep(process: TorchProcess, loaded: Loaded[Any], inventory: Inventory, *, may_share: bool) -> Stock:

@@ -22,6 +22,7 @@ from ....errors import IntegrityError
 from ....lifecycle.room.host_budget import HostBudget, Promise
 from ..checks.checksum import checksum_at_any_price
 from ..device import Arena, DeviceBackend
+from ..last_view import views_of
 from ..layout.changes import changes_between
 from ..layout.filling import Filling
 from ..layout.fingerprint import Fingerprint, fingerprint
@@ -49,6 +50,7 @@ class Bundle:
     holders: the models that were loaded with it, and which of its tensors (by id) each has; None is all.
     joined: another model holds it too, or did.
     superseded: it was split or unloaded; whoever still knows it looks again.
+    views_left: tensors outside the model that viewed its memory when it left the device; they keep all of it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Bundle:
         self.superseded = self.joined = False
         # Set once it may be joined; see `SharedBundles.join`.
         self.ready = threading.Event()
+        self.views_left = 0
         self._unsettled: set[object] = set()
         self._name, self._device, self._host, self._pace = name, device, host, pace
         self._frozen, self._mode, self._placing = frozen, mirror, Placing(device, stable=stable)
@@ -312,6 +315,7 @@ class Bundle:
             self.packing.point_at_nothing()
         finally:
             if arena is not None:
+                self.views_left = views_of(arena.bytes)
                 arena.close()
 
     # Sharing --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from ..breakage import Breakage, first_sentence
 from ..checks.checksum import checksum
 from ..device import Arena, Sent
 from ..host_pages import host_pages
+from ..last_view import flat
 from .account import Account, FileAccount, LocalAccount
 from .faults import SimFaults as SimFaults
 from .memory import SimMemory
@@ -28,21 +29,19 @@ _CHUNK_BYTES = 64 << 20
 
 
 class SimArena:
-    def __init__(self, nbytes: int, memory: SimMemory, give_back: Callable[[int], None]) -> None:
-        self._block: torch.Tensor | None = memory.take(nbytes)
-        self._nbytes, self._memory, self._give_back = nbytes, memory, give_back
+    """Its bytes are on the account until the last view of them is gone."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor: torch.Tensor | None = tensor
 
     @property
     def bytes(self) -> torch.Tensor:
-        if self._block is None:
+        if self._tensor is None:
             raise RuntimeError("the arena is closed")
-        return self._block[: self._nbytes]
+        return self._tensor
 
     def close(self) -> None:
-        if self._block is not None:
-            block, self._block = self._block, None
-            self._memory.give_back(block)
-            self._give_back(self._nbytes)
+        self._tensor = None
 
 
 class SimSent:
@@ -124,7 +123,8 @@ class SimDevice:
     def allocate(self, nbytes: int) -> Arena:
         self._take(nbytes)
         try:
-            return SimArena(nbytes, self._memory, self._account.give_back)
+            memory = self._memory.take(nbytes, lambda: self._account.give_back(nbytes))
+            return SimArena(flat(self._labelled(memory.untyped_storage()), nbytes))
         except BaseException:
             self._account.give_back(nbytes)
             raise
@@ -132,11 +132,18 @@ class SimDevice:
     def send(self, tensor: torch.Tensor, nbytes: int) -> Sent:
         self._take(nbytes)
         try:
-            # Not `clone`, which makes an ordinary tensor of some that are quantized.
-            return SimSent(tensor.detach().to("cpu", copy=True), nbytes, self._account.give_back)
+            return SimSent(self._copied(tensor.detach()), nbytes, self._account.give_back)
         except BaseException:
             self._account.give_back(nbytes)
             raise
+
+    def _labelled(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
+        """Memory of this device, as torch sees it."""
+        return storage
+
+    def _copied(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Not by `clone`, which makes an ordinary tensor of some that are quantized."""
+        return tensor.to("cpu", copy=True)
 
     def _take(self, nbytes: int) -> None:
         limit = self._faults().full_at_byte
@@ -147,7 +154,7 @@ class SimDevice:
             raise DeviceFull(self.name, nbytes, room)
 
     def reserve(self, nbytes: int) -> SimReservation:
-        return SimReservation(self.name, nbytes, self._account, self._faults, self.synchronize)
+        return SimReservation(self.name, nbytes, self._account, self._faults, self.synchronize, self._labelled)
 
     def host_buffer(self, nbytes: int, *, pinned: bool = True) -> SimHostBuffer:
         return SimHostBuffer(nbytes)
@@ -162,6 +169,7 @@ class SimDevice:
             end = min(start + _CHUNK_BYTES, source.numel())
             if fail_at is not None and fail_at < at + end:
                 target[start : fail_at - at].copy_(source[start : fail_at - at])
+                del target  # the error's frames would keep the arena's memory
                 raise CopyFailed(f"{self.name}: the copy to the device broke off at byte {fail_at}")
             self._move(source[start:end], target[start:end])
         self._flip(target, self.faults.corrupt_copy_in_at_byte, at)

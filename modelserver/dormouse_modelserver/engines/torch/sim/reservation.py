@@ -1,11 +1,12 @@
 """Stable addresses on the simulated device: a region of host addresses that keeps its place without its pages.
 
 The same steps as on CUDA (memory is taken piece by piece, a failure gives all of them back, unmapping waits
-for queued work), so that everything above is tested without a GPU. Reading the region while nothing is mapped
-gives zeros here, where a GPU would stop the process's CUDA work for good.
+for queued work), so that everything above is tested without a GPU. Reading the region at an address while
+nothing is mapped gives zeros here, where a GPU would stop the process's CUDA work for good.
 """
 
 import mmap
+import threading
 from collections.abc import Callable
 
 import torch
@@ -26,27 +27,36 @@ class SimReservation:
         account: Account,
         faults: Callable[[], SimFaults],
         synchronize: Callable[[], None],
+        labelled: Callable[[torch.UntypedStorage], torch.UntypedStorage],
     ) -> None:
         self._device, self._nbytes = device, nbytes
         self._account, self._faults, self._synchronize = account, faults, synchronize
+        self._labelled = labelled
         # Private: pages of a shared mapping stay with the host after MADV_DONTNEED. Never empty: mmap refuses it.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self._region: mmap.mmap | None = mmap.mmap(-1, max(nbytes, 1), flags=flags)
         self._mapped_bytes = 0
         self._arena: MappedArena | None = None
+        # The last view of an arena may go at any time, in any thread.
+        self._mapping = threading.Lock()
 
     def allocate(self) -> MappedArena:
-        if self._region is None:
-            raise RuntimeError("the reservation is closed")
-        if self._arena is not None:
-            raise RuntimeError("the reservation has an open arena; close it first")
-        try:
-            self._map()
-        except BaseException:
-            self._unmap()
-            raise
-        self._arena = MappedArena(torch.frombuffer(self._region, dtype=torch.uint8)[: self._nbytes], self._unmap)
-        return self._arena
+        with self._mapping:
+            if self._region is None:
+                raise RuntimeError("the reservation is closed")
+            if self._arena is not None:
+                if not self._arena.closed:
+                    raise RuntimeError("the reservation has an open arena; close it first")
+                if self._arena.reopen():
+                    return self._arena
+            try:
+                self._map()
+            except BaseException:
+                self._give_back()
+                raise
+            storage = torch.frombuffer(self._region, dtype=torch.uint8).untyped_storage()
+            self._arena = MappedArena(self._labelled(storage), self._nbytes, self._unmap)
+            return self._arena
 
     def close(self) -> None:
         if self._arena is not None:
@@ -70,7 +80,12 @@ class SimReservation:
                 raise DeviceFull(self._device, self._nbytes, self._mapped_bytes + room)
             self._mapped_bytes = end
 
-    def _unmap(self) -> None:
+    def _unmap(self, arena: MappedArena) -> None:
+        with self._mapping:
+            if arena is self._arena:
+                self._give_back()
+
+    def _give_back(self) -> None:
         self._synchronize()
         if self._region is not None:
             self._region.madvise(mmap.MADV_DONTNEED)

@@ -62,6 +62,7 @@ class SimStream:
                     kernel()
             except BaseException as error:  # as a kernel that fails on a GPU takes the whole device with it
                 self._failed(error)
+            del kernel  # and the tensors that it had
             done.set()
             with self._lock:
                 self._open.discard(done)

@@ -1,0 +1,166 @@
+"""Where a model says that it is: attributes that name the device of its weights, which a move has to change as well.
+
+Wrappers remember a device beside their modules: `transformers.pipeline` sends each input to `pipe.device`, accelerate's
+hooks to `execution_device`, and many a speech server to `self.device`. `load` made them on the CPU, so they say `cpu`.
+
+Changed is what belongs to the weights: attributes of modules and of what hangs on them, and of objects that hold a
+module or tensor of the model at any depth. An object beside them, such as a processor without weights, is meant to stay
+where it is; and so is what is named for another place (`offload_device`).
+"""
+
+import argparse
+import functools
+import re
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .inventory import Inventory, join
+
+_NAMES_A_DEVICE = re.compile(r"(^|_)devices?$|device_map$|^device(_|$)")
+# What another place than that of the weights is named by.
+_ELSEWHERE = re.compile(r"offload|cpu|host|storage|output|original|init|save|result|return")
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+# The other objects of the standard library wrap nobody's model.
+_HOLDERS = (types.SimpleNamespace, argparse.Namespace, functools.partial)
+_NOT_ENTERED = sys.stdlib_module_names | {"torch", "numpy", "dormouse_modelserver", "dormouse_contract"}
+# A vocabulary has hundreds of thousands of entries, and no devices.
+_MANY = 1000
+_MODULE_INTERNALS = frozenset(vars(torch.nn.Module())) - {"_modules"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """The attribute, or entry, `key` of `owner`, which named `value` as a device: a `torch.device` or a text."""
+
+    owner: Any
+    key: Any
+    value: Any
+    path: str
+
+    @property
+    def place(self) -> tuple[int, Any]:
+        return id(self.owner), self.key
+
+    @property
+    def now(self) -> object:
+        """What it names now; None when it is gone."""
+        try:
+            return self.owner[self.key] if isinstance(self.owner, dict | list) else getattr(self.owner, self.key)
+        except (AttributeError, LookupError):
+            return None
+
+    def write(self, value: object) -> None:
+        if isinstance(self.owner, dict | list):
+            self.owner[self.key] = value
+        else:
+            object.__setattr__(self.owner, self.key, value)  # frozen ones too: it stays the same to all who look
+
+    def naming(self, device: torch.device) -> object:
+        """`device` as it would name it."""
+        return str(device) if isinstance(self.value, str) else device
+
+
+def attributes(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, types.ModuleType | type):
+        return
+    yield from tuple(getattr(value, "__dict__", {}).items())
+    for owner in type(value).__mro__:
+        slots = owner.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                yield name, getattr(value, name)
+
+
+def is_cpu(value: object) -> bool:
+    return value in ("cpu", "cpu:0") if isinstance(value, str) else type(value) is torch.device and value.type == "cpu"
+
+
+def find_mentions(model: object, inventory: Inventory) -> list[Mention]:
+    """Every name of a device in `model` that belongs to its weights; each place once."""
+    walk = _Walk({id(module) for module in inventory.modules} | {id(found.tensor) for found in inventory.tensors})
+    walk.walk(model, inventory.modules)
+    owners = walk.owners()
+    return [mention for mention in walk.mentions if id(mention.owner) in owners]
+
+
+class _Walk:
+    """Everything that can be reached from the model, and who holds whom."""
+
+    def __init__(self, managed: set[int]) -> None:
+        self.mentions: list[Mention] = []
+        self._managed = managed
+        # The objects themselves: an id alone may come again.
+        self._seen: dict[int, Any] = {}
+        self._holders: dict[int, list[int]] = {}
+        self._held: dict[int, list[int]] = {}
+
+    def walk(self, model: object, modules: tuple[torch.nn.Module, ...]) -> None:
+        pending = [(each, "", "") for each in (*modules, model)]
+        while pending:
+            value, path, name = pending.pop()
+            if id(value) in self._seen:
+                continue
+            self._seen[id(value)] = value
+            for key, item, its_path, its_name in _items(value, path, name):
+                if _names_a_device(item, its_name):
+                    self.mentions.append(Mention(value, key, item, its_path))
+                elif isinstance(item, torch.Tensor) or _entered(item):
+                    self._holders.setdefault(id(item), []).append(id(value))
+                    self._held.setdefault(id(value), []).append(id(item))
+                    if not isinstance(item, torch.Tensor):
+                        pending.append((item, its_path, its_name))
+
+    def owners(self) -> set[int]:
+        """Who holds something that is moved, who hangs on a module, and the containers of either."""
+        above = _closure(self._managed, self._holders, lambda _: True)
+        modules = {key for key in self._managed if isinstance(self._seen.get(key), torch.nn.Module)}
+        below = _closure(modules, self._held, lambda _: True)
+        return _closure(above | below, self._held, lambda key: isinstance(self._seen.get(key), _CONTAINERS))
+
+
+def _closure(start: set[int], edges: dict[int, list[int]], follow: Any) -> set[int]:
+    reached, pending = set(start), list(start)
+    while pending:
+        for key in edges.get(pending.pop(), ()):
+            if key not in reached and follow(key):
+                reached.add(key)
+                pending.append(key)
+    return reached
+
+
+def _items(value: Any, path: str, name: str) -> Iterator[tuple[Any, Any, str, str]]:
+    """Key, value, path and name of what it holds; what a list holds has the name of the list."""
+    if isinstance(value, dict):
+        for key, item in tuple(value.items()) if len(value) <= _MANY else ():
+            text = f"{name}.{key}" if isinstance(key, str) else name
+            yield key, item, f"{path}[{key!r}]", text
+    elif isinstance(value, _CONTAINERS):
+        for number, item in enumerate(tuple(value) if len(value) <= _MANY else ()):
+            yield number, item, f"{path}[{number}]", name
+    elif isinstance(value, functools.partial):
+        yield "keywords", value.keywords, path, ""
+        yield "args", value.args, path, ""
+    else:
+        internal = _MODULE_INTERNALS if isinstance(value, torch.nn.Module) else ()
+        for key, item in attributes(value):
+            if key not in internal:
+                yield key, item, join(path, key) if key != "_modules" else path, "" if key == "_modules" else key
+
+
+def _names_a_device(value: object, name: str) -> bool:
+    """name: of the attribute, and after a dot the key in a dict."""
+    if not isinstance(value, str | torch.device) or _ELSEWHERE.search(name):
+        return False
+    return isinstance(value, torch.device) or any(_NAMES_A_DEVICE.search(part) for part in name.split("."))
+
+
+def _entered(value: object) -> bool:
+    if isinstance(value, (torch.nn.Module, *_CONTAINERS, *_HOLDERS)):
+        return True
+    kind = type(value)
+    return kind.__module__.partition(".")[0] not in _NOT_ENTERED and not isinstance(value, type)
