@@ -10,16 +10,23 @@ import logging
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
+from dormouse_contract.problems import ProblemReason
+
+from ...lifecycle import background
+from ...lifecycle.background import LongLived
 from ...lifecycle.clock import Clock, steady_unix_time
 from ...lifecycle.registry import NotReady, Registry
 from ..authority import Access
+from ..problems import Refusal
 from .reading import occupancy_of, read_state
 from .state import MemoryHistory, MemorySample, PanelState
 from .subscription import Subscription
 
+R = TypeVar("R")
 _log = logging.getLogger("dormouse")
 
 SAMPLE_SECONDS = 5.0
@@ -47,32 +54,36 @@ class Watch:
         self._last_sent: PanelState | None = None
         self._condition = threading.Condition()
         self._closed = self._look_now = self._failing = False
-        self._thread: threading.Thread | None = None
+        self._thread = LongLived("panel", self._run)
         # Not the loop's own threads: an app's requests that wait for a model may fill those.
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="dormouse-panel-read")
 
     def start(self) -> None:
         """Begin to take samples; later calls do nothing."""
-        with self._condition:
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="dormouse-panel", daemon=True)
-                self._thread.start()
+        self._thread.ensure()
 
     def close(self) -> None:
         """End all streams and the thread."""
         with self._condition:
             self._closed = True
             self._condition.notify()
-            thread = self._thread
-        if thread is not None:
-            thread.join(5)
+        self._thread.close(5)
         self._readers.shutdown(wait=False)
 
     async def state(self) -> PanelState:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_state)
+        return await self._in_a_reader(self._read_state)
 
     async def history(self) -> MemoryHistory:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_history)
+        return await self._in_a_reader(self._read_history)
+
+    async def _in_a_reader(self, read: Callable[[], R]) -> R:
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self._readers, read)
+        except RuntimeError as error:  # at a limit of threads, or closed
+            background.count_failure("panel-read", error)
+            detail = f"The page's figures can't be read now ({error}). The models are as they were; ask again"
+            raise Refusal(503, ProblemReason.CANNOT_NOW, "No thread to read with", detail, retry_after=1.0) from error
+        return await answer
 
     def _read_state(self) -> PanelState:
         return read_state(self._registry, self._access, self.started_at, self._clock())

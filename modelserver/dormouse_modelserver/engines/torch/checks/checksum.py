@@ -16,12 +16,12 @@ with less and less memory, down to 1 MiB, and gives the same sum each time; `che
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from ....errors import DeviceFull
 from ..out_of_memory import lacks_memory
+from ..threads import in_threads
 
 _BLOCK_WORDS = 1 << 18
 # Blocks at a time: what is in work, 4 MiB, stays in a CPU's cache.
@@ -98,7 +98,7 @@ def _sums(blocks: torch.Tensor) -> list[int]:
     if threads < 2:
         return _cpu_sums(blocks)
     shares = blocks.tensor_split(threads)
-    return [value for part in _pool().map(_cpu_sums, shares) for value in part]
+    return [value for part in in_threads(_cpu_sums, shares, threads, "dormouse-checksum") for value in part]
 
 
 def _cpu_sums(blocks: torch.Tensor) -> list[int]:
@@ -158,8 +158,3 @@ def _coefficients(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     values = torch.randint(torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max, shape, generator=generator)
     whole, upper = (values | 1).to(device).unbind()
     return whole, upper
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_MAX_THREADS, "dormouse-checksum")

@@ -9,12 +9,13 @@ import ctypes
 import json
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..threads import in_threads
 
 # Reads of this size keep a disk busy, and a few threads hide its latency and the page faults of the target.
 _PIECE_BYTES = 16 << 20
@@ -102,9 +103,7 @@ def read_into(target: torch.Tensor, reads: Iterable[Read]) -> None:
             for piece in pieces:
                 _read(files[piece.path], base, piece)
             return
-        with ThreadPoolExecutor(_THREADS, "dormouse-read") as pool:
-            for _ in pool.map(lambda piece: _read(files[piece.path], base, piece), pieces):
-                pass
+        in_threads(lambda piece: _read(files[piece.path], base, piece), pieces, _THREADS, "dormouse-read")
     finally:
         for file in files.values():
             os.close(file)
