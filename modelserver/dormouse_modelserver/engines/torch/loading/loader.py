@@ -125,7 +125,7 @@ class Loader(Generic[T]):
                     own.fill_mirror(filling, promise)
                     return
         own.claim(loaded)
-        own.fill_device(filling, process.with_room(self._name, own.allocate))
+        own.fill_device(filling, process.with_room(self._name, own.allocate, own.nbytes))
 
     def _bundle(self) -> Bundle:
         process, options = self._process, self._options
