@@ -121,6 +121,8 @@ def _type(field: Schema) -> str:
 
 def _bounds(field: Schema) -> str:
     kind = next((one for one in field.get("anyOf", ()) if one != {"type": "null"}), field)
+    if "exclusiveMinimum" in kind:
+        return f"above {kind['exclusiveMinimum']}, at most {kind['maximum']}"
     if "maximum" in kind:
         return f"{kind['minimum']} to {kind['maximum']}"
     if "maxLength" in kind:

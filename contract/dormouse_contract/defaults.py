@@ -16,6 +16,9 @@ SERVER_MIN_RESIDENT_SECONDS = 0.0
 WAKE_BUDGET_SECONDS = 30.0
 """So long a request may wait for a wake, whoever decides: `policy.wakeBudgetSeconds`, and a server by itself."""
 
+TURN_SECONDS = 10.0
+"""So long a model that lacks room waits for one that is never at rest, before that one is drained."""
+
 SERVE_IDLE_TIMEOUT_SECONDS = 600.0
 """`dormouse-modelserver serve --idle-timeout`. The library has none: an app's weights move only when it asks for that.
 Nor has a ManagedModel, whose ladder is never without `offloadAfterSeconds`."""

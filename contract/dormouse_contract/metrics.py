@@ -133,6 +133,11 @@ UNLOAD_REFUSED = _gauge(
     "1 from when an unload was refused, since it would lose what the app changed in the weights, until the next use; "
     "else 0",
 )
+LOAD_FAILURES = _counter(
+    "dormouse_model_load_failures_total",
+    "model",
+    "Loads that failed: `load` or the warm-up raised, or what it gave can't be moved. Without room is not among them",
+)
 GPU_INFO = _gauge(
     "dormouse_model_gpu_info",
     "model gpu_uuid device",
@@ -150,6 +155,12 @@ HOST_MEMORY_BUDGET = _gauge(
     "dormouse_host_memory_budget_bytes",
     "",
     "Host RAM that this process may use: the cgroup's limit, or the machine's memory if that is less",
+)
+BACKGROUND_FAILURES = _counter(
+    "dormouse_background_failures_total",
+    "thread",
+    "Threads of Dormouse's own that could not be started, or raised and went on. `/healthz` is 503 while one does not "
+    "run or fails again and again",
 )
 BUILD_INFO = _gauge(
     "dormouse_build_info",

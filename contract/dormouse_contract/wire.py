@@ -114,15 +114,26 @@ class PolicyLoan(Wire):
     """`PUT /dormouse/v1/models/{model}/policy`: what the replica decides by itself for a while.
 
     None is the server's own setting. `valid_for_seconds: 0` withdraws this owner's loan.
+    turn_seconds: so long it waits for room behind one that is never at rest, before that one is drained.
     """
 
     keep_alive_seconds: _Seconds | None = None
     min_resident_seconds: _Seconds | None = None
     wake_budget_seconds: _Seconds | None = None
+    turn_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)] | None = None
     pinned: bool = False
     valid_for_seconds: _Seconds
     order: OrderStamp | None = None
     pod_uid: Annotated[_Name | None, Field(alias="podUID")] = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Readers of an earlier version refuse a field that they don't know, null included.
+        body: dict[str, Any] = serialize(self)
+        return {key: value for key, value in body.items() if value is not None or key not in _NEW_IN_A_LOAN}
+
+
+_NEW_IN_A_LOAN = frozenset({"turn_seconds", "turnSeconds"})
 
 
 class TransitionSnapshot(Answer):
@@ -168,6 +179,7 @@ class ModelSnapshot(Answer):
     released_method: how `gpu_memory_released_bytes` was measured; None before the first release.
     dirty: the weights differ from what `load` gives, as found at the last demotion.
     restore_estimate_seconds: None until a restore was measured.
+    turn_seconds: so long it waits for room behind a model that is never at rest; None is for ever, or an older library.
     """
 
     name: str
@@ -184,6 +196,7 @@ class ModelSnapshot(Answer):
     dirty: bool
     pinned: bool
     restore_estimate_seconds: float | None
+    turn_seconds: float | None = None
     transition: TransitionSnapshot | None
     last_transition: LastTransitionSnapshot | None
 

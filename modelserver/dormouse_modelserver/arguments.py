@@ -20,6 +20,13 @@ def check_seconds_setting(name: str, value: object) -> None:
         raise ConfigurationError(f"{name} is {value!r}: {problem}")
 
 
+def check_turn(name: str, value: object) -> None:
+    """More than 0 seconds (`math.inf` is never), or None."""
+    check_seconds_setting(name, value)
+    if value is not None and not value > 0:  # type: ignore[operator]
+        raise ConfigurationError(f"{name} is {value!r}: write more than 0 seconds; a model in use needs time to end")
+
+
 def check_seconds_argument(call: str, value: object) -> None:
     """The same for one call's argument, `call` being how it reads: `tts.on_gpu(timeout=…)`."""
     if value is None:

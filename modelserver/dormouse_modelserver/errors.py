@@ -92,7 +92,12 @@ class TransitionFailed(DormouseError):
 
 
 class LoadFailed(TransitionFailed):
-    pass
+    """advice: whether waiting helps, and when it is tried again; filled in by the slot, which remembers."""
+
+    advice = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}. {self.advice}" if self.advice else super().__str__()
 
 
 class DeviceFull(TransitionFailed):
@@ -105,14 +110,28 @@ class DeviceFull(TransitionFailed):
 
 
 class NoRoom(WakeTimeout, DeviceFull):
-    """A wake that went on without success for as long as the request could wait."""
+    """A wake that went on without success for as long as the request could wait.
 
-    def __init__(self, model: str, budget_seconds: float, full: DeviceFull, retry_after_seconds: float) -> None:
+    held: the model that the request itself holds, where that is in the way; raised at once then.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        budget_seconds: float,
+        full: DeviceFull,
+        retry_after_seconds: float,
+        *,
+        held: str | None = None,
+    ) -> None:
+        room = f"{full.device} has room for {full.room_bytes} bytes, {full.need_bytes} are needed"
         Exception.__init__(
             self,
-            f"model {model!r} was not awake within {budget_seconds:g} s: {full.device} has room for {full.room_bytes} "
-            f"bytes, {full.need_bytes} are needed, and nobody there could be sent to sleep. It stays asleep; ask "
-            f"again in {retry_after_seconds:.0f} s",
+            f"model {model!r} was not awake within {budget_seconds:g} s: {room}, and nobody there could be sent to "
+            f"sleep. It stays asleep; ask again in {retry_after_seconds:.0f} s"
+            if held is None
+            else f"model {model!r} has no room beside model {held!r}, which this request holds: {room}. "
+            f"Both are as they were. Let go of {held!r} before you ask for {model!r}",
         )
         self.device, self.need_bytes, self.room_bytes = full.device, full.need_bytes, full.room_bytes
         self.retry_after_seconds = retry_after_seconds

@@ -7,11 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dormouse_contract.defaults import AFTER_TASK, MAX_WAITING, SERVER_MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
+from dormouse_contract.defaults import (
+    AFTER_TASK,
+    MAX_WAITING,
+    SERVER_MIN_RESIDENT_SECONDS,
+    TURN_SECONDS,
+    WAKE_BUDGET_SECONDS,
+)
 from dormouse_contract.wire import MODEL_NAME_PATTERN
 from fastapi import APIRouter, FastAPI
 
-from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text
+from .arguments import check_callable, check_choice, check_fastapi, check_seconds_setting, check_text, check_turn
 from .engines.torch.checks.canary import Canary
 from .engines.torch.checks.canary import checked as checked_canary
 from .engines.torch.device import DeviceBackend
@@ -21,6 +27,7 @@ from .engines.torch.process import TorchProcess
 from .engines.torch.sharing.bundle import MirrorMode
 from .engines.torch.weights import Weights
 from .errors import ConfigurationError, NoSuchModel
+from .lifecycle import background
 from .lifecycle.idle_timer import IdleTimer
 from .lifecycle.registry import Registry
 from .lifecycle.room.arbiter import Arbiter
@@ -43,6 +50,8 @@ class ResidencyManager(Registry):
     idle_timeout, unload_timeout: seconds until GPU → CPU and → Unloaded; None is never. Defaults for
         models that set none of their own.
     after_task: "offload" takes the weights off the GPU when the last use ends, "keep" leaves them.
+    turn: seconds that a model which lacks room waits for one that is never at rest, before that one is drained;
+        `math.inf` for ever. Default for models that set none of their own.
     starting: True keeps `/readyz` at 503 until `started()` is called; for who serves an app of its own.
     socket: path of the control socket for a sidecar; None takes `DORMOUSE_SOCKET`, "" is none. With it,
         the manager serves the socket from a thread and loop of its own.
@@ -65,6 +74,7 @@ class ResidencyManager(Registry):
         after_task: AfterTask = AFTER_TASK,
         min_resident: float = SERVER_MIN_RESIDENT_SECONDS,
         wake_budget: float = WAKE_BUDGET_SECONDS,
+        turn: float = TURN_SECONDS,
         starting: bool = False,
         socket: str | None = None,
         gpu_arbiter: str | None = None,
@@ -78,15 +88,21 @@ class ResidencyManager(Registry):
             ("wake_budget", wake_budget),
         ):
             check_seconds_setting(setting, seconds)
+        check_turn("turn", turn)
         super().__init__(open_device(device), starting=starting)
         self._settings = _checked(
             SlotSettings(
-                _never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget, max_waiting
+                _never(idle_timeout), _never(unload_timeout), after_task, min_resident, wake_budget, max_waiting, turn
             )
         )
         self._models: dict[str, Model[Any]] = {}
-        self._arbiter = Arbiter(self.slots, lambda: self.device.memory().total)
-        self._process = TorchProcess(self.device, make_room=self._arbiter.make_room)
+        self._arbiter = arbiter = Arbiter(self.slots, self.device.memory)
+        self._process = TorchProcess(
+            self.device,
+            make_room=arbiter.make_room,
+            held_for_others=arbiter.held_for_others,
+            got_room=arbiter.got_room,
+        )
         self._idle_timer = IdleTimer(self.slots)
         folder = os.environ.get("DORMOUSE_GPU_ARBITER", "") if gpu_arbiter is None else gpu_arbiter
         if folder:
@@ -109,6 +125,7 @@ class ResidencyManager(Registry):
         idle_timeout: float | None = None,
         unload_timeout: float | None = None,
         after_task: AfterTask | None = None,
+        turn: float | None = None,
     ) -> Model[T]:
         """Make a model known. Nothing is loaded until the first use.
 
@@ -124,7 +141,7 @@ class ResidencyManager(Registry):
             may be a function of the model, the digest None for that of the first answer.
         stable_addresses: the weights come back to the same device addresses after each restore, as CUDA graphs and
             compiled code that captured them need. Not for modules that several registered models share.
-        idle_timeout, unload_timeout: seconds, `math.inf` for never, None for the manager's default.
+        idle_timeout, unload_timeout, turn: seconds, `math.inf` for never, None for the manager's default.
 
         Raises `ConfigurationError` for a name that is taken or malformed, or settings that can't work.
         """
@@ -136,6 +153,7 @@ class ResidencyManager(Registry):
             raise ConfigurationError(f"model {name!r}: load is {load!r}; give a function that returns the model")
         check_seconds_setting(f"model {name!r}: idle_timeout", idle_timeout)
         check_seconds_setting(f"model {name!r}: unload_timeout", unload_timeout)
+        check_turn(f"model {name!r}: turn", turn)
         check_callable(f"model {name!r}: modules", modules, "a function that picks the modules of what load gave")
         check_callable(f"model {name!r}: warm_up", warm_up, "a function that is called with the model")
         check_choice(f"model {name!r}: unload_changes", unload_changes, ("refuse", "discard"))
@@ -150,6 +168,8 @@ class ResidencyManager(Registry):
             own = replace(own, unload_timeout_seconds=_never(unload_timeout))
         if after_task is not None:
             own = replace(own, after_task=after_task)
+        if turn is not None:
+            own = replace(own, turn_seconds=turn)
         weights = Weights(name, load, self._process, options)
         slot: Slot[T] = Slot(name, weights, _checked(own), self.telemetry, changed=self._slot_changed)
         self.add(slot)
@@ -178,8 +198,9 @@ class ResidencyManager(Registry):
         install_routes(self, app, prefix)
 
     def _slot_changed(self, slot: Slot[Any]) -> None:
+        background.start_missing()
         self._idle_timer.slot_changed(slot)
-        self._arbiter.slot_changed()
+        self._arbiter.slot_changed(slot)
 
     def close(self) -> None:
         """Stop the timers and the sockets. Models stay usable where they are."""

@@ -25,6 +25,8 @@ dormouse_wake_wait_seconds{model}
 dormouse_process_gpu_memory_bytes{gpu_uuid}
 dormouse_host_memory_budget_bytes
 dormouse_model_gpu_info{model,gpu_uuid,device}
+dormouse_model_load_failures_total{model}
+dormouse_background_failures_total{thread}
 dormouse_model_process_up
 dormouse_sidecar_trust_expiry_timestamp_seconds
 dormouse_build_info{version}

@@ -152,6 +152,17 @@ def test_seconds_that_are_no_length_of_time_are_refused(
         kind.model_validate_json(text)
 
 
+def test_a_loan_that_says_nothing_of_turns_can_be_read_by_a_library_that_knows_none() -> None:
+    assert "turnSeconds" not in json.loads(PolicyLoan(valid_for_seconds=60).to_json())
+    assert json.loads(PolicyLoan(turn_seconds=5, valid_for_seconds=60).to_json())["turnSeconds"] == 5
+
+
+@pytest.mark.parametrize("turn", [0, -1, "10"])
+def test_a_turn_takes_time(turn: object) -> None:
+    with pytest.raises(ValidationError, match="turnSeconds"):
+        PolicyLoan.from_json(json.dumps({"validForSeconds": 60, "turnSeconds": turn}))
+
+
 def test_a_snapshot_has_exactly_the_contracts_fields() -> None:
     sent = json.loads(SNAPSHOT.to_json())
     assert list(sent) == [
@@ -169,6 +180,7 @@ def test_a_snapshot_has_exactly_the_contracts_fields() -> None:
         "dirty",
         "pinned",
         "restoreEstimateSeconds",
+        "turnSeconds",
         "transition",
         "lastTransition",
     ]

@@ -7,7 +7,7 @@ from dormouse_modelserver import ResidencyManager
 from .pages import code, read, rows
 
 # What the page on settings explains.
-_TIMERS = {"idle_timeout", "unload_timeout", "after_task"}
+_TIMERS = {"idle_timeout", "unload_timeout", "after_task", "turn"}
 
 
 def test_each_argument_is_explained_with_its_default() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dormouse_contract.defaults import AFTER_TASK, SERVE_IDLE_TIMEOUT_SECONDS
+from dormouse_contract.defaults import AFTER_TASK, SERVE_IDLE_TIMEOUT_SECONDS, TURN_SECONDS
 from dormouse_contract.ports import Port
 
 from ..errors import ConfigurationError
@@ -27,6 +27,7 @@ class ModelSettings:
     idle_timeout: float | None = None
     unload_timeout: float | None = None
     after_task: AfterTask | None = None
+    turn: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class ServeSettings:
     """Timeouts in seconds, None for never. behind_sidecar: an operator decides, as long as it lends a policy.
 
     preload: load every model into host RAM at start, and be ready only then.
+    turn: math.inf for never.
     """
 
     models: dict[str, ModelSettings]
@@ -47,6 +49,7 @@ class ServeSettings:
     project_dir: Path
     behind_sidecar: bool = False
     preload: bool = False
+    turn: float = TURN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,13 @@ _PRELOAD = _Setting(
     "load each model into host RAM at start; /readyz is 503 until that is done",
     is_switch=True,
 )
-_SETTINGS = (_IDLE, _UNLOAD, _AFTER, _HOST, _PORT, _DEVICE, _PRELOAD)
+_TURN = _Setting(
+    "turn",
+    "DORMOUSE_TURN",
+    f"{TURN_SECONDS:g}",
+    "seconds that a model without room waits for one that is never at rest, before that one lets it in; 'never'",
+)
+_SETTINGS = (_IDLE, _UNLOAD, _AFTER, _HOST, _PORT, _DEVICE, _PRELOAD, _TURN)
 
 
 def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +156,7 @@ def resolve(given: argparse.Namespace, environment: Mapping[str, str] = os.envir
         project_dir=folder,
         behind_sidecar=behind_sidecar,
         preload=_yes_or_no(*value(_PRELOAD)),
+        turn=_turn(*value(_TURN)),
     )
     if not settings.models and settings.app is None:
         raise ConfigurationError(
@@ -177,6 +187,7 @@ def _model(name: str, table: Mapping[str, str]) -> ModelSettings:
         seconds("idle-timeout"),
         seconds("unload-timeout"),
         None if after_task is None else _after_task(after_task, f"{FILE_NAME}: models.{name}.after-task"),
+        _turn(table["turn"], f"{FILE_NAME}: models.{name}.turn") if "turn" in table else None,
     )
 
 
@@ -206,6 +217,13 @@ def _yes_or_no(text: str, source: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ConfigurationError(f"{source} is {text!r}; write true or false")
     return text.lower() == "true"
+
+
+def _turn(text: str, source: str) -> float:
+    seconds = parse_seconds(text, source)
+    if seconds == 0:
+        raise ConfigurationError(f"{source} is 0; write more than 0 seconds: a model in use needs time to end")
+    return math.inf if seconds is None else seconds
 
 
 def _after_task(text: str, source: str) -> AfterTask:

@@ -54,6 +54,7 @@ def run(settings: ServeSettings) -> int:
             idle_timeout=settings.idle_timeout,
             unload_timeout=settings.unload_timeout,
             after_task=settings.after_task,
+            turn=settings.turn,
             starting=True,
         )
         try:
@@ -134,6 +135,7 @@ def _register(manager: ResidencyManager, settings: ServeSettings) -> None:
             idle_timeout=model.idle_timeout,
             unload_timeout=model.unload_timeout,
             after_task=model.after_task,
+            turn=model.turn,
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ConfigurationError
 
 FILE_NAME = "dormouse.toml"
-MODEL_KEYS = ("load", "idle-timeout", "unload-timeout", "after-task")
+MODEL_KEYS = ("load", "idle-timeout", "unload-timeout", "after-task", "turn")
 _TARGET = '"package.module:function"'
 
 

@@ -13,8 +13,10 @@ from typing import Any
 from dormouse_contract import Action, Residency, Trigger, plan
 
 from ..errors import DormouseError
+from .background import LongLived
 from .clock import Clock, steady_unix_time
 from .slot import Slot
+from .slow_moves import say_if_slow
 
 _log = logging.getLogger("dormouse")
 
@@ -34,28 +36,31 @@ class IdleTimer:
         self._next_look = math.inf
         self._changed = False
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self._all_well = True
+        self._thread = LongLived("idle-timer", self._run)
 
     def slot_changed(self, slot: Slot[Any]) -> None:
-        """Called after each use, move and loan. Cheap: wakes the thread only when it must look sooner."""
-        _, revisit_at = self._due(slot)
+        """Called after each use, move and loan. Cheap: wakes the thread only when it must look sooner.
+
+        Raises nothing: whoever calls it has ended a use, whose answer is right whatever the timer does.
+        """
+        self._thread.ensure()
+        revisit_at = self._guarded(slot, self._revisit_at)
         with self._condition:
             if revisit_at < self._next_look and not self._closed:
                 self._changed = True
                 self._next_look = revisit_at
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="dormouse-idle-timer", daemon=True)
-                    self._thread.start()
                 self._condition.notify()
 
     def close(self) -> None:
         with self._condition:
             self._closed = True
             self._condition.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.close()
 
     def _run(self) -> None:
+        with self._condition:
+            self._changed = True  # it may have been broken off in the middle of a look
         while True:
             with self._condition:
                 while not self._closed and not self._changed and self._clock() < self._next_look:
@@ -65,13 +70,30 @@ class IdleTimer:
                     return
                 self._changed = False
                 self._next_look = math.inf
-            soonest = min((self._look_at(slot) for slot in self._slots()), default=math.inf)
+            self._all_well = True
+            soonest = min((self._guarded(slot, self._look_at) for slot in self._slots()), default=math.inf)
+            if self._all_well:
+                self._thread.worked()
             with self._condition:
                 self._next_look = min(self._next_look, soonest)
 
+    def _guarded(self, slot: Slot[Any], look: Callable[[Slot[Any]], float]) -> float:
+        """When to look again. What breaks at one model keeps no other one awake."""
+        try:
+            return look(slot)
+        except Exception as error:
+            self._all_well = False
+            self._thread.failed(error)
+            return self._clock() + _RETRY_SECONDS
+
+    def _revisit_at(self, slot: Slot[Any]) -> float:
+        return min(self._due(slot)[1], say_if_slow(slot, self._clock()), slot.view.drain_ends_at)
+
     def _look_at(self, slot: Slot[Any]) -> float:
         """Do what is due; returns when to look again (Unix seconds)."""
+        slot.end_drain_in_time()
         demote, revisit_at = self._due(slot)
+        revisit_at = min(revisit_at, say_if_slow(slot, self._clock()), slot.view.drain_ends_at)
         if demote is None:
             return revisit_at
         try:

@@ -40,6 +40,16 @@ def carry_out(
     return error, released
 
 
+def not_started(name: str, transition: Transition, problem: BaseException) -> TransitionFailed:
+    """The error of a move for which no thread could be started."""
+    error = TransitionFailed(
+        f"model {name!r} could not be moved to {transition.to}: no thread can be started ({problem}). "
+        f"It stays on the {transition.origin}, whole. Ask again soon; raise the limit of processes if this stays so"
+    )
+    error.residency = transition.origin
+    return error
+
+
 def _move(engine: Engine[Any], transition: Transition) -> Released | None:
     if transition.to is Residency.GPU:
         engine.wake()

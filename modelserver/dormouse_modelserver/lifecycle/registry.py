@@ -8,6 +8,7 @@ from typing import Any
 from dormouse_contract.wire import ModelAdvice, ModelSnapshot
 
 from ..errors import ConfigurationError, DormouseError, NoSuchModel
+from .background import LongLived
 from .device import Device
 from .history.advice import advise
 from .slot import Slot
@@ -46,6 +47,7 @@ class Registry:
         self._starting, self._preloading, self._draining = starting, False, False
         self._one_preload = threading.Lock()
         self._never_loaded: list[Slot[Any]] = []
+        self._preload_thread: LongLived | None = None
 
     def add(self, slot: Slot[Any]) -> None:
         """Raises `ConfigurationError` when the name is taken."""
@@ -90,7 +92,8 @@ class Registry:
     def preload_in_background(self) -> None:
         """`preload` in a thread: requests that come meanwhile are taken, and wake their model as always."""
         self._preloading = True
-        threading.Thread(target=self._preload_or_say_why, name="dormouse-preload", daemon=True).start()
+        self._preload_thread = LongLived("preload", self._preload_or_say_why)
+        self._preload_thread.ensure()
 
     def _preload_or_say_why(self) -> None:
         try:

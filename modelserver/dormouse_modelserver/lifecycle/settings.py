@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dormouse_contract import Policy
-from dormouse_contract.defaults import AFTER_TASK, MAX_WAITING, SERVER_MIN_RESIDENT_SECONDS, WAKE_BUDGET_SECONDS
+from dormouse_contract.defaults import (
+    AFTER_TASK,
+    MAX_WAITING,
+    SERVER_MIN_RESIDENT_SECONDS,
+    TURN_SECONDS,
+    WAKE_BUDGET_SECONDS,
+)
 from dormouse_contract.wire import PolicyLoan
 
 AfterTask = Literal["keep", "offload"]
@@ -17,6 +23,8 @@ class SlotSettings:
 
     after_task: `offload` takes the weights off the GPU as soon as the last use ends, whatever the timeout.
     max_waiting: so many uses may wait for a wake at a time; the next one is refused at once.
+    turn_seconds: so long it waits for room behind a model that is never at rest, before that one is drained; inf is
+        for ever.
     """
 
     idle_timeout_seconds: float | None = None
@@ -25,6 +33,7 @@ class SlotSettings:
     min_resident_seconds: float = SERVER_MIN_RESIDENT_SECONDS
     wake_budget_seconds: float = WAKE_BUDGET_SECONDS
     max_waiting: int = MAX_WAITING
+    turn_seconds: float = TURN_SECONDS
 
     def policy(self) -> Policy:
         """The same as a ladder; with `offload` after each task the first rung is 0."""
@@ -71,6 +80,8 @@ class Lending:
             lent = replace(lent, min_resident_seconds=loan.min_resident_seconds)
         if loan.wake_budget_seconds is not None:
             lent = replace(lent, wake_budget_seconds=loan.wake_budget_seconds)
+        if loan.turn_seconds is not None:
+            lent = replace(lent, turn_seconds=loan.turn_seconds)
         return lent
 
 

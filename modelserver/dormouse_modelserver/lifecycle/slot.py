@@ -15,25 +15,29 @@ One short lock; the engine moves the model in a thread of that transition, outsi
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dormouse_contract import RequestOutcome, Residency, TransitionOutcome, Trigger
-from dormouse_contract.wire import OrderStamp, PolicyLoan
+from dormouse_contract.wire import LastTransitionSnapshot, OrderStamp, PolicyLoan
 
 from ..errors import (
     DeviceBroken,
     DeviceFull,
     DormouseError,
+    LoadFailed,
     ModelBusy,
     NoRoom,
     QueueFull,
     TransitionFailed,
     WakeTimeout,
 )
+from . import background
 from .clock import Clock, steady_unix_time, wall_correction
 from .device import check_works
 from .engine import Engine, Fence, Released
-from .moving import carry_out
+from .moving import carry_out, not_started
+from .room.claims import claim_of
+from .room.turns import Claim
 from .settings import SlotSettings
 from .state import SlotState
 from .telemetry import Telemetry
@@ -43,9 +47,6 @@ from .uses.waiting import Place, Waiter
 from .view import SlotView
 
 T = TypeVar("T")
-
-# How late a waiter may notice that its budget is used up, on a busy machine.
-_GRACE_SECONDS = 1.0
 
 
 class Slot(Generic[T]):
@@ -82,11 +83,17 @@ class Slot(Generic[T]):
         """The user's object; only for who holds a use."""
         return self._engine.model
 
-    def enter(self, settled: Callable[[], bool], timeout_seconds: float | None = None) -> Waiter:
+    def has(self, use: Waiter) -> bool:
+        """Whether that is a use of this model, and holds it now."""
+        return use.model is self and use.place is Place.GRANTED
+
+    def enter(
+        self, settled: Callable[[], bool], timeout_seconds: float | None = None, holding: tuple[Waiter, ...] = ()
+    ) -> Waiter:
         """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken.
 
-        `timeout_seconds` is how long it may wait, None the model's wake budget. Raises `QueueFull`, or `DeviceBroken`
-        at once.
+        `timeout_seconds` is how long it may wait, None the model's wake budget. holding: the uses that its request
+        holds already. Raises `QueueFull`, `DeviceBroken` or the `LoadFailed` of before at once, and why no wake began.
         """
         state = self._state
         if self.view.device_broken:
@@ -96,16 +103,24 @@ class Slot(Generic[T]):
             now = state.clock()
             settings = state.lending.settings(now)
             budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
-            waiter = Waiter(settled, now, budget)
+            waiter = Waiter(settled, now, budget, self, holding)
             state.history.arrivals.arrived(now, alone=not state.in_flight and not state.waiters)
-            if state.transition is None and state.residency is Residency.GPU:
+            there = state.transition is None and state.residency is Residency.GPU
+            if there and (not state.drain.under_way or any(self.has(held) for held in holding)):
                 self._grant(waiter)
-            elif len(state.waiters) < settings.max_waiting:
+                return waiter
+            refusal = state.load_failures.refusal(now, state.residency) if state.transition is None else None
+            if refusal is not None:
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+                raise refusal
+            if len(state.waiters) < settings.max_waiting:
                 state.waiters.append(waiter)
                 self._wake_for_waiters()
             else:
                 self._telemetry.request(self.name, RequestOutcome.REJECTED)
                 raise QueueFull(self.name, len(state.waiters), state.retry_after_seconds())
+            if waiter.error is not None:
+                raise waiter.error
             return waiter
 
     def abandon(self, waiter: Waiter) -> None:
@@ -135,23 +150,12 @@ class Slot(Generic[T]):
             doing = state.transition
         if doing is not None and doing.obstacle is not None:
             return NoRoom(self.name, waiter.budget_seconds, doing.obstacle, retry_after)
-        what = f"{doing.origin} → {doing.to} under way" if doing is not None else f"it is on the {state.residency}"
+        what = doing.doing(state.clock()) if doing is not None else f"it is on the {state.residency}"
         return WakeTimeout(
             f"model {self.name!r} was not awake within {waiter.budget_seconds:g} s ({what}); the wake goes on. "
             f"Ask again in {retry_after:.0f} s",
             retry_after,
         )
-
-    def patience_seconds(self, obstacle: DeviceFull) -> float:
-        """How long a wake that lacks room may still wait for it: as long as somebody waits for the model."""
-        state = self._state
-        with state.lock:
-            if state.transition is not None:
-                state.transition.obstacle = obstacle
-            now = state.clock()
-            left = (waiter.since + waiter.budget_seconds - now for waiter in state.waiters)
-            # Longer than any of them: the last to go ends the wait, and learns that its time was up.
-            return max((seconds + _GRACE_SECONDS for seconds in left), default=0.0)
 
     def leave(self, failed: bool) -> None:
         """End a use. What the caller queued on the device is waited for before the weights move."""
@@ -175,6 +179,71 @@ class Slot(Generic[T]):
         if state.in_flight == 0:
             self._engine.shut()
 
+    # Room -----------------------------------------------------------------------------------------
+
+    def lacks_room(self, obstacle: DeviceFull) -> Claim | None:
+        """Its wake lacks room: what it claims, as long as somebody waits for the model."""
+        state = self._state
+        with state.lock:
+            if state.transition is not None:
+                state.transition.obstacle = obstacle
+            claim = claim_of(self.name, state, self._engine, state.clock())
+            if claim is not None and state.transition is not None:
+                state.transition.claimed = True
+            return claim
+
+    def got_room(self) -> None:
+        state = self._state
+        with state.lock:
+            if state.transition is not None:
+                state.transition.obstacle, state.transition.room_at = None, state.clock()
+
+    def refuse_who_is_in_the_way(self, held: "Slot[Any]", full: DeviceFull) -> None:
+        """Of those who wait, who hold `held`: they wait for room that they take up themselves."""
+        state = self._state
+        with state.lock:
+            for waiter in [one for one in state.waiters if any(held.has(use) for use in one.holding)]:
+                state.waiters.remove(waiter)
+                waiter.place = Place.FAILED
+                retry_after = state.retry_after_seconds()
+                waiter.error = NoRoom(self.name, waiter.budget_seconds, full, retry_after, held=held.name)
+                self._telemetry.request(self.name, RequestOutcome.REJECTED)
+                waiter.settled()
+
+    def drain(self, seconds: float, reason: str) -> bool:
+        """Admit no new uses for so long at most, or go on with that. False when it can't be drained now."""
+        state = self._state
+        with state.lock:
+            now = state.clock()
+            there = state.residency is Residency.GPU and state.transition is None and not state.pinned(now)
+            draining = there and state.drain.go_on(now, seconds, reason)
+        self._changed(self)
+        return draining
+
+    def end_drain_in_time(self) -> None:
+        """When its time is up, or nobody asks for it any more: let everybody in."""
+        state = self._state
+        with state.lock:
+            now = state.clock()
+            if state.transition is not None or not state.drain.is_over(now):
+                return
+            reason, lasted = state.drain.reason, state.drain.end(now)
+            self._let_in(now)
+        if lasted is not None:
+            refused = TransitionOutcome.REFUSED
+            problem = f"{reason}; it was not at rest within {lasted:.1f} s, and everybody is let in"
+            args = (self.name, Residency.GPU, Residency.CPU, Trigger.PRESSURE, refused, lasted, problem)
+            self._telemetry.transition(*args)
+
+    def _let_in(self, now: float) -> None:
+        waiters, self._state.waiters = self._state.waiters, deque()
+        for waiter in waiters:
+            self._grant(waiter)
+            self._telemetry.waited(self.name, now - waiter.since)
+            if not waiter.settled():
+                waiter.place = Place.LEFT
+                self._end_use()
+
     # Moves ----------------------------------------------------------------------------------------
 
     def begin_move(
@@ -190,7 +259,8 @@ class Slot(Generic[T]):
 
         A move under way that does not lead to `to` is returned as it is: wait for it and ask again.
         Raises `ModelBusy` for a demotion while in use, waited for, waking, or not idle for long enough,
-        `ModelChanged` at once for an unload that was refused since the last use, `DeviceBroken` and `StaleOrder`.
+        `ModelChanged` at once for an unload that was refused since the last use, `DeviceBroken`, `StaleOrder`, and the
+        `LoadFailed` of before for a wake that nobody asked for by hand and that comes too soon after it.
         Nothing has changed then.
         """
         check_works(self._engine.device)
@@ -230,6 +300,10 @@ class Slot(Generic[T]):
             return under_way
         if state.residency.is_above(to) or under_way is not None:
             self._check_unused(to, if_idle_for)
+        if to.is_above(state.residency) and trigger is not Trigger.MANUAL and under_way is None:
+            refusal = state.load_failures.refusal(state.clock(), state.residency)
+            if refusal is not None:
+                raise refusal
         if to is Residency.UNLOADED and state.history.unload_refused is not None:
             raise state.history.unload_refused.with_traceback(None)
         return under_way if under_way is not None else self._start(to, trigger, reason)
@@ -238,7 +312,7 @@ class Slot(Generic[T]):
         state = self._state
         waking = state.transition is not None and state.transition.wakes
         idle = state.idle_seconds()
-        if state.in_flight or state.waiters or waking:
+        if not state.at_rest or waking:
             problem = f"in use by {state.in_flight} requests, {len(state.waiters)} waiting"
             problem += ", waking now" if waking else ""
         elif if_idle_for is not None and idle < if_idle_for:
@@ -262,26 +336,67 @@ class Slot(Generic[T]):
         transition = Transition(state.residency, to, trigger, reason, state.clock())
         fences, state.fences = state.fences, []
         state.transition = transition
-        threading.Thread(
-            target=self._carry_out, args=(transition, fences), name=f"dormouse-{self.name}", daemon=True
-        ).start()
+        try:
+            threading.Thread(
+                target=self._carry_out, args=(transition, fences), name=f"dormouse-{self.name}", daemon=True
+            ).start()
+        except BaseException as problem:
+            if transition.take():  # it does not run: a limit of threads or of memory, or a signal's handler raised
+                state.fences = fences
+                self._fail_start(transition, problem)
+            if not isinstance(problem, Exception):
+                raise
         return transition
 
+    def _fail_start(self, transition: Transition, problem: BaseException) -> None:
+        state = self._state
+        background.count_failure("move", problem, say=False)
+        error, now = not_started(self.name, transition, problem), state.clock()
+        state.transition = None
+        ended = state.history.moved(transition, state.residency, error, None, now)
+        self._resolve_waiters(transition, error, now)
+        self._say(ended)
+        transition.settled.set_result(error)
+
     def _carry_out(self, transition: Transition, fences: list[Fence]) -> None:
+        if not transition.take():
+            return
+        self._changed(self)
         error, released = carry_out(self._engine, transition, fences, self.name)
         self._settle(transition, error, released)
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         state = self._state
         now = state.clock()
+        if isinstance(error, LoadFailed):
+            self._note_failed_load(error, now)
         with state.lock:
             state.transition = None
             state.residency = self._engine.residency
+            state.drain.left()
             if isinstance(error, TransitionFailed):
-                error.residency, error.retry_after_seconds = state.residency, state.retry_after_seconds()
+                error.residency = state.residency
+                if not isinstance(error, LoadFailed):
+                    error.retry_after_seconds = state.retry_after_seconds()
+            if error is None and transition.wakes:
+                state.load_failures.worked()
+            state.came_in(transition, now)
             ended = state.history.moved(transition, state.residency, error, released, now)
             self._resolve_waiters(transition, error, now)
             self._wake_for_waiters()
+        try:
+            self._say(ended)
+        finally:
+            transition.settled.set_result(error)
+            self._changed(self)
+
+    def _note_failed_load(self, error: LoadFailed, now: float) -> None:
+        """Before anybody hears of it, so that the log has the whole story when a person looks."""
+        with self._state.lock:
+            whole = self._state.load_failures.failed(error, now)
+        self._telemetry.load_failed(self.name, error, whole=whole)
+
+    def _say(self, ended: LastTransitionSnapshot) -> None:
         self._telemetry.transition(
             self.name,
             ended.from_,
@@ -292,8 +407,6 @@ class Slot(Generic[T]):
             ended.reason,
             ended.released_bytes,
         )
-        transition.settled.set_result(error)
-        self._changed(self)
 
     def _resolve_waiters(self, transition: Transition, error: DormouseError | None, now: float) -> None:
         """On the GPU, let everybody in; after a wake that failed, tell everybody why. Otherwise they wait on.
@@ -303,7 +416,8 @@ class Slot(Generic[T]):
         state = self._state
         broken = isinstance(error, DeviceBroken)
         there = state.residency is Residency.GPU and not broken
-        if not there and not broken and (transition.to is not Residency.GPU or error is None):
+        for_all = broken or isinstance(error, LoadFailed)  # whoever else wakes it would meet the same
+        if not there and not for_all and (transition.to is not Residency.GPU or error is None):
             return
         gave_up = error if transition.obstacle is not None and isinstance(error, DeviceFull) else None
         settled, state.waiters = state.waiters, deque()

@@ -9,6 +9,7 @@ from dormouse_contract import Residency, Trigger
 
 from ..errors import DormouseError, HostFull, ModelChanged
 from .slot import Slot
+from .slow_moves import SLOW_SECONDS
 
 _log = logging.getLogger("dormouse")
 
@@ -16,24 +17,35 @@ _log = logging.getLogger("dormouse")
 def load_all(slots: Iterable[Slot[Any]], stopping: Callable[[], bool]) -> list[tuple[Slot[Any], DormouseError]]:
     """Into host RAM, one after the other, so that no two loads share the peak; those that failed, with why.
 
-    A model that host RAM has no room for beside the others is passed over: a request may still wake it.
+    A model that host RAM has no room for beside the others is passed over: a request may still wake it. One whose load
+    takes very long, or hangs, is not waited for before the others are loaded.
     """
     failed: list[tuple[Slot[Any], DormouseError]] = []
-    for slot in slots:
-        if stopping():
-            break
+    late: list[Slot[Any]] = []
+
+    def load(slot: Slot[Any], patience_seconds: float | None) -> None:
         try:
-            _load(slot)
+            _load(slot, patience_seconds)
+        except TimeoutError:
+            _log.warning("model %s: its load takes long; the others are loaded meanwhile", slot.name)
+            late.append(slot)
         except HostFull as full:
             _log.warning("model %s: not loaded at start: %s", slot.name, full)
         except DormouseError as error:
             failed.append((slot, error))
+
+    for slot in slots:
+        if stopping():
+            break
+        load(slot, SLOW_SECONDS)
+    for slot in late:
+        load(slot, None)
     return failed
 
 
-def _load(slot: Slot[Any]) -> None:
+def _load(slot: Slot[Any], patience_seconds: float | None) -> None:
     while (move := slot.begin_load(Trigger.STARTUP, "preload")) is not None:
-        error = move.settled.result()
+        error = move.settled.result(patience_seconds)
         if move.trigger is Trigger.STARTUP:
             if error is not None:
                 raise error.with_traceback(None)
@@ -41,9 +53,10 @@ def _load(slot: Slot[Any]) -> None:
 
 
 def unload_all(slots: Iterable[Slot[Any]], within_seconds: float) -> None:
-    """Unload each model, in order. One that can't leave stays, and the log says why: the process ends anyhow."""
+    """Unload each model; one whose move hangs keeps no other one. One that can't leave stays, and the log says why: the
+    process ends anyhow."""
     give_up_at = time.monotonic() + within_seconds
-    for slot in slots:
+    for slot in sorted(slots, key=lambda slot: slot.under_way is not None):
         if slot.view.device_broken:
             continue  # nothing can be moved, and the log has said so
         try:

@@ -7,9 +7,11 @@ from typing import Any
 from dormouse_contract import Residency
 
 from .clock import Clock
+from .drain import Drain
 from .engine import Engine, Fence
 from .fencing import OrderFence
 from .history.history import History
+from .load_failures import LoadFailures
 from .settings import Lending, SlotSettings
 from .transition import Transition
 from .uses.waiting import Waiter
@@ -18,6 +20,7 @@ from .uses.waiting import Waiter
 class SlotState:
     """residency: the tier of the last settled move, asked of the engine, which may have had the model before.
 
+    came_in_at: when it came to the GPU, if others had to leave for it; after so many seconds, once there was room.
     fences: what ended uses have queued on the device; the next move waits for them. All times here are steady;
     correction: what makes them the wall clock's, for whoever reads them elsewhere.
     """
@@ -34,12 +37,27 @@ class SlotState:
         self.fences: list[Fence] = []
         self.pinned_by_hand = False
         self.history = History(clock(), self.residency)
+        self.load_failures = LoadFailures()
+        self.drain = Drain()
+        self.came_in_at: float | None = None
+        self.came_in_after_seconds = 0.0
         self._engine = engine
 
     @property
     def wanted(self) -> bool:
         """Used or waited for, so that no demotion may begin."""
         return bool(self.in_flight or self.waiters)
+
+    def came_in(self, transition: Transition, now: float) -> None:
+        """After a move: remember whether others had to leave for it, and how long it then took."""
+        there = self.residency is Residency.GPU and transition.claimed
+        self.came_in_at = now if there else None
+        self.came_in_after_seconds = now - (transition.room_at or now) if there else 0.0
+
+    @property
+    def at_rest(self) -> bool:
+        """No use runs; those that a drain keeps waiting don't count."""
+        return not self.in_flight and (self.drain.under_way or not self.waiters)
 
     def pinned(self, now: float) -> bool:
         loan = self.lending.current(now)

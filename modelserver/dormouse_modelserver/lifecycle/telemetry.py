@@ -5,6 +5,8 @@ import logging
 from dormouse_contract import RequestOutcome, Residency, TransitionOutcome, Trigger, metrics
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from ..errors import LoadFailed
+
 _log = logging.getLogger("dormouse")
 
 # From a warm restore of a small model to a first load of minutes.
@@ -45,12 +47,14 @@ class Telemetry:
         self._transitions = _counter(metrics.TRANSITIONS, self.registry)
         self._duration = _histogram(metrics.TRANSITION_DURATION, self.registry)
         self._wait = _histogram(metrics.WAKE_WAIT, self.registry)
+        self._load_failures = _counter(metrics.LOAD_FAILURES, self.registry)
 
     def registered(self, model: str) -> None:
         """Start the series of a model at 0, so that the first event is an increase."""
         for outcome in RequestOutcome:
             self._requests.labels(model, outcome)
         self._wait.labels(model)
+        self._load_failures.labels(model)
         for origin, to, trigger in _USUAL_TRANSITIONS:
             self._transitions.labels(model, origin, to, trigger, TransitionOutcome.OK)
 
@@ -59,6 +63,12 @@ class Telemetry:
 
     def waited(self, model: str, seconds: float) -> None:
         self._wait.labels(model).observe(seconds)
+
+    def load_failed(self, model: str, error: LoadFailed, *, whole: bool) -> None:
+        """whole: with the traceback, for one that was not there before; the transition's own line is enough else."""
+        self._load_failures.labels(model).inc()
+        if whole:
+            _log.error("model %s: its load failed", model, exc_info=error)
 
     def transition(
         self,

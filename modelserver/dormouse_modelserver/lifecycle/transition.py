@@ -1,5 +1,6 @@
 """One move of a model, from its start to what is known of it afterwards."""
 
+import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from .engine import Released
 class Transition:
     """A move under way; `settled` resolves to None, or to the error that stopped it. obstacle: what it waits for.
 
+    claimed: it lacked room while somebody waited. room_at: when it got it. said_slow: the log has that it takes long.
     asked: where it was to go when it began. An offload for which host RAM has no room goes `to` Unloaded instead,
         and whoever asked for it has got what there was to get.
     """
@@ -25,12 +27,30 @@ class Transition:
     started_at: float
     asked: Residency = field(init=False)
     obstacle: DeviceFull | None = None
+    claimed: bool = False
+    room_at: float | None = None
+    said_slow: bool = False
     settled: "Future[DormouseError | None]" = field(default_factory=Future)
+    _taken: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.asked = self.to
         # Running: a waiter that is cancelled, or its loop, can't cancel what others wait for as well.
         self.settled.set_running_or_notify_cancel()
+
+    def take(self) -> bool:
+        """True for one caller: who carries it out, or settles it when nobody can."""
+        return self._taken.acquire(blocking=False)
+
+    def doing(self, now: float) -> str:
+        """What is going on, and for how long, as part of a sentence."""
+        if self.obstacle is not None:
+            what = "waiting for room"
+        elif self.wakes:
+            what = "loading" if self.origin is Residency.UNLOADED else "waking"
+        else:
+            what = f"moving {self.origin} → {self.to}"
+        return f"{what} since {max(0.0, now - self.started_at):.0f} s ago"
 
     @property
     def wakes(self) -> bool:

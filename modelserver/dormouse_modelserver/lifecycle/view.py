@@ -12,8 +12,11 @@ from dormouse_contract.wire import LastTransitionSnapshot, ModelSnapshot
 
 from .engine import Engine
 from .history.advice import Observed
+from .room.claims import claim_of, occupant_of
+from .room.turns import Claim, Occupant
 from .settings import SlotSettings
 from .state import SlotState
+from .uses.waiting import Waiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,38 @@ class SlotView:
             return False
         state = self._state
         with state.lock:
-            at_rest = state.transition is None and not state.wanted
+            at_rest = state.transition is None and state.at_rest
             return state.residency is Residency.GPU and at_rest and not state.pinned(state.clock())
+
+    def claim(self) -> Claim | None:
+        """What it claims on the device, while its wake lacks room and somebody waits for it."""
+        state = self._state
+        with state.lock:
+            return claim_of(self._name, state, self._engine, state.clock())
+
+    def occupant(self) -> Occupant | None:
+        """What it is to those who want room; None while it takes nothing there."""
+        state = self._state
+        with state.lock:
+            return occupant_of(self._name, state, self._engine, state.clock())
+
+    def held_by_waiters(self) -> set[Waiter]:
+        """The uses, of other models, that those who wait for this one hold."""
+        with self._state.lock:
+            return {use for waiter in self._state.waiters for use in waiter.holding}
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the first of those who wait has waited; 0 when nobody waits."""
+        state = self._state
+        with state.lock:
+            now = state.clock()
+            return max((now - waiter.since for waiter in state.waiters), default=0.0)
+
+    @property
+    def drain_ends_at(self) -> float:
+        with self._state.lock:
+            return self._state.drain.ends_at
 
     @property
     def ever_loaded(self) -> bool:
@@ -132,6 +165,7 @@ class SlotView:
                 device=engine.device.name,
                 dirty=engine.dirty,
                 pinned=state.pinned(now),
+                turn_seconds=_or_none(state.lending.settings(now).turn_seconds),
                 restore_estimate_seconds=state.estimate_seconds(now),
                 transition=None if doing is None else doing.snapshot(correction),
                 last_transition=None if state.history.last is None else _corrected(state.history.last, correction),
@@ -175,6 +209,10 @@ class SlotView:
 
 def _corrected(ended: LastTransitionSnapshot, correction: float) -> LastTransitionSnapshot:
     return ended.model_copy(update={"time": ended.time + correction}) if correction else ended
+
+
+def _or_none(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds
 
 
 def _or_never(seconds: float | None) -> float:

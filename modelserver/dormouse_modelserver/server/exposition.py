@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..lifecycle import background
 from ..lifecycle.device import DeviceMemory
 from ..lifecycle.registry import Registry
 from ..lifecycle.room.host_memory import read_host_memory
@@ -92,6 +93,11 @@ class _StateCollector(Collector):
         budget = _family(metrics.HOST_MEMORY_BUDGET)
         budget.add_metric([], read_host_memory().budget)
         yield budget
+        background.start_missing()
+        failures = _family(metrics.BACKGROUND_FAILURES)
+        for thread, count in background.failures().items():
+            failures.add_metric([thread], count)
+        yield failures
         build = _family(metrics.BUILD_INFO)
         build.add_metric([version("dormouse")], 1)
         yield build

@@ -5,6 +5,7 @@ import logging
 import threading
 from concurrent.futures import Future
 
+from ..lifecycle import background
 from ..lifecycle.device import Device, DeviceMemory
 
 _log = logging.getLogger("dormouse")
@@ -39,7 +40,12 @@ class MemoryReading:
                 asked: Future[DeviceMemory | None] = Future()
                 # Running: who gives up waiting can't cancel what others wait for as well.
                 asked.set_running_or_notify_cancel()
-                threading.Thread(target=self._read, args=(asked,), name="dormouse-memory", daemon=True).start()
+                try:
+                    threading.Thread(target=self._read, args=(asked,), name="dormouse-memory", daemon=True).start()
+                except Exception as error:  # at a limit of threads: the other figures are good
+                    background.count_failure("memory", error)
+                    asked.set_result(None)
+                    return asked
                 self._under_way = asked
             return self._under_way
 

@@ -8,6 +8,7 @@ from dormouse_webkit.bodies import BodyTooLarge, read_body
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from ..lifecycle import background
 from ..lifecycle.device import check_works
 from ..lifecycle.registry import Registry
 from ..lifecycle.slot import Slot
@@ -93,6 +94,10 @@ def _add_probes(router: APIRouter, registry: Registry, authority: Authority) -> 
     @router.get("/healthz")
     async def health() -> Response:
         check_works(registry.device)
+        problems = background.problems()
+        if problems:
+            detail = f"{'; '.join(problems)}. Models may not sleep; requests are answered. Restart the process"
+            raise Refusal(503, ProblemReason.CANNOT_NOW, "A background thread fails", detail)
         return PlainTextResponse("ok\n")
 
     @router.get("/readyz")

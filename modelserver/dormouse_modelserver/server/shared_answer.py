@@ -9,7 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from dormouse_contract.problems import ProblemReason
+
+from ..lifecycle import background
 from .allowance import Allowance
+from .problems import Refusal
 
 T = TypeVar("T")
 
@@ -23,7 +27,7 @@ class SharedAnswer(Generic[T]):
         self._latest: Future[T] | None = None
 
     async def get(self) -> T:
-        """Raises what `make` raised."""
+        """Raises what `make` raised, or `Refusal` when there is no thread to make it in."""
         return await asyncio.wrap_future(self._asked())
 
     def _asked(self) -> "Future[T]":
@@ -35,7 +39,14 @@ class SharedAnswer(Generic[T]):
             # Running: who gives up waiting can't cancel what others wait for as well.
             asked.set_running_or_notify_cancel()
             name = f"dormouse-{self._name}"
-            threading.Thread(target=self._make_it, args=(asked,), name=name, daemon=True).start()
+            try:
+                threading.Thread(target=self._make_it, args=(asked,), name=name, daemon=True).start()
+            except Exception as error:  # at a limit of threads
+                background.count_failure(self._name, error)
+                detail = f"The figures can't be read now ({error}). The models are as they were; ask again"
+                raise Refusal(
+                    503, ProblemReason.CANNOT_NOW, "No thread to read with", detail, retry_after=1.0
+                ) from error
             self._latest = asked
             return asked
 

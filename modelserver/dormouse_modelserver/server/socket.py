@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..errors import ConfigurationError
+from ..lifecycle.background import LongLived
 from ..lifecycle.registry import Registry
 from .authority import anyone
 from .routes import control_router, probe_router
@@ -26,24 +27,33 @@ def serve_socket(registry: Registry, path: str) -> Callable[[], None]:
     app = FastAPI(openapi_url=None)
     app.include_router(control_router(registry, "/dormouse", anyone, with_advice=False))
     app.include_router(probe_router(registry))
-    server = uvicorn.Server(
-        uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=2)
-    )
-    started = threading.Event()
+    config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", timeout_graceful_shutdown=2)
+    server, started, closed = uvicorn.Server(config), threading.Event(), threading.Event()
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
         loop.call_soon(started.set)
         await server.serve(sockets=[listener])
 
+    def work() -> None:
+        nonlocal server, listener
+        if listener.fileno() == -1:  # uvicorn closes it when it ends
+            listener = _listen(Path(path))
+        asyncio.run(serve())
+        if not closed.is_set():
+            server = uvicorn.Server(config)
+            raise RuntimeError(f"the server of {path} ended by itself")
+
     # A daemon: an app that ends without closing the manager must not hang on it.
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="dormouse-socket", daemon=True)
-    thread.start()
-    started.wait(_START_SECONDS)
+    thread = LongLived("socket", work)
+    thread.ensure()
+    if thread.runs:
+        started.wait(_START_SECONDS)
 
     def close() -> None:
+        closed.set()
         server.should_exit = True
-        thread.join(_STOP_SECONDS)
+        thread.close(_STOP_SECONDS)
         Path(path).unlink(missing_ok=True)
 
     return close

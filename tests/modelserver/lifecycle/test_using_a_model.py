@@ -109,7 +109,7 @@ async def test_a_hundred_arrivals_cause_one_wake(tts: TTS, loads: Loads) -> None
 
 def test_a_wake_budget_used_up_says_when_to_come_back_and_the_wake_goes_on(tts: TTS, loads: Loads) -> None:
     loads.may_go_on.clear()
-    with pytest.raises(WakeTimeout, match=r"within 0.05 s \(Unloaded → GPU under way\); the wake goes on") as late:
+    with pytest.raises(WakeTimeout, match=r"within 0.05 s \(loading since 0 s ago\); the wake goes on") as late:
         tts.on_gpu(timeout=0.05).__enter__()
     assert late.value.retry_after_seconds >= 1
     assert (tts.snapshot().waiting, tts.snapshot().in_flight) == (0, 0)

@@ -84,6 +84,14 @@ def test_a_model_may_have_a_table_of_its_own_beside_the_short_form(tmp_path: Pat
     assert found.models["tts"] == ModelSettings("m:tts", math.inf, 7200, "offload")
 
 
+def test_a_turn_is_the_servers_unless_a_model_has_its_own(tmp_path: Path) -> None:
+    file = "turn = 20\n[models]\nasr = 'm:asr'\n[models.tts]\nload = 'm:tts'\nturn = 'never'\n"
+    found = settings(tmp_path, file=file)
+    assert (found.turn, found.models["asr"].turn, found.models["tts"].turn) == (20, None, math.inf)
+    assert settings(tmp_path, "--turn", "5", file=file, DORMOUSE_TURN="7").turn == 5
+    assert settings(tmp_path, file=file, DORMOUSE_TURN="7").turn == 7
+
+
 def test_an_option_replaces_the_load_of_a_model_and_its_table_stays(tmp_path: Path) -> None:
     found = settings(tmp_path, "--model", "tts=other:load", file=TABLE)
     assert found.models["tts"] == ModelSettings("other:load", math.inf, 7200, "offload")
@@ -129,6 +137,13 @@ def test_never_is_written_in_any_case(tmp_path: Path, never: str) -> None:
         ((), "", {"GPU_IDLE_TIMEOUT": "10m"}, "GPU_IDLE_TIMEOUT is '10m'; write seconds without a unit: 600"),
         ((), "", {"GPU_IDLE_TIMEOUT": "1.5 hours"}, "write seconds without a unit: 5400"),
         ((), "app = 5", {}, "dormouse.toml: app is 5; write"),
+        ((), "", {"DORMOUSE_TURN": "0"}, "DORMOUSE_TURN is 0; write more than 0 seconds"),
+        (
+            (),
+            "[models.tts]\nload = 'm:f'\nturn = '10s'",
+            {},
+            "models.tts.turn is '10s'; write seconds without a unit: 10",
+        ),
     ],
 )
 def test_a_mistake_names_its_source_and_what_to_write(

@@ -18,6 +18,15 @@ A = TypeVar("A")
 MakeRoom = Callable[[str, DeviceFull], bool]
 
 
+def nothing_held(name: str) -> int:
+    """No room is being made for anybody else."""
+    return 0
+
+
+def nobody_asks(name: str) -> None:
+    """Of who got the room that it needs."""
+
+
 def no_room(name: str, full: DeviceFull) -> bool:
     """Nobody else is on the device, or nobody may be asked to leave it."""
     return False
@@ -27,6 +36,7 @@ def no_room(name: str, full: DeviceFull) -> bool:
 class TorchProcess:
     """Everything here is thread-safe; `make_room` may block until another model has left the device.
 
+    held_for_others: bytes that model `name` may not take, since they were freed for another one. got_room: it took its.
     accounting: held for a moment by whoever takes or gives back device memory, so that what is measured before and
         after a release is that release.
     """
@@ -37,17 +47,31 @@ class TorchProcess:
     shared: SharedBundles = field(default_factory=SharedBundles)
     said: SaidDevices = field(default_factory=SaidDevices)
     make_room: MakeRoom = no_room
+    held_for_others: Callable[[str], int] = nothing_held
+    got_room: Callable[[str], None] = nobody_asks
     accounting: threading.Lock = field(default_factory=threading.Lock)
 
-    def with_room(self, name: str, take: Callable[[], A]) -> A:
+    def with_room(self, name: str, take: Callable[[], A], nbytes: int = 0) -> A:
         """Take device memory for model `name`; while it is full, others are asked to leave. Raises `DeviceFull`."""
         while True:
             try:
                 with self.accounting:
-                    return take()
+                    self.leave_what_is_held(name, nbytes)
+                    taken = take()
+                self.got_room(name)
+                return taken
             except DeviceFull as full:
                 if not self.room_made(name, full):
                     raise
+
+    def leave_what_is_held(self, name: str, need_bytes: int) -> None:
+        """Raises `DeviceFull` when what is free beside the room that is held for others is less than that."""
+        held = self.held_for_others(name) if need_bytes else 0
+        if held:
+            memory = self.device.memory()
+            room = max(0, memory.total - memory.used - held)
+            if room < need_bytes:
+                raise DeviceFull(self.device.name, need_bytes, room)
 
     def room_made(self, name: str, full: DeviceFull) -> bool:
         """`make_room`, with nothing of the failed try held meanwhile, neither by the error nor in torch's cache."""

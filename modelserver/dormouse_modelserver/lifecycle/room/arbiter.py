@@ -1,38 +1,41 @@
-"""Makes room on the device for a model that wants in: idle models leave first, the longest idle before the others.
+"""Makes room on the device for a model that somebody waits for: idle ones leave, one that is never at rest is drained.
 
-Of this process, and of the neighbours on the same GPU. Never one in flight, waited for, waking or pinned. The minimum
-residence does not count here: a full device is worse than a model that sleeps early. Where nobody can leave, the wake
-waits for as long as somebody waits for it, and then fails with need and room.
+Of this process, and of the neighbours on the same GPU; who leaves and when is decided in `turns`. The minimum residence
+does not count here: a full device is worse than a model that sleeps early. Where nobody can leave, the wake waits for
+as long as somebody waits for it, and then fails with need and room. A wake that nobody waits for sends nobody away.
 
-Nothing can wait in a circle: a model that is waking is no candidate and holds no device memory while it waits, and one
-that leaves waits for nobody.
+A model that is waking holds no device memory while it waits for room, and one that leaves waits for nobody; a request
+that holds one model and waits for another is refused when it is the only one in the way. So nothing waits in a circle.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from dormouse_contract import Residency, Trigger
 
 from ...errors import DeviceFull, DormouseError
+from ..device import DeviceMemory
 from ..slot import Slot
-from .neighbours import IdleElsewhere, Neighbours
+from .held_room import HeldRoom
+from .neighbours import Neighbours, as_question
+from .turns import Claim, Decision, Key, Occupant, decide
 
 _log = logging.getLogger("dormouse")
 
 # Room that another process gives back is not announced, so it is looked for this often.
 _LOOK_AGAIN_SECONDS = 0.1
 
-_Idle = tuple[float, Slot[Any] | IdleElsewhere]
-
 
 class Arbiter:
-    """Asked by the threads that wake models; several may ask at once, each frees for itself."""
+    """Asked by the threads that wake models; several may ask at once, each acts for itself."""
 
-    def __init__(self, slots: Callable[[], Iterable[Slot[Any]]], capacity_bytes: Callable[[], int]) -> None:
-        self._slots, self._capacity_bytes = slots, capacity_bytes
+    def __init__(self, slots: Callable[[], Iterable[Slot[Any]]], memory: Callable[[], DeviceMemory]) -> None:
+        self._slots, self._memory = slots, memory
         self._neighbours: Neighbours | None = None
+        self._held = HeldRoom(self._slot)
         self._changed = threading.Condition()
 
     def join(self, folder: str, gpu_uuid: str) -> None:
@@ -43,48 +46,130 @@ class Arbiter:
         if self._neighbours is not None:
             self._neighbours.close()
 
-    def slot_changed(self) -> None:
+    def slot_changed(self, slot: Slot[Any]) -> None:
         """A use has ended or a model was moved: there may be room now."""
+        if slot.in_use:
+            return  # it can't leave
         with self._changed:
             self._changed.notify_all()
 
+    def held_for_others(self, name: str) -> int:
+        """Bytes of the free ones that were freed for models which wait for longer than this one."""
+        return self._held.for_others_than(name)
+
+    def got_room(self, name: str) -> None:
+        """The device memory for a model's wake is there."""
+        self._let_go(name)
+        slot = self._slot(name)
+        if slot is not None:
+            slot.got_room()
+
     def make_room(self, name: str, full: DeviceFull) -> bool:
         """True when it is worth to try again: a model has left, or time has passed and somebody still waits."""
-        if full.need_bytes > self._capacity_bytes():
+        if full.need_bytes > self._memory().total:
             return False  # it would not fit on an empty device
-        if self._someone_leaves(name, f"{name} needs {full.need_bytes} bytes and {full.room_bytes} are free"):
-            return True
-        slot = next((slot for slot in self._slots() if slot.name == name), None)
-        patience = slot.patience_seconds(full) if slot is not None else 0.0
-        if patience <= 0:
+        slot = self._slot(name)
+        claim = slot.lacks_room(full) if slot is not None else None
+        if slot is None or claim is None:
+            self._let_go(name)
             return False
+        decision = self._decide(claim)
+        if decision.making_room:
+            self._hold(slot, claim)
+        else:
+            self._let_go(name)
+        if self._carry_out(slot, claim, decision, full):
+            return True
         with self._changed:
-            self._changed.wait(min(patience, _LOOK_AGAIN_SECONDS))
+            self._changed.wait(min(claim.patience_seconds, _LOOK_AGAIN_SECONDS))
         return True
 
-    def _someone_leaves(self, name: str, reason: str) -> bool:
-        here: list[_Idle] = [
-            (slot.view.idle_seconds, slot) for slot in self._slots() if slot.name != name and slot.view.may_make_room
-        ]
-        there: list[_Idle] = [(idle.idle_seconds, idle) for idle in self._neighbours.idle()] if self._neighbours else []
-        for _, idle in sorted([*here, *there], key=lambda one: one[0], reverse=True):
-            if self._leaves(idle, reason):
-                return True
-        return False
+    def _decide(self, claim: Claim) -> Decision:
+        memory = self._memory()
+        free = memory.total - memory.used
+        if not self.held_for_others(claim.key[1]):
+            free = min(free, claim.need_bytes - 1)  # the device has just refused it, whatever it says of its memory
+        claims = [one for slot in self._slots() if (one := slot.view.claim()) is not None]
+        occupants = self._occupants(claims)
+        if self._neighbours is not None:
+            for elsewhere in self._neighbours.look():
+                claims += elsewhere.claims
+                occupants += elsewhere.occupants
+        claims = [claim, *(one for one in claims if one.key != claim.key)]
+        return decide(claims, occupants, free)[claim.key]
 
-    def _leaves(self, idle: "Slot[Any] | IdleElsewhere", reason: str) -> bool:
-        if isinstance(idle, Slot):
-            return _demote(idle, reason)
-        return self._neighbours is not None and self._neighbours.ask_to_leave(idle, reason)
+    def _occupants(self, claims: Iterable[Claim]) -> list[Occupant]:
+        held = {claim.key: self._held_by_waiters(claim.key) for claim in claims}
+        there = [(slot, one) for slot in self._slots() if (one := slot.view.occupant()) is not None]
+        return [
+            replace(one, held_for={key: sum(slot.has(use) for use in uses) for key, uses in held.items()})
+            for slot, one in there
+        ]
+
+    def _held_by_waiters(self, key: Key) -> set[Any]:
+        slot = self._slot(key[1])
+        return slot.view.held_by_waiters() if slot is not None else set()
+
+    def _carry_out(self, slot: Slot[Any], claim: Claim, decision: Decision, full: DeviceFull) -> bool:
+        """True when something has left."""
+        reason = f"{slot.name} needs {full.need_bytes} bytes and {full.room_bytes} are free"
+        for _, name in decision.circle:
+            held = self._slot(name)
+            if held is not None:
+                slot.refuse_who_is_in_the_way(held, full)
+        for key in decision.drain:
+            self._drain(key, decision.drain_seconds, reason)
+        if decision.drain:
+            return False  # who is at rest stays until all the others are: nobody shall leave in vain
+        left = [self._leaves(key, reason, claim) for key in decision.leave]
+        return any(left)
+
+    def _hold(self, slot: Slot[Any], claim: Claim) -> None:
+        self._held.hold(slot, claim)
+        if self._neighbours is not None:
+            self._neighbours.hold(claim)
+
+    def _let_go(self, name: str) -> None:
+        if self._held.let_go(name) and self._neighbours is not None:
+            self._neighbours.hold(None)
+
+    def _leaves(self, key: Key, reason: str, claim: Claim) -> bool:
+        if key[0]:
+            return self._neighbours is not None and self._neighbours.ask_to_leave(key, reason, claim)
+        slot = self._slot(key[1])
+        return slot is not None and _demote(slot, reason)
+
+    def _drain(self, key: Key, seconds: float, reason: str) -> None:
+        slot = self._slot(key[1])
+        if key[0]:
+            if self._neighbours is not None:
+                self._neighbours.ask_to_drain(key, seconds, reason)
+        elif slot is not None:
+            slot.drain(seconds, reason)
+
+    def _slot(self, name: str) -> Slot[Any] | None:
+        return next((slot for slot in self._slots() if slot.name == name), None)
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """What a neighbour asks."""
-        idle = {slot.name: slot for slot in self._slots() if slot.view.may_make_room}
-        if question.get("ask") == "idle":
-            return {"idle": [{"model": name, "idleSeconds": slot.view.idle_seconds} for name, slot in idle.items()]}
-        slot = idle.get(str(question.get("model")))
-        left = question.get("ask") == "leave" and slot is not None and _demote(slot, str(question.get("reason")))
-        return {"left": left}
+        ask, slot = question.get("ask"), self._slot(str(question.get("model")))
+        reason = str(question.get("reason"))
+        if ask == "idle":  # as earlier versions do
+            idle = [slot for slot in self._slots() if slot.view.may_make_room]
+            return {"idle": [{"model": slot.name, "idleSeconds": slot.view.idle_seconds} for slot in idle]}
+        if ask == "models":
+            claims = [one for slot in self._slots() if (one := slot.view.claim()) is not None]
+            models = [as_question(one) for one in self._occupants(claims)]
+            return {"models": models, "claims": [as_question(one) for one in claims]}
+        if ask == "hold":
+            self._held.hold_for_neighbour(question)
+            return {}
+        if ask == "drain":
+            return {"draining": slot is not None and slot.drain(float(question.get("seconds", 0)), reason)}
+        if ask != "leave" or slot is None or not slot.view.may_make_room:
+            return {"left": False}
+        with self._held.held_for_neighbour(question):
+            return {"left": _demote(slot, reason)}
 
 
 def _demote(slot: Slot[Any], reason: str) -> bool:

@@ -2,7 +2,8 @@
 
 A folder (`DORMOUSE_GPU_ARBITER`) with one unix socket per process; whoever can reach one there is the same user, which
 both ends check. One connection is one question and one answer, a line of JSON each. A process that died leaves a
-socket that refuses, and it is removed; one that hangs costs its time limit and nothing else.
+socket that refuses, and it is removed; one that hangs costs its time limit and nothing else. One of an earlier version
+knows the questions `idle` and `leave` only: its idle models can be asked to leave, and those in use are waited for.
 """
 
 import json
@@ -14,11 +15,14 @@ import struct
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import ConfigurationError
+from .. import background
+from ..background import LongLived
+from .turns import Claim, Key, Occupant
 
 _log = logging.getLogger("dormouse")
 _MAX_LINE_BYTES = 64 * 1024
@@ -30,13 +34,26 @@ _LEAVE_SECONDS = 60.0
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class IdleElsewhere:
-    """A model of another process that could leave the GPU. Durations travel, not times: clocks differ."""
+_One = TypeVar("_One", Claim, Occupant)
 
-    at: Path
-    model: str
-    idle_seconds: float
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another process's models on this GPU, and which of them wait for room. Durations travel: clocks differ."""
+
+    occupants: list[Occupant]
+    claims: list[Claim]
+
+
+def as_question(one: Claim | Occupant) -> dict[str, Any]:
+    """As it travels: its own fields, with the model's name instead of the key."""
+    return {"model": one.key[1], **{k: v for k, v in asdict(one).items() if k not in ("key", "held_for")}}
+
+
+def _read(kind: type[_One], process: str, entry: dict[str, Any]) -> _One:
+    """What a newer version says besides is passed over. Raises TypeError and KeyError."""
+    known = {field.name for field in fields(kind)} - {"key", "held_for"}
+    return kind(key=(process, str(entry["model"])), **{k: v for k, v in entry.items() if k in known})
 
 
 class Neighbours:
@@ -58,23 +75,52 @@ class Neighbours:
                 f"DORMOUSE_GPU_ARBITER={folder}: a socket can't be made there ({error.strerror or error}); "
                 "choose a folder of this user with a short path, or leave it unset"
             ) from error
-        threading.Thread(target=self._serve, name="dormouse-neighbours", daemon=True).start()
+        self._closed = False
+        self._thread = LongLived("neighbours", self._serve)
+        self._thread.ensure()
 
-    def idle(self) -> list[IdleElsewhere]:
-        """What the others on this GPU could do without now."""
-        found: list[IdleElsewhere] = []
-        for path in sorted(self._folder.glob("*.sock")):
-            answer = self._ask(path, {"ask": "idle", "gpu": self._gpu}, _LOOK_SECONDS) if path != self._own else {}
-            entries = answer.get("idle", ())
-            found += [IdleElsewhere(path, str(entry["model"]), float(entry["idleSeconds"])) for entry in entries]
-        return found
+    def look(self) -> list[Elsewhere]:
+        """What the others have on this GPU."""
+        return [self._look_at(path) for path in self._others()]
 
-    def ask_to_leave(self, idle: IdleElsewhere, reason: str) -> bool:
+    def ask_to_leave(self, key: Key, reason: str, claim: Claim) -> bool:
         """True when it has left the GPU."""
-        question = {"ask": "leave", "gpu": self._gpu, "model": idle.model, "reason": reason}
-        return bool(self._ask(idle.at, question, _LEAVE_SECONDS).get("left", False))
+        question = {"ask": "leave", "model": key[1], "reason": reason, **self._said_of(claim)}
+        return bool(self._ask(self._folder / key[0], question, _LEAVE_SECONDS).get("left", False))
+
+    def ask_to_drain(self, key: Key, seconds: float, reason: str) -> None:
+        question = {"ask": "drain", "model": key[1], "reason": reason, "seconds": seconds}
+        self._ask(self._folder / key[0], question, _LOOK_SECONDS)
+
+    def hold(self, claim: Claim | None) -> None:
+        """Tell the others that what becomes free now is for this claim; None: not any more."""
+        for path in self._others():
+            self._ask(path, {"ask": "hold", **self._said_of(claim)}, _LOOK_SECONDS)
+
+    def _said_of(self, claim: Claim | None) -> dict[str, Any]:
+        if claim is None:
+            return {"from": self._own.name, "needBytes": 0}
+        return {"from": self._own.name, "needBytes": claim.need_bytes, "waitedSeconds": claim.waited_seconds}
+
+    def _others(self) -> list[Path]:
+        self._thread.ensure()
+        return [path for path in sorted(self._folder.glob("*.sock")) if path != self._own]
+
+    def _look_at(self, path: Path) -> Elsewhere:
+        answer = self._ask(path, {"ask": "models"}, _LOOK_SECONDS)
+        try:
+            if "models" in answer:
+                occupants = [_read(Occupant, path.name, entry) for entry in answer["models"]]
+                return Elsewhere(occupants, [_read(Claim, path.name, entry) for entry in answer.get("claims", ())])
+            entries = self._ask(path, {"ask": "idle"}, _LOOK_SECONDS).get("idle", ()) if answer else ()
+            idle = [Occupant((path.name, str(one["model"])), None, float(one["idleSeconds"])) for one in entries]
+            return Elsewhere(idle, [])
+        except (TypeError, KeyError, ValueError) as error:
+            _log.debug("neighbour %s: its answer can't be read: %s", path.name, error)
+            return Elsewhere([], [])
 
     def close(self) -> None:
+        self._closed = True
         self._own.unlink(missing_ok=True)
         # Wakes the thread that accepts; closing alone would leave it there.
         try:
@@ -82,6 +128,7 @@ class Neighbours:
         except OSError:
             _log.debug("the neighbours' socket was closed already")
         self._listener.close()
+        self._thread.close(_LOOK_SECONDS)
 
     def _ask(self, path: Path, question: dict[str, Any], seconds: float) -> dict[str, Any]:
         try:
@@ -90,7 +137,7 @@ class Neighbours:
                 connection.connect(str(path))
                 if _peer_uid(connection) != os.getuid():
                     return {}
-                connection.sendall(json.dumps(question).encode() + b"\n")
+                connection.sendall(json.dumps({**question, "gpu": self._gpu}).encode() + b"\n")
                 answer = json.loads(_line(connection))
                 return answer if isinstance(answer, dict) else {}
         except ConnectionRefusedError:
@@ -104,8 +151,15 @@ class Neighbours:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
-                return  # closed
-            threading.Thread(target=self._reply, args=(connection,), name="dormouse-neighbour", daemon=True).start()
+                if self._closed:
+                    return
+                raise  # no file is free, for example; it is accepted later
+            self._thread.worked()
+            try:
+                threading.Thread(target=self._reply, args=(connection,), name="dormouse-neighbour", daemon=True).start()
+            except Exception as error:  # at a limit of threads: the neighbour hears nothing, and asks again
+                background.count_failure("neighbour", error)
+                connection.close()
 
     def _reply(self, connection: socket.socket) -> None:
         with connection:
@@ -117,7 +171,7 @@ class Neighbours:
                 mine = isinstance(question, dict) and question.get("gpu") == self._gpu
                 answer = self._answer(question) if mine else {}
                 connection.sendall(json.dumps(answer).encode() + b"\n")
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, TypeError) as error:
                 _log.debug("a neighbour's question came to nothing: %s", error)
 
 

@@ -6,12 +6,12 @@ sections: waiting for that lock there would be waiting for oneself, and the even
 """
 
 import gc
-import logging
 import queue
 import threading
 from collections.abc import Callable
 
-_log = logging.getLogger("dormouse")
+from ..background import LongLived
+
 _collecting: set[int] = set()
 # Its `put` may be called by a finalizer: it takes no lock that the same thread could hold.
 _ended: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
@@ -26,7 +26,7 @@ def start() -> None:
         if not _started:
             _started = True
             gc.callbacks.append(_note)
-            threading.Thread(target=_work, name="dormouse-finalizer", daemon=True).start()
+    _thread.ensure()
 
 
 def outside_collection(action: Callable[[], None]) -> None:
@@ -34,6 +34,7 @@ def outside_collection(action: Callable[[], None]) -> None:
     if threading.get_ident() in _collecting:
         _ended.put(action)
     else:
+        _thread.ensure()  # not within a collection; it may have been at a limit of threads before
         action()
 
 
@@ -43,7 +44,8 @@ def _note(phase: str, info: dict[str, int]) -> None:
 
 def _work() -> None:
     while True:
-        try:
-            _ended.get()()
-        except Exception:
-            _log.exception("a use that nobody waited for could not be ended")
+        _ended.get()()
+        _thread.worked()
+
+
+_thread = LongLived("finalizer", _work)

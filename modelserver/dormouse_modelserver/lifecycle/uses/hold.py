@@ -18,8 +18,8 @@ from .waiting import Place, ThreadSignal, Waiter
 
 T = TypeVar("T")
 
-# How often each slot is held by this thread or task and what it called; by the slot's identity.
-_held: ContextVar[dict[int, int]] = ContextVar("dormouse_held", default={})  # noqa: B039 - never mutated
+# The uses of this thread or task and what it called, of all models. Some may have ended elsewhere.
+_held: ContextVar[tuple[Waiter, ...]] = ContextVar("dormouse_held", default=())
 
 
 class Hold(Generic[T]):
@@ -41,7 +41,7 @@ class Hold(Generic[T]):
                 "write `async with`, or call this in a thread"
             )
         signal = ThreadSignal()
-        waiter = self._slot.enter(signal, self._timeout)
+        waiter = self._slot.enter(signal, self._timeout, _held.get())
         if waiter.place is Place.WAITING:
             try:
                 signal.wait(waiter.budget_seconds)
@@ -49,13 +49,13 @@ class Hold(Generic[T]):
                 outside_collection(partial(self._slot.abandon, waiter))
                 raise
             self._admit(waiter)
-        self._count(+1)
+        _held.set((*_held.get(), waiter))
         return self._slot.model()
 
     async def __aenter__(self) -> T:
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[None] = loop.create_future()
-        waiter = self._slot.enter(lambda: _settle_in(loop, settled), self._timeout)
+        waiter = self._slot.enter(lambda: _settle_in(loop, settled), self._timeout, _held.get())
         if waiter.place is Place.WAITING:
             try:
                 await asyncio.wait([settled], timeout=waiter.budget_seconds)
@@ -63,13 +63,13 @@ class Hold(Generic[T]):
                 outside_collection(partial(self._slot.abandon, waiter))
                 raise
             self._admit(waiter)
-        self._count(+1)
+        _held.set((*_held.get(), waiter))
         return self._slot.model()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._count(-1)
+        self._let_go()
         outside_collection(partial(self._slot.leave, failed=isinstance(error, Exception)))
 
     async def __aexit__(
@@ -86,15 +86,13 @@ class Hold(Generic[T]):
             raise waiter.error.with_traceback(None)
 
     def _nested(self) -> bool:
-        return _held.get().get(id(self._slot), 0) > 0
+        return any(self._slot.has(use) for use in _held.get())
 
-    def _count(self, change: int) -> None:
-        # A new dict each time: a copied context (a task, a thread) must not see this one's changes.
-        held = dict(_held.get())
-        held[id(self._slot)] = max(0, held.get(id(self._slot), 0) + change)
-        if not held[id(self._slot)]:
-            del held[id(self._slot)]
-        _held.set(held)
+    def _let_go(self) -> None:
+        mine = [use for use in _held.get() if self._slot.has(use)]
+        if mine:
+            mine[-1].place = Place.LEFT
+        _held.set(tuple(use for use in _held.get() if use.place is Place.GRANTED))
 
 
 def _in_event_loop() -> bool:

@@ -21,13 +21,23 @@ class Waiter:
     A grant already counts as a use, made by the slot itself. So a waiter that was cancelled or timed out
     while the grant was on its way must hand its place back (`Slot.abandon`), or the model would never
     sleep again.
+
+    model: the slot. holding: the uses, of all models, that its request holds while it asks.
     """
 
-    __slots__ = ("budget_seconds", "error", "place", "settled", "since")
+    __slots__ = ("budget_seconds", "error", "holding", "model", "place", "settled", "since")
 
-    def __init__(self, settled: Callable[[], bool], since: float, budget_seconds: float) -> None:
+    def __init__(
+        self,
+        settled: Callable[[], bool],
+        since: float,
+        budget_seconds: float,
+        model: object,
+        holding: "tuple[Waiter, ...]" = (),
+    ) -> None:
         self.settled = settled
         self.since, self.budget_seconds = since, budget_seconds
+        self.model, self.holding = model, holding
         self.place = Place.WAITING
         self.error: DormouseError | None = None
 

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from typing import Any
 
+from ...lifecycle.background import LongLived
 from ...lifecycle.clock import Clock, steady_unix_time, wall_correction
 from ...lifecycle.registry import NotReady, Registry
 from ..allowance import Allowance
@@ -63,23 +64,18 @@ class Watch:
         self._extra_looks = Allowance()
         self._condition = threading.Condition()
         self._closed = self._look_now = self._failing = False
-        self._thread: threading.Thread | None = None
+        self._thread = LongLived("panel", self._run)
 
     def start(self) -> None:
         """Begin to take samples; later calls do nothing."""
-        with self._condition:
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="dormouse-panel", daemon=True)
-                self._thread.start()
+        self._thread.ensure()
 
     def close(self) -> None:
         """End all streams and the thread."""
         with self._condition:
             self._closed = True
             self._condition.notify()
-            thread = self._thread
-        if thread is not None:
-            thread.join(5)
+        self._thread.close(5)
 
     def _read_state(self) -> PanelState:
         return read_state(self._registry, self._access, self.started_at, self._clock(), self._correction())

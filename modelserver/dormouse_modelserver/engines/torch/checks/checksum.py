@@ -14,14 +14,13 @@ with less and less memory, down to 1 MiB, and gives the same sum each time; `che
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 
 from ....errors import DeviceFull
 from ..out_of_memory import lacks_memory
+from ..threads import in_threads
 from .rows import PIECE_BYTES, ROW_BYTES, Fill, rows_in, sum_rows, sum_rows_on_device
 
 _BLOCK_ROWS = 1024
@@ -121,21 +120,7 @@ def _cpu_sums(data: torch.Tensor, threads: int, fill: Fill | None = None) -> lis
         return [int(value) for value in _sums_of_blocks(states).tolist()]
 
     starts = range(0, data.numel(), SHARE_BYTES)
-    sums: dict[int, list[int]] = {}
-    left = iter(starts)
-
-    def work() -> None:
-        for start in left:  # whoever is free takes the next one
-            sums[start] = share(start)
-
-    if threads < 2 or len(starts) < 2:
-        work()
-    else:
-        workers = [_pool().submit(work) for _ in range(min(threads, len(starts)))]
-        wait(workers)  # before anything is raised: what they write to may be given up then
-        for worker in workers:
-            worker.result()
-    return [value for start in starts for value in sums[start]]
+    return [value for sums in in_threads(share, starts, threads, "dormouse-checksum") for value in sums]
 
 
 def _gpu_sums(data: torch.Tensor, scratch: _Scratch) -> list[int]:
@@ -183,12 +168,3 @@ def _factors(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     values = torch.randint(low, high, (2, _BLOCK_ROWS), generator=generator, device="cpu")
     whole, upper = (values | 1).to(device).unbind()
     return whole, upper
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_MAX_THREADS, "dormouse-checksum")
-
-
-# A child has the pool and not its threads.
-os.register_at_fork(after_in_child=_pool.cache_clear)

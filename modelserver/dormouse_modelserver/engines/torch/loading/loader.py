@@ -129,7 +129,7 @@ class Loader(Generic[T]):
                     own.fill_mirror(filling, promise)
                     return
         own.claim(loaded)
-        own.fill_device(filling, process.with_room(self._name, own.allocate))
+        own.fill_device(filling, process.with_room(self._name, own.allocate, own.nbytes))
 
     def bundle(self) -> Bundle:
         """An empty one, with the model's settings."""

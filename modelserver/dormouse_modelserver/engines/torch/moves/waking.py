@@ -57,7 +57,11 @@ def _claim_and_allocate(process: TorchProcess, loaded: Loaded[Any], name: str) -
             pass  # one was split as we looked; `bundles` has its parts now
         try:
             with process.accounting:
-                return _allocate(loaded, [bundle for bundle in loaded.bundles if not bundle.on_device])
+                missing = [bundle for bundle in loaded.bundles if not bundle.on_device]
+                process.leave_what_is_held(name, sum(bundle.nbytes_for(loaded) for bundle in missing))
+                arenas = _allocate(loaded, missing)
+            process.got_room(name)
+            return arenas
         except DeviceFull as full:
             _wait_for_room(process, loaded, name, full)
 

@@ -1,0 +1,45 @@
+"""Work on many pieces in several threads, this one among them: where no more can be started, it does all by itself.
+
+A pool's `submit` raises at a limit of threads and keeps the piece in its queue, with the tensors that it refers to.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ...lifecycle import background
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+def in_threads(work: Callable[[A], R], pieces: Sequence[A], threads: int, name: str) -> list[R]:
+    """`work` of each piece, in order. Raises the first error, after all threads have ended."""
+    results: list[R | None] = [None] * len(pieces)
+    errors: list[BaseException] = []
+    left = iter(range(len(pieces)))  # its `next` is atomic
+
+    def run() -> None:
+        try:
+            for number in left:
+                if errors:
+                    return
+                results[number] = work(pieces[number])
+        except BaseException as error:
+            errors.append(error)
+
+    started: list[threading.Thread] = []
+    for _ in range(min(threads, len(pieces)) - 1):
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        try:
+            thread.start()
+        except Exception as error:
+            background.count_failure(name.removeprefix("dormouse-"), error, say=False)
+            break
+        started.append(thread)
+    run()
+    for thread in started:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results  # type: ignore[return-value]
