@@ -168,6 +168,8 @@ class ModelSnapshot(Answer):
     released_method: how `gpu_memory_released_bytes` was measured; None before the first release.
     dirty: the weights differ from what `load` gives, as found at the last demotion.
     restore_estimate_seconds: None until a restore was measured.
+    oldest_use_seconds: how long the oldest use has held the model; None while nobody holds it, and from a library that
+        does not say.
     """
 
     name: str
@@ -184,6 +186,7 @@ class ModelSnapshot(Answer):
     dirty: bool
     pinned: bool
     restore_estimate_seconds: float | None
+    oldest_use_seconds: float | None = None
     transition: TransitionSnapshot | None
     last_transition: LastTransitionSnapshot | None
 

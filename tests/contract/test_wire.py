@@ -169,6 +169,7 @@ def test_a_snapshot_has_exactly_the_contracts_fields() -> None:
         "dirty",
         "pinned",
         "restoreEstimateSeconds",
+        "oldestUseSeconds",
         "transition",
         "lastTransition",
     ]

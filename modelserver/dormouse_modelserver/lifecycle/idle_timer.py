@@ -14,6 +14,7 @@ from dormouse_contract import Action, Residency, Trigger, plan
 
 from ..errors import DormouseError
 from .clock import Clock, steady_unix_time
+from .forking import begins_anew
 from .slot import Slot
 
 _log = logging.getLogger("dormouse")
@@ -30,10 +31,15 @@ class IdleTimer:
 
     def __init__(self, slots: Callable[[], Iterable[Slot[Any]]], clock: Clock = steady_unix_time) -> None:
         self._slots, self._clock = slots, clock
+        self._closed = False
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child, where the thread is not."""
         self._condition = threading.Condition()
         self._next_look = math.inf
         self._changed = False
-        self._closed = False
         self._thread: threading.Thread | None = None
 
     def slot_changed(self, slot: Slot[Any]) -> None:

@@ -17,10 +17,12 @@ from .state import SlotState
 class SlotFigures:
     """What the metrics show beyond the snapshot.
 
-    idle_since: Unix seconds, 0 while in flight. unload_refused: since its last use, for changes that it would lose.
+    idle_since: Unix seconds, 0 while in flight. oldest_use: Unix seconds, 0 while nobody uses it.
+    unload_refused: since its last use, for changes that it would lose.
     """
 
     idle_since: float
+    oldest_use: float
     released_byte_seconds: float
     residual_bytes: int
     unload_refused: bool
@@ -120,6 +122,7 @@ class SlotView:
                 dirty=engine.dirty,
                 pinned=state.pinned(now),
                 restore_estimate_seconds=state.estimate_seconds(now),
+                oldest_use_seconds=max(0.0, now - oldest) if (oldest := state.oldest_use) else None,
                 transition=None if doing is None else doing.snapshot(),
                 last_transition=state.history.last,
             )
@@ -129,6 +132,7 @@ class SlotView:
         with state.lock:
             return SlotFigures(
                 idle_since=0.0 if state.in_flight else state.history.idle_since,
+                oldest_use=state.oldest_use,
                 released_byte_seconds=state.history.released_byte_seconds(state.clock()),
                 residual_bytes=state.history.released.residual,
                 unload_refused=state.history.unload_refused is not None,

@@ -41,7 +41,12 @@ def serve_socket(registry: Registry, path: str) -> Callable[[], None]:
     thread.start()
     started.wait(_START_SECONDS)
 
+    opened_by = os.getpid()
+
     def close() -> None:
+        if os.getpid() != opened_by:  # a forked child: the socket is the parent's, which goes on serving
+            listener.close()
+            return
         server.should_exit = True
         thread.join(_STOP_SECONDS)
         Path(path).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 from dormouse_contract import Residency, Trigger
 
 from ...errors import DeviceFull, DormouseError
+from ..forking import begins_anew
 from ..slot import Slot
 from .neighbours import IdleElsewhere, Neighbours
 
@@ -33,18 +34,31 @@ class Arbiter:
     def __init__(self, slots: Callable[[], Iterable[Slot[Any]]], capacity_bytes: Callable[[], int]) -> None:
         self._slots, self._capacity_bytes = slots, capacity_bytes
         self._neighbours: Neighbours | None = None
+        self._joins: tuple[str, str] | None = None
         self._changed = threading.Condition()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: a neighbour of the others like its parent, from its first change on."""
+        self._changed = threading.Condition()
+        if self._neighbours is not None:
+            self._neighbours.forget()
+            self._neighbours = None
 
     def join(self, folder: str, gpu_uuid: str) -> None:
         """From now on ask, and answer, the other processes of the folder. Raises `ConfigurationError`."""
+        self._joins = (folder, gpu_uuid)
         self._neighbours = Neighbours(folder, gpu_uuid, self._answer)
 
     def close(self) -> None:
+        self._joins = None
         if self._neighbours is not None:
             self._neighbours.close()
 
     def slot_changed(self) -> None:
         """A use has ended or a model was moved: there may be room now."""
+        if self._joins is not None and self._neighbours is None:
+            self.join(*self._joins)
         with self._changed:
             self._changed.notify_all()
 

@@ -122,6 +122,9 @@ class CudaDevice:
     def broken(self) -> str | None:
         return self.health.cause
 
+    def forked(self) -> None:
+        self.health.forked()
+
     def examine(self) -> None:
         self.health.examine()
 

@@ -15,6 +15,10 @@ from ....errors import ConfigurationError
 class Account(Protocol):
     capacity_bytes: int
 
+    def begin_anew(self) -> None:
+        """In a forked child: this process holds nothing."""
+        ...
+
     def take(self, nbytes: int) -> int | None:
         """Take the bytes and return None, or take nothing and return the room that there is."""
         ...
@@ -33,6 +37,9 @@ class Account(Protocol):
 class LocalAccount:
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
         self._used = 0
         self._lock = threading.Lock()
 
@@ -68,14 +75,17 @@ class FileAccount:
         self.capacity_bytes = capacity_bytes
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._me = f"{os.getpid()}:{_start_time(os.getpid())}"
+        self.begin_anew()
         with self._opened() as (capacity, _):
             if capacity != capacity_bytes:
                 raise ConfigurationError(
                     f"the simulated device at {path} has {capacity} bytes and this process asks for "
                     f"{capacity_bytes}; give every process that shares it the same size"
                 )
+
+    def begin_anew(self) -> None:
+        self._lock = threading.Lock()
+        self._me = f"{os.getpid()}:{_start_time(os.getpid())}"
 
     def take(self, nbytes: int) -> int | None:
         with self._opened() as (capacity, holders):
