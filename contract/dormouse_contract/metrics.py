@@ -72,6 +72,11 @@ LAST_TRANSITION = _gauge(
     "model",
     "When the last transition ended, failed ones included, refused ones not; 0 before the first",
 )
+OLDEST_USE = _gauge(
+    "dormouse_model_oldest_use_timestamp_seconds",
+    "model",
+    "When the oldest use that still holds the model began; 0 while nobody holds it",
+)
 REQUESTS = _counter(
     "dormouse_model_requests_total",
     "model outcome",

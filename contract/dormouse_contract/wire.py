@@ -180,6 +180,8 @@ class ModelSnapshot(Answer):
     dirty: the weights differ from what `load` gives, as found at the last demotion.
     restore_estimate_seconds: None until a restore was measured.
     turn_seconds: so long it waits for room behind a model that is never at rest; None is for ever, or an older library.
+    oldest_use_seconds: how long the oldest use has held the model; None while nobody holds it, and from a library that
+        does not say.
     """
 
     name: str
@@ -197,6 +199,7 @@ class ModelSnapshot(Answer):
     pinned: bool
     restore_estimate_seconds: float | None
     turn_seconds: float | None = None
+    oldest_use_seconds: float | None = None
     transition: TransitionSnapshot | None
     last_transition: LastTransitionSnapshot | None
 

@@ -6,6 +6,7 @@
     ├── ModelBusy               a demotion was refused: the model is in use or was just used
     ├── ModelChanged            an unload was refused: the weights would lose their changes
     ├── ModelNotHeld            the model was used outside `on_gpu()`
+    ├── ForkedProcess           a child of the process that opened the device or the control socket
     ├── StaleOrder              an order that a newer one has overtaken
     ├── WakeTimeout             the model was not awake within the request's budget
     │   ├── QueueFull           too many requests wait for it already
@@ -58,6 +59,16 @@ class ModelChanged(DormouseError):
 
 class ModelNotHeld(DormouseError):
     pass
+
+
+class ForkedProcess(DormouseError):
+    """`what` of the parent's this process would need."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(
+            f"this process was forked from the one that {what}, and can't use its models; they are unharmed there. "
+            f"{advice}"
+        )
 
 
 class StaleOrder(DormouseError):

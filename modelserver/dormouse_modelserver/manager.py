@@ -26,7 +26,7 @@ from .engines.torch.options import UnloadChanges, WeightsOptions
 from .engines.torch.process import TorchProcess
 from .engines.torch.sharing.bundle import MirrorMode
 from .engines.torch.weights import Weights
-from .errors import ConfigurationError, NoSuchModel
+from .errors import ConfigurationError, ForkedProcess, NoSuchModel
 from .lifecycle import background
 from .lifecycle.idle_timer import IdleTimer
 from .lifecycle.registry import Registry
@@ -108,6 +108,7 @@ class ResidencyManager(Registry):
         if folder:
             self._arbiter.join(folder, self.device.gpu_uuid)
         path = os.environ.get("DORMOUSE_SOCKET", "") if socket is None else socket
+        self._socket = path
         self._close_socket: Callable[[], None] = serve_socket(self, path) if path else lambda: None
 
     def register(
@@ -175,6 +176,26 @@ class ResidencyManager(Registry):
         self.add(slot)
         self._models[name] = model = Model(slot, weights)
         return model
+
+    def begin_anew(self) -> None:
+        """In a forked child: every model is unloaded, or refused where the parent alone can have it."""
+        super().begin_anew()
+        refusal: ForkedProcess | None = None
+        if not self.device.simulated:
+            refusal = ForkedProcess(
+                f"opened {self.device.name}",
+                "CUDA does not survive a fork: start workers with spawn, or gunicorn without --preload",
+            )
+            self.device.forked()
+        elif self._socket:
+            self._close_socket()
+            refusal = ForkedProcess(
+                f"serves the control socket {self._socket}",
+                "One model process per socket: run one worker, or give each its own DORMOUSE_SOCKET without --preload",
+            )
+        if refusal is not None:
+            for slot in self.slots():
+                slot.refuse(refusal)
 
     def __getitem__(self, name: str) -> Model[Any]:
         try:

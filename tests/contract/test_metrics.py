@@ -19,6 +19,7 @@ dormouse_model_gpu_memory_released_bytes{model}
 dormouse_gpu_memory_released_byte_seconds_total{model}
 dormouse_model_gpu_memory_residual_bytes{model}
 dormouse_model_restore_estimate_seconds{model}
+dormouse_model_oldest_use_timestamp_seconds{model}
 dormouse_transitions_total{model,from,to,trigger,outcome}
 dormouse_transition_duration_seconds{model,from,to}
 dormouse_wake_wait_seconds{model}

@@ -181,6 +181,7 @@ def test_a_snapshot_has_exactly_the_contracts_fields() -> None:
         "pinned",
         "restoreEstimateSeconds",
         "turnSeconds",
+        "oldestUseSeconds",
         "transition",
         "lastTransition",
     ]

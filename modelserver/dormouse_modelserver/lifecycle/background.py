@@ -9,10 +9,13 @@ Threads belong to the process, and so does what is kept here: all managers of a 
 """
 
 import logging
+import os
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable
+
+from .forking import begins_anew
 
 _log = logging.getLogger("dormouse")
 
@@ -35,12 +38,20 @@ class LongLived:
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
         self.name, self._work = name, work
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
         self._closed = threading.Event()
-        self._in_a_row, self._last_error = 0, ""
+        self.begin_anew()
+        begins_anew(self)
         with _lock:
             _all.add(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child, which has no thread of its parent's: it runs there once it is needed."""
+        closed, self._closed = self._closed.is_set(), threading.Event()
+        if closed:
+            self._closed.set()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._in_a_row, self._last_error = 0, ""
 
     def ensure(self) -> None:
         """Start it unless it runs; when that fails, again at the next need."""
@@ -107,6 +118,15 @@ class LongLived:
             except BaseException as error:
                 self.failed(error)
                 self._closed.wait(_PAUSE_SECONDS)
+
+
+def _begin_anew() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _missing.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def count_failure(name: str, error: BaseException, *, say: bool = True) -> None:

@@ -15,6 +15,7 @@ from dormouse_contract import Action, Residency, Trigger, plan
 from ..errors import DormouseError
 from .background import LongLived
 from .clock import Clock, steady_unix_time
+from .forking import begins_anew
 from .slot import Slot
 from .slow_moves import say_if_slow
 
@@ -32,12 +33,17 @@ class IdleTimer:
 
     def __init__(self, slots: Callable[[], Iterable[Slot[Any]]], clock: Clock = steady_unix_time) -> None:
         self._slots, self._clock = slots, clock
+        self._thread = LongLived("idle-timer", self._run)
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child, where the thread is not."""
         self._condition = threading.Condition()
         self._next_look = math.inf
         self._changed = False
         self._closed = False
         self._all_well = True
-        self._thread = LongLived("idle-timer", self._run)
 
     def slot_changed(self, slot: Slot[Any]) -> None:
         """Called after each use, move and loan. Cheap: wakes the thread only when it must look sooner.

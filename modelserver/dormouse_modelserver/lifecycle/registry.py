@@ -10,6 +10,7 @@ from dormouse_contract.wire import ModelAdvice, ModelSnapshot
 from ..errors import ConfigurationError, DormouseError, NoSuchModel
 from .background import LongLived
 from .device import Device
+from .forking import begins_anew
 from .history.advice import advise
 from .slot import Slot
 from .start_and_end import load_all, unload_all
@@ -44,7 +45,19 @@ class Registry:
         self.device = device
         self.telemetry = Telemetry()
         self._slots: dict[str, Slot[Any]] = {}
-        self._starting, self._preloading, self._draining = starting, False, False
+        self._starting, self._draining = starting, False
+        self._preload_begins_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: nothing has been counted here, and nobody loads."""
+        self.telemetry.begin_anew()
+        for name in self._slots:
+            self.telemetry.registered(name)
+        self._preload_begins_anew()
+
+    def _preload_begins_anew(self) -> None:
+        self._preloading = False
         self._one_preload = threading.Lock()
         self._never_loaded: list[Slot[Any]] = []
         self._preload_thread: LongLived | None = None

@@ -12,9 +12,11 @@
 One short lock; the engine moves the model in a thread of that transition, outside the lock.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from dormouse_contract import RequestOutcome, Residency, TransitionOutcome, Trigger
@@ -35,6 +37,8 @@ from . import background
 from .clock import Clock, steady_unix_time, wall_correction
 from .device import check_works
 from .engine import Engine, Fence, Released
+from .forking import begins_anew
+from .locked import held_here, locked
 from .moving import carry_out, not_started
 from .room.claims import claim_of
 from .room.turns import Claim
@@ -42,11 +46,12 @@ from .settings import SlotSettings
 from .state import SlotState
 from .telemetry import Telemetry
 from .transition import Transition
-from .uses import finalizing
-from .uses.waiting import Place, Waiter
+from .uses import finalizing, left_behind
+from .uses.use import Place, Use
 from .view import SlotView
 
 T = TypeVar("T")
+_log = logging.getLogger("dormouse")
 
 
 class Slot(Generic[T]):
@@ -65,9 +70,28 @@ class Slot(Generic[T]):
     ) -> None:
         self.name = name
         self._engine, self._telemetry, self._changed = engine, telemetry, changed
-        finalizing.start()
+        self._will_say = False
         self._state = SlotState(engine, settings, clock, correction)
         self.view = SlotView(name, engine, self._state)
+        self._refusal: DormouseError | None = None
+        finalizing.start()
+        left_behind.look_after(self)
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: the model is where its engine has it, and nobody uses it."""
+        self._will_say = False
+        self._state = SlotState(self._engine, self._state.lending.own, self._state.clock, self._state.correction)
+        self.view = SlotView(self.name, self._engine, self._state)
+
+    def refuse(self, refusal: DormouseError) -> None:
+        """From now on no use and no move begins: each raises this."""
+        self._refusal = refusal
+
+    def _check_works(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal.with_traceback(None)
+        check_works(self._engine.device)
 
     def begin(self) -> None:
         """It is registered: the timers look at it, since its model may be on the GPU already."""
@@ -79,69 +103,91 @@ class Slot(Generic[T]):
     def in_use(self) -> bool:
         return self._state.in_flight > 0
 
+    def has(self, use: Use) -> bool:
+        """Whether it is a use of this model that has been granted and has not ended."""
+        return use in self._state.uses
+
+    def uses(self) -> tuple[Use, ...]:
+        """Those that hold the model now, the oldest first."""
+        return tuple(self._state.uses)
+
+    def age_seconds(self, use: Use) -> float:
+        return max(0.0, self._state.clock() - use.granted_at)
+
     def model(self) -> T:
         """The user's object; only for who holds a use."""
         return self._engine.model
 
-    def has(self, use: Waiter) -> bool:
-        """Whether that is a use of this model, and holds it now."""
-        return use.model is self and use.place is Place.GRANTED
-
     def enter(
-        self, settled: Callable[[], bool], timeout_seconds: float | None = None, holding: tuple[Waiter, ...] = ()
-    ) -> Waiter:
+        self,
+        use: Use,
+        settled: Callable[[], bool],
+        timeout_seconds: float | None = None,
+        holding: tuple[Use, ...] = (),
+    ) -> None:
         """Ask for a use: granted at once on the GPU, otherwise queued, and the model is woken.
 
         `timeout_seconds` is how long it may wait, None the model's wake budget. holding: the uses that its request
         holds already. Raises `QueueFull`, `DeviceBroken` or the `LoadFailed` of before at once, and why no wake began.
         """
-        state = self._state
-        if self.view.device_broken:
+        if self.view.device_broken or self._refusal is not None:
             self._telemetry.request(self.name, RequestOutcome.REJECTED)
-            check_works(self._engine.device)
-        with state.lock:
-            now = state.clock()
-            settings = state.lending.settings(now)
-            budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
-            waiter = Waiter(settled, now, budget, self, holding)
-            state.history.arrivals.arrived(now, alone=not state.in_flight and not state.waiters)
-            there = state.transition is None and state.residency is Residency.GPU
-            if there and (not state.drain.under_way or any(self.has(held) for held in holding)):
-                self._grant(waiter)
-                return waiter
-            refusal = state.load_failures.refusal(now, state.residency) if state.transition is None else None
-            if refusal is not None:
-                self._telemetry.request(self.name, RequestOutcome.REJECTED)
-                raise refusal
-            if len(state.waiters) < settings.max_waiting:
-                state.waiters.append(waiter)
-                self._wake_for_waiters()
+            self._check_works()
+        finalizing.start()
+        left_behind.start()
+        locked(self._state.lock, partial(self._take_in, use, settled, timeout_seconds, holding))
+        if use.place is Place.WAITING:
+            # In a thread of ours: an exception out of nowhere may break this one off, and a wake half begun is none.
+            if finalizing.runs():
+                finalizing.soon(self._wake_who_waits)
             else:
-                self._telemetry.request(self.name, RequestOutcome.REJECTED)
-                raise QueueFull(self.name, len(state.waiters), state.retry_after_seconds())
-            if waiter.error is not None:
-                raise waiter.error
-            return waiter
+                self._wake_who_waits()
 
-    def abandon(self, waiter: Waiter) -> None:
+    def _take_in(
+        self, use: Use, settled: Callable[[], bool], timeout_seconds: float | None, holding: tuple[Use, ...]
+    ) -> None:
+        state = self._state
+        now = state.clock()
+        settings = state.lending.settings(now)
+        budget = settings.wake_budget_seconds if timeout_seconds is None else timeout_seconds
+        use.asked(settled, now, budget, holding)
+        state.history.arrivals.arrived(now, alone=not state.in_flight and not state.waiters)
+        there = state.transition is None and state.residency is Residency.GPU
+        if there and (not state.drain.under_way or any(self.has(held) for held in holding)):
+            self._grant(use)
+            return
+        refusal: DormouseError | None = None
+        if state.transition is None:
+            refusal = state.load_failures.refusal(now, state.residency)
+        if refusal is None and len(state.waiters) >= settings.max_waiting:
+            refusal = QueueFull(self.name, len(state.waiters), state.retry_after_seconds())
+        if refusal is not None:
+            use.place = Place.FAILED
+            self._telemetry.request(self.name, RequestOutcome.REJECTED)
+            raise refusal
+        state.waiters.append(use)
+
+    def _wake_who_waits(self) -> None:
+        with self._state.lock:
+            self._wake_for_waiters()
+
+    def abandon(self, use: Use) -> None:
         """Give the place up: cancelled or timed out. A use granted meanwhile is handed back."""
-        with self._state.lock:
-            if waiter.place is Place.GRANTED:
-                self._end_use()
-            elif waiter.place is Place.WAITING:
-                self._state.waiters.remove(waiter)
-            waiter.place = Place.LEFT
-        self._changed(self)
+        if not use.over:
+            use.reported = True
+            self._end(use, failed=False)
 
-    def conclude(self, waiter: Waiter) -> Place:
+    def conclude(self, use: Use) -> Place:
         """Stop waiting: how it ended. A place still waiting is given up, atomically with looking at it."""
-        with self._state.lock:
-            if waiter.place is Place.WAITING:
-                self._state.waiters.remove(waiter)
-                waiter.place = Place.LEFT
-            return waiter.place
 
-    def timed_out(self, waiter: Waiter) -> WakeTimeout:
+        def stop_waiting() -> Place:
+            if use.place is Place.WAITING:
+                self._end_use(use)
+            return use.place
+
+        return locked(self._state.lock, stop_waiting)
+
+    def timed_out(self, waiter: Use) -> WakeTimeout:
         """The error for a use whose budget is used up, with when to come back, and what room is missing."""
         state = self._state
         self._telemetry.request(self.name, RequestOutcome.TIMEOUT)
@@ -157,27 +203,71 @@ class Slot(Generic[T]):
             retry_after,
         )
 
-    def leave(self, failed: bool) -> None:
-        """End a use. What the caller queued on the device is waited for before the weights move."""
-        fence = self._engine.fence()
-        with self._state.lock:
-            self._state.fences = [earlier for earlier in self._state.fences if not earlier.done()] + [fence]
-            self._end_use()
-        self._telemetry.request(self.name, RequestOutcome.ERROR if failed else RequestOutcome.OK)
+    def leave(self, use: Use, failed: bool) -> None:
+        """End a use, once. What the caller queued on the device is waited for before the weights move."""
+        if not use.over:
+            self._end(use, failed)
+
+    def end_by_hand(self, number: int) -> None:
+        """A person ends a use that was forgotten. Nothing for one that has ended by itself, then or later.
+
+        Work that goes on in it is no longer waited for: once the weights have left, it raises `ModelNotHeld`.
+        """
+        for use in self.uses():
+            if use.number == number:
+                age = self.age_seconds(use)
+                _log.warning("model %s: ended by hand: a use of %.0f s, %s", self.name, age, use.entry)
+                self.leave(use, failed=True)
+
+    def owner_is_gone(self, use: Use) -> None:
+        """Nobody can end it any more, so it ends. Called wherever Python lets go of an object: waits for nothing."""
+        if finalizing.collecting_here() or held_here(self._state.lock):
+            finalizing.soon(partial(self.leave, use, failed=True))
+        else:
+            self._end(use, failed=True)
+
+    def _end(self, use: Use, failed: bool) -> None:
+        """Fit to be broken off anywhere and done again: the last step says that it is over."""
+        if use.place is Place.GRANTED and use.fence is None:
+            use.fence = self._engine.fence()
+        granted = use.place is Place.GRANTED
+        locked(self._state.lock, partial(self._end_use, use))
+        if granted and not use.reported:
+            use.reported = True
+            self._telemetry.request(self.name, RequestOutcome.ERROR if failed else RequestOutcome.OK)
+        if not self._will_say:
+            self._will_say = True
+            finalizing.soon(self.say_that_it_changed)
+        use.is_over()
+
+    def say_that_it_changed(self) -> None:
+        """Many uses that end close together are said once."""
+        self._will_say = False
         self._changed(self)
 
-    def _grant(self, waiter: Waiter) -> None:
-        waiter.place = Place.GRANTED
-        self._state.in_flight += 1
-        self._engine.admit()
-        self._state.history.use_began()
-
-    def _end_use(self) -> None:
+    def _grant(self, use: Use) -> None:
         state = self._state
-        state.in_flight -= 1
-        state.history.use_ended(state.clock())
-        if state.in_flight == 0:
-            self._engine.shut()
+        use.granted_at = state.clock()
+        use.place = Place.GRANTED
+        state.uses[use] = None
+        self._engine.admit()
+        state.history.use_began()
+        left_behind.use_began()
+
+    def _end_use(self, use: Use) -> None:
+        """Under the lock. It leaves `uses` when all else is done, so that what broke off in here is done again."""
+        state = self._state
+        if use in state.waiters:
+            state.waiters.remove(use)
+        if use in state.uses:
+            if use.fence is not None:
+                state.fences = [earlier for earlier in state.fences if not earlier.done()] + [use.fence]
+            state.history.use_ended(state.clock())
+            if len(state.uses) == 1:
+                self._engine.shut()
+            del state.uses[use]
+        if use.open:
+            use.place = Place.LEFT
 
     # Room -----------------------------------------------------------------------------------------
 
@@ -241,8 +331,7 @@ class Slot(Generic[T]):
             self._grant(waiter)
             self._telemetry.waited(self.name, now - waiter.since)
             if not waiter.settled():
-                waiter.place = Place.LEFT
-                self._end_use()
+                self._end_use(waiter)
 
     # Moves ----------------------------------------------------------------------------------------
 
@@ -263,7 +352,7 @@ class Slot(Generic[T]):
         `LoadFailed` of before for a wake that nobody asked for by hand and that comes too soon after it.
         Nothing has changed then.
         """
-        check_works(self._engine.device)
+        self._check_works()
         try:
             with self._state.lock:
                 self._state.order_fence.pass_through(order)
@@ -278,7 +367,7 @@ class Slot(Generic[T]):
 
         Raises `DeviceBroken`.
         """
-        check_works(self._engine.device)
+        self._check_works()
         with self._state.lock:
             under_way = self._state.transition
             if under_way is not None:
@@ -434,8 +523,7 @@ class Slot(Generic[T]):
                     waiter.error = NoRoom(self.name, waiter.budget_seconds, gave_up, state.retry_after_seconds())
                 self._telemetry.request(self.name, RequestOutcome.REJECTED)
             if not waiter.settled() and waiter.place is Place.GRANTED:
-                waiter.place = Place.LEFT
-                self._end_use()
+                self._end_use(waiter)
 
     # What it goes by ------------------------------------------------------------------------------
 

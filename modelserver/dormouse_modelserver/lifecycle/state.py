@@ -1,6 +1,5 @@
 """What a slot owns of one model. Everything here is read and written under `lock`, by the slot and its view alone."""
 
-import threading
 from collections import deque
 from typing import Any
 
@@ -12,28 +11,30 @@ from .engine import Engine, Fence
 from .fencing import OrderFence
 from .history.history import History
 from .load_failures import LoadFailures
+from .locked import Lock
 from .settings import Lending, SlotSettings
 from .transition import Transition
-from .uses.waiting import Waiter
+from .uses.use import Use
 
 
 class SlotState:
     """residency: the tier of the last settled move, asked of the engine, which may have had the model before.
 
+    uses: those that hold the model, the oldest first.
     came_in_at: when it came to the GPU, if others had to leave for it; after so many seconds, once there was room.
     fences: what ended uses have queued on the device; the next move waits for them. All times here are steady;
     correction: what makes them the wall clock's, for whoever reads them elsewhere.
     """
 
     def __init__(self, engine: Engine[Any], settings: SlotSettings, clock: Clock, correction: Clock) -> None:
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.clock, self.correction = clock, correction
         self.lending = Lending(settings)
         self.order_fence = OrderFence()
         self.residency = engine.residency
         self.transition: Transition | None = None
-        self.in_flight = 0
-        self.waiters: deque[Waiter] = deque()
+        self.uses: dict[Use, None] = {}
+        self.waiters: deque[Use] = deque()
         self.fences: list[Fence] = []
         self.pinned_by_hand = False
         self.history = History(clock(), self.residency)
@@ -42,6 +43,15 @@ class SlotState:
         self.came_in_at: float | None = None
         self.came_in_after_seconds = 0.0
         self._engine = engine
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.uses)
+
+    @property
+    def oldest_use(self) -> float:
+        """When the oldest use began (Unix seconds); 0 while nobody uses the model."""
+        return min((use.granted_at for use in self.uses), default=0.0)
 
     @property
     def wanted(self) -> bool:

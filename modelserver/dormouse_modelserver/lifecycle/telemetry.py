@@ -42,6 +42,10 @@ class Telemetry:
     """Counters and histograms of one manager, on a registry of its own. Thread-safe."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Everything at 0; with locks that nobody holds."""
         self.registry = CollectorRegistry()
         self._requests = _counter(metrics.REQUESTS, self.registry)
         self._transitions = _counter(metrics.TRANSITIONS, self.registry)

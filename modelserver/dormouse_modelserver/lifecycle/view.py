@@ -16,17 +16,19 @@ from .room.claims import claim_of, occupant_of
 from .room.turns import Claim, Occupant
 from .settings import SlotSettings
 from .state import SlotState
-from .uses.waiting import Waiter
+from .uses.use import Use
 
 
 @dataclass(frozen=True, slots=True)
 class SlotFigures:
     """What the metrics show beyond the snapshot.
 
-    idle_since: Unix seconds, 0 while in flight. unload_refused: since its last use, for changes that it would lose.
+    idle_since: Unix seconds, 0 while in flight. oldest_use: Unix seconds, 0 while nobody uses it.
+    unload_refused: since its last use, for changes that it would lose.
     """
 
     idle_since: float
+    oldest_use: float
     released_byte_seconds: float
     residual_bytes: int
     unload_refused: bool
@@ -79,7 +81,7 @@ class SlotView:
         with state.lock:
             return occupant_of(self._name, state, self._engine, state.clock())
 
-    def held_by_waiters(self) -> set[Waiter]:
+    def held_by_waiters(self) -> set[Use]:
         """The uses, of other models, that those who wait for this one hold."""
         with self._state.lock:
             return {use for waiter in self._state.waiters for use in waiter.holding}
@@ -167,6 +169,7 @@ class SlotView:
                 pinned=state.pinned(now),
                 turn_seconds=_or_none(state.lending.settings(now).turn_seconds),
                 restore_estimate_seconds=state.estimate_seconds(now),
+                oldest_use_seconds=max(0.0, now - oldest) if (oldest := state.oldest_use) else None,
                 transition=None if doing is None else doing.snapshot(correction),
                 last_transition=None if state.history.last is None else _corrected(state.history.last, correction),
             )
@@ -176,6 +179,7 @@ class SlotView:
         with state.lock:
             return SlotFigures(
                 idle_since=0.0 if state.in_flight else state.history.idle_since + state.correction(),
+                oldest_use=state.oldest_use + state.correction() if state.oldest_use else 0.0,
                 released_byte_seconds=state.history.released_byte_seconds(state.clock()),
                 residual_bytes=state.history.released.residual,
                 unload_refused=state.history.unload_refused is not None,

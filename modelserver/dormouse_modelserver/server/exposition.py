@@ -35,6 +35,7 @@ _FROM_SNAPSHOT: dict[metrics.Metric, Callable[[ModelSnapshot], float]] = {
 }
 _FROM_FIGURES: dict[metrics.Metric, Callable[[SlotFigures], float]] = {
     metrics.IDLE_SINCE: lambda f: f.idle_since,
+    metrics.OLDEST_USE: lambda f: f.oldest_use,
     metrics.RELEASED_BYTE_SECONDS: lambda f: f.released_byte_seconds,
     metrics.RESIDUAL: lambda f: f.residual_bytes,
     metrics.UNLOAD_REFUSED: lambda f: f.unload_refused,

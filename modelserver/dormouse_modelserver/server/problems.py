@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ..errors import (
     DeviceBroken,
     DeviceFull,
+    ForkedProcess,
     HostFull,
     ModelBusy,
     ModelChanged,
@@ -66,6 +67,8 @@ def refusal_for(error: Exception) -> Refusal | None:
         case ValidationError():
             detail = f"{what_is_wrong(error)}. Nothing was moved"
             return Refusal(422, ProblemReason.BAD_BODY, "The body is not as the contract says", detail)
+        case ForkedProcess():
+            return Refusal(503, ProblemReason.CANNOT_NOW, "Not in this process", str(error))
         case DeviceBroken():
             # No Retry-After: this process never answers otherwise, and how long a restart takes is not known here.
             return Refusal(503, ProblemReason.CANNOT_NOW, "The device failed", str(error))

@@ -50,8 +50,13 @@ def serve_socket(registry: Registry, path: str) -> Callable[[], None]:
     if thread.runs:
         started.wait(_START_SECONDS)
 
+    opened_by = os.getpid()
+
     def close() -> None:
         closed.set()
+        if os.getpid() != opened_by:  # a forked child: the socket is the parent's, which goes on serving
+            listener.close()
+            return
         server.should_exit = True
         thread.close(_STOP_SECONDS)
         Path(path).unlink(missing_ok=True)

@@ -94,7 +94,8 @@ def test_more_waiters_than_may_wait_are_refused_at_once(manage: Manage, loads: L
     manager: ResidencyManager = manage(max_waiting=3)
     tts = manager.register("tts", loads)
     loads.may_go_on.clear()
-    requests = [started(lambda: tts.on_gpu(20).__enter__()) for _ in range(3)]
+    holds = [tts.on_gpu(20) for _ in range(3)]
+    requests = [started(hold.__enter__) for hold in holds]
     until(lambda: tts.snapshot().waiting == 3)
     with pytest.raises(QueueFull, match="3 requests wait for model 'tts' already"):
         tts.on_gpu().__enter__()

@@ -66,6 +66,19 @@ def test_a_page_sends_json_or_nothing(server: Serving, what: str, body: object) 
     assert untouched(server)
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}], ids=str)
+def test_another_sites_page_ends_no_use(server: Serving, headers: dict[str, str]) -> None:
+    response = httpx.delete(f"{server.url}/dormouse/v1/models/tts/uses/1", headers=headers)
+    assert (response.status_code, response.json()["reason"]) == (403, "NotAuthorised")
+
+
+def test_the_end_of_a_use_that_has_ended_changes_nothing(server: Serving) -> None:
+    ended = httpx.delete(f"{server.url}/dormouse/v1/models/tts/uses/999999")
+    assert (ended.status_code, ended.json()["inFlight"]) == (200, 0)
+    assert httpx.delete(f"{server.url}/dormouse/v1/models/nobody/uses/1").status_code == 404
+    assert httpx.delete(f"{server.url}/dormouse/v1/models/tts/uses/first").status_code == 404
+
+
 def test_the_page_itself_and_programs_are_let_in(server: Serving) -> None:
     order = {"desired": "CPU"}
     assert put(server, "residency", order).status_code == 200, "curl"

@@ -28,6 +28,11 @@ class Breakage:
             self.cause = cause
         _log.error("%s", DeviceBroken(self._device, cause))
 
+    def forked(self) -> None:
+        """In a forked child: not asked any more, and whoever held the lock is not there."""
+        self._lock = threading.Lock()
+        self.cause = "this process was forked from the one that opened the device"
+
     def refuse(self) -> None:
         """Raises `DeviceBroken` once it broke."""
         if self.cause is not None:

@@ -76,6 +76,10 @@ class DeviceBackend(Device, Protocol):
 
     torch_device: torch.device
 
+    def forked(self) -> None:
+        """This is a forked child, where a real device can't be used: it is not asked again."""
+        ...
+
     def allocate(self, nbytes: int) -> Arena:
         """Raises `DeviceFull` with need and room; nothing is allocated then."""
         ...

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from ...lifecycle.uses.finalizing import outside_collection, start
+from ...lifecycle.uses import finalizing
 
 _log = logging.getLogger("dormouse")
 
 
 def when_last_view_is_gone(tensor: torch.Tensor, action: Callable[[], None]) -> "weakref.finalize[..., Any]":
     """Call `action` then, in whatever thread drops that view; at once where a collection does not forbid it."""
-    start()
-    finalizer = weakref.finalize(tensor.untyped_storage(), outside_collection, lambda: _logged(action))
+    finalizing.start()
+    finalizer = weakref.finalize(tensor.untyped_storage(), _carry_out, action)
     finalizer.atexit = False
     return finalizer
 
@@ -33,6 +33,13 @@ def views_of(tensor: torch.Tensor) -> int:
     """How many others view its memory, autograd's own included. The caller has no other view of it."""
     # The tensor itself, and the Python object of its storage that is made to ask.
     return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)) - 2
+
+
+def _carry_out(action: Callable[[], None]) -> None:
+    if finalizing.collecting_here():
+        finalizing.soon(lambda: _logged(action))
+    else:
+        _logged(action)
 
 
 def _logged(action: Callable[[], None]) -> None:

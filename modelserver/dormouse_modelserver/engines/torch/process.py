@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ...errors import DeviceFull
+from ...lifecycle.forking import begins_anew
 from ...lifecycle.frames import let_go_of_locals
 from ...lifecycle.room.host_budget import HostBudget
 from .device import DeviceBackend
@@ -32,7 +33,7 @@ def no_room(name: str, full: DeviceFull) -> bool:
     return False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class TorchProcess:
     """Everything here is thread-safe; `make_room` may block until another model has left the device.
 
@@ -50,6 +51,14 @@ class TorchProcess:
     held_for_others: Callable[[str], int] = nothing_held
     got_room: Callable[[str], None] = nobody_asks
     accounting: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: nothing is shared, promised or measured yet."""
+        self.host, self.pace, self.shared = HostBudget(), Pace(), SharedBundles()
+        self.said, self.accounting = SaidDevices(), threading.Lock()
 
     def with_room(self, name: str, take: Callable[[], A], nbytes: int = 0) -> A:
         """Take device memory for model `name`; while it is full, others are asked to leave. Raises `DeviceFull`."""

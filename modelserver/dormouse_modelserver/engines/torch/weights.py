@@ -15,6 +15,7 @@ from dormouse_contract import Residency
 
 from ...errors import DeviceFull, DormouseError, LoadFailed, ModelChanged
 from ...lifecycle.engine import Fence, Released, Speed
+from ...lifecycle.forking import begins_anew
 from .checks.canary import CanaryCheck
 from .checks.gate import Gate
 from .device import DeviceBackend
@@ -48,14 +49,21 @@ class Weights(Generic[T]):
     def __init__(
         self, name: str, load: Callable[[], T], process: TorchProcess, options: WeightsOptions[T] | None = None
     ) -> None:
-        self.speed = WeightsSpeed()
-        self._name, self._process = name, process
+        self._name, self._load_model, self._process = name, load, process
         self._options: WeightsOptions[T] = options or WeightsOptions()
         self._canary = CanaryCheck(self._options.canary) if self._options.canary is not None else None
         self._loaded: Loaded[T] | None = None
-        self._loader = Loader(name, load, process, self._options)
         self._named: set[str] = set()
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Unloaded, also in a forked child. Letting go of what the parent has on a GPU would touch that GPU."""
+        self.speed = WeightsSpeed()
+        self._loader = Loader(self._name, self._load_model, self._process, self._options)
         self._changes: tuple[str, ...] = ()
+        if self._process.device.simulated:
+            self._loaded = None
 
     # What it is -----------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dormouse_contract import Residency, Trigger
 
 from ...errors import DeviceFull, DormouseError
 from ..device import DeviceMemory
+from ..forking import begins_anew
 from ..slot import Slot
 from .held_room import HeldRoom
 from .neighbours import Neighbours, as_question
@@ -36,13 +37,24 @@ class Arbiter:
         self._slots, self._memory = slots, memory
         self._neighbours: Neighbours | None = None
         self._held = HeldRoom(self._slot)
+        self._joins: tuple[str, str] | None = None
         self._changed = threading.Condition()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child: a neighbour of the others like its parent, from its first change on."""
+        self._changed = threading.Condition()
+        if self._neighbours is not None:
+            self._neighbours.forget()
+            self._neighbours = None
 
     def join(self, folder: str, gpu_uuid: str) -> None:
         """From now on ask, and answer, the other processes of the folder. Raises `ConfigurationError`."""
+        self._joins = (folder, gpu_uuid)
         self._neighbours = Neighbours(folder, gpu_uuid, self._answer)
 
     def close(self) -> None:
+        self._joins = None
         if self._neighbours is not None:
             self._neighbours.close()
 
@@ -50,6 +62,8 @@ class Arbiter:
         """A use has ended or a model was moved: there may be room now."""
         if slot.in_use:
             return  # it can't leave
+        if self._joins is not None and self._neighbours is None:
+            self.join(*self._joins)
         with self._changed:
             self._changed.notify_all()
 

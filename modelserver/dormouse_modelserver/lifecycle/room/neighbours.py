@@ -130,6 +130,10 @@ class Neighbours:
         self._listener.close()
         self._thread.close(_LOOK_SECONDS)
 
+    def forget(self) -> None:
+        """In a forked child: the socket is the parent's, which goes on answering."""
+        self._listener.close()
+
     def _ask(self, path: Path, question: dict[str, Any], seconds: float) -> dict[str, Any]:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -1,11 +1,11 @@
-"""Ends a use that the garbage collector found, in a thread that holds none of our locks.
+"""A thread of ours for what must be done soon, and not in the thread that found it.
 
-An answer that nobody listens to any more is an abandoned generator, and it holds its model. When it is part of a
-cycle, Python closes it in the middle of whatever some thread happens to do, also inside one of our critical
-sections: waiting for that lock there would be waiting for oneself, and the event loop would hang for good.
+What the garbage collector ends, it ends in the middle of whatever some thread happens to do, also inside one of our
+critical sections: waiting for that lock there would be waiting for oneself, and the event loop would hang for good.
 """
 
 import gc
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -14,38 +14,60 @@ from ..background import LongLived
 
 _collecting: set[int] = set()
 # Its `put` may be called by a finalizer: it takes no lock that the same thread could hold.
-_ended: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
+_waiting: "queue.SimpleQueue[Callable[[], object]]" = queue.SimpleQueue()
 _starting = threading.Lock()
 _started = False
 
 
 def start() -> None:
-    """Before there is anything to end: a thread can't be started within a collection."""
+    """Before there is anything to do: a thread can't be started within a collection."""
     global _started
-    with _starting:
-        if not _started:
+    if not _started:
+        with _starting:
+            if _note not in gc.callbacks:
+                gc.callbacks.append(_note)
             _started = True
-            gc.callbacks.append(_note)
     _thread.ensure()
 
 
-def outside_collection(action: Callable[[], None]) -> None:
-    """At once; soon and elsewhere when this thread is in a garbage collection."""
-    if threading.get_ident() in _collecting:
-        _ended.put(action)
-    else:
-        _thread.ensure()  # not within a collection; it may have been at a limit of threads before
-        action()
+def runs() -> bool:
+    """False at a limit of threads: what is to be done soon waits until it could be started."""
+    return _thread.runs
+
+
+def soon(action: Callable[[], object]) -> None:
+    _waiting.put(action)
+
+
+def collecting_here() -> bool:
+    """Whether this thread is in a garbage collection."""
+    return threading.get_ident() in _collecting
 
 
 def _note(phase: str, info: dict[str, int]) -> None:
     (_collecting.add if phase == "start" else _collecting.discard)(threading.get_ident())
 
 
+def _begin_anew() -> None:
+    """In a forked child: the thread is not there, and whoever held the lock is not either."""
+    global _waiting, _starting, _started
+    _waiting, _starting, _started = queue.SimpleQueue(), threading.Lock(), False
+    _collecting.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
 def _work() -> None:
     while True:
-        _ended.get()()
-        _thread.worked()
+        action = _waiting.get()
+        try:
+            action()
+        except Exception as error:
+            _thread.failed(error)
+        else:
+            _thread.worked()
+        del action  # or it would hold its model until the next one comes
 
 
 _thread = LongLived("finalizer", _work)

@@ -48,6 +48,7 @@ def hold_while_running(hold: Hold[Any], function: Callable[..., Any], handle: st
     if not callable(function) or isinstance(function, staticmethod | classmethod | type):
         raise TypeError(f"@{handle} was put on {function!r}; put it on a function, below any other decorator")
     place = _Place.of(function, handle)
+    hold = hold.for_function(_where(function))
     wrapper = functools.wraps(function)(_wrapper(hold, function, place, handle))
     if place.shown is not None:
         vars(wrapper)["__signature__"] = place.shown
@@ -161,6 +162,11 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(function, eval_str=True)
     except (NameError, SyntaxError, AttributeError, TypeError):
         return inspect.signature(function)
+
+
+def _where(function: Callable[..., Any]) -> str | None:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else None
 
 
 def _name(function: Callable[..., Any]) -> str:

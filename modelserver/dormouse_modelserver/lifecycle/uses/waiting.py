@@ -1,57 +1,24 @@
-"""A place in the queue for a model: granted, failed or given up exactly once."""
+"""How a thread waits for its place."""
 
 import threading
-from collections.abc import Callable
-from enum import Enum, auto
-
-from ...errors import DormouseError
-
-
-class Place(Enum):
-    WAITING = auto()
-    GRANTED = auto()
-    FAILED = auto()
-    LEFT = auto()
-
-
-class Waiter:
-    """Changed only under the slot's lock; `settled` tells the waiting side, from any thread, and returns
-    False when that side is gone.
-
-    A grant already counts as a use, made by the slot itself. So a waiter that was cancelled or timed out
-    while the grant was on its way must hand its place back (`Slot.abandon`), or the model would never
-    sleep again.
-
-    model: the slot. holding: the uses, of all models, that its request holds while it asks.
-    """
-
-    __slots__ = ("budget_seconds", "error", "holding", "model", "place", "settled", "since")
-
-    def __init__(
-        self,
-        settled: Callable[[], bool],
-        since: float,
-        budget_seconds: float,
-        model: object,
-        holding: "tuple[Waiter, ...]" = (),
-    ) -> None:
-        self.settled = settled
-        self.since, self.budget_seconds = since, budget_seconds
-        self.model, self.holding = model, holding
-        self.place = Place.WAITING
-        self.error: DormouseError | None = None
+from contextlib import suppress
 
 
 class ThreadSignal:
-    """For a waiting thread."""
+    """Set once, by any thread. A bare lock: an `Event` is left in Python code, and an exception out of nowhere there
+    would keep the thread that sets it waiting for ever."""
+
+    __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._lock.acquire()
 
     def __call__(self) -> bool:
-        self._event.set()
+        with suppress(RuntimeError):
+            self._lock.release()
         return True
 
     def wait(self, seconds: float) -> None:
         # A wait without end is written as infinity, which no lock takes.
-        self._event.wait(min(seconds, threading.TIMEOUT_MAX))
+        self._lock.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))

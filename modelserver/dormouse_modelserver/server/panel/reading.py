@@ -11,10 +11,14 @@ from ...lifecycle.registry import Registry
 from ...lifecycle.room.host_memory import read_host_memory
 from ...lifecycle.slot import Slot
 from ..authority import Access
-from .state import DeviceState, HolderState, ModelState, NextMove, PanelState
+from .state import DeviceState, HolderState, ModelState, NextMove, PanelState, UseState
 
 # Fractions of a MiB change all the time on a machine that does other things as well.
 _ROOM_STEP_BYTES = 256 << 20
+
+# Most answers are made by then; and a page is no list of everything that runs.
+LONG_USE_SECONDS = 30.0
+_MOST_USES = 8
 
 
 def read_state(
@@ -92,7 +96,22 @@ def _model(slot: Slot[Any], now: float, correction: float) -> ModelState:
         restore_estimate_seconds=snapshot.restore_estimate_seconds,
         lent_until=None if lapses_at is None else lapses_at + correction,
         recent=list(view.recent_transitions()),
+        long_uses=_long_uses(slot),
     )
+
+
+def _long_uses(slot: Slot[Any]) -> list[UseState]:
+    return [
+        UseState(
+            number=use.number,
+            since=use.granted_at,
+            thread=use.entry.thread,
+            where=use.entry.where,
+            running=use.entry.runs_now,
+        )
+        for use in slot.uses()[:_MOST_USES]
+        if use.entry is not None and slot.age_seconds(use) >= LONG_USE_SECONDS
+    ]
 
 
 def _device(registry: Registry, seen: Occupancy | None, weights_bytes: int) -> DeviceState:

@@ -1,4 +1,4 @@
-"""The page, its files, its state, live or asked for, and the one order that only it gives: the pin."""
+"""The page, its files, its state, live or asked for, and the orders that only it gives: the pin, the end of a use."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -37,6 +37,14 @@ def panel_router(registry: Registry, prefix: str, authority: Authority, watch: W
         order = PinOrder.from_json(await control_body(request))
         slot = registry.slot(model)
         slot.pin_by_hand(order.pinned)
+        return as_json(slot.view.snapshot())
+
+    @router.delete("/v1/models/{model}/uses/{number:int}")
+    async def end_use(model: str, number: int, request: Request) -> Response:
+        """Count it no longer: a person knows that nothing works with the model there. Ended already: the same."""
+        authority.may_change(request)
+        slot = registry.slot(model)
+        slot.end_by_hand(number)
         return as_json(slot.view.snapshot())
 
     @router.get("/v1/authority")

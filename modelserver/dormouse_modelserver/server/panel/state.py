@@ -47,13 +47,24 @@ class NextMove(Wire):
     since: float
 
 
+class UseState(Wire):
+    """A use that lasts. since: Unix seconds. where: `file:line` of the user's code. running: whether that runs now."""
+
+    number: int
+    since: float
+    thread: str
+    where: str
+    running: bool
+
+
 class ModelState(Wire):
     """One model. Moments in Unix seconds, timeouts in seconds, null for never.
 
     idle_since: 0 while in flight. next_move: null when nothing is due, ever. saved_byte_seconds: up to the state's
     `now`. pinned_by_hand: on this page; `pinned` counts the operator's pin as well. lent_until: while an operator
     lends a policy, when that lapses. changed: what an unload would lose, by name. moved_apart: what is not moved with
-    the rest, or not at all, as `path: reason`.
+    the rest, or not at all, as `path: reason`. long_uses: the oldest of those that have
+    lasted for a while.
     """
 
     name: str
@@ -78,6 +89,7 @@ class ModelState(Wire):
     restore_estimate_seconds: float | None
     lent_until: float | None
     recent: list[LastTransitionSnapshot]
+    long_uses: list[UseState]
 
 
 class PanelState(Wire):

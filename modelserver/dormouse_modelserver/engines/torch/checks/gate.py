@@ -1,5 +1,6 @@
 """Stops use of a model that nobody holds, with a sentence instead of torch's "mat2 must be a matrix"."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,15 @@ from ....errors import ModelNotHeld
 
 # Models that are loaded or unloaded at the same time may share a module.
 _guarding = threading.Lock()
+
+
+def _begin_anew() -> None:
+    """In a forked child: whoever guarded modules is not there."""
+    global _guarding
+    _guarding = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Gate:

@@ -123,6 +123,9 @@ class CudaDevice:
     def broken(self) -> str | None:
         return self.health.cause
 
+    def forked(self) -> None:
+        self.health.forked()
+
     def examine(self) -> None:
         self.health.examine()
 

@@ -18,6 +18,10 @@ _log = logging.getLogger("dormouse")
 class Account(Protocol):
     capacity_bytes: int
 
+    def begin_anew(self) -> None:
+        """In a forked child: this process holds nothing."""
+        ...
+
     def take(self, nbytes: int) -> int | None:
         """Take the bytes and return None, or take nothing and return the room that there is."""
         ...
@@ -36,6 +40,9 @@ class Account(Protocol):
 class LocalAccount:
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
         self._used = 0
         self._lock = threading.Lock()
 
@@ -68,7 +75,8 @@ class _Own:
     nbytes: int = 0
 
 
-_own: dict[str, _Own] = {}
+# By process and path: a forked child holds nothing of what its parent does.
+_own: dict[tuple[int, str], _Own] = {}
 
 
 class FileAccount:
@@ -86,9 +94,8 @@ class FileAccount:
     def __init__(self, path: str, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
         self._path = Path(path)
-        self._me = f"{os.getpid()}:{start_time(os.getpid())}"
-        self._own = _own.setdefault(os.path.realpath(path), _Own())
         self._said = False
+        self.begin_anew()
         try:
             with self._opened() as account:
                 capacity = account.capacity
@@ -100,6 +107,10 @@ class FileAccount:
                 f"the simulated device at {path} has {capacity} bytes and this process asks for "
                 f"{capacity_bytes}; give every process that shares it the same size"
             )
+
+    def begin_anew(self) -> None:
+        self._me = f"{os.getpid()}:{start_time(os.getpid())}"
+        self._own = _own.setdefault((os.getpid(), os.path.realpath(self._path)), _Own())
 
     def take(self, nbytes: int) -> int | None:
         with self._in_words(), self._opened() as account:

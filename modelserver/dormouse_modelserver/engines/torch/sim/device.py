@@ -13,6 +13,7 @@ from dormouse_contract.wire import ReleasedMethod
 
 from ....errors import CopyFailed, DeviceFull
 from ....lifecycle.device import DeviceMemory, Holder, Occupancy, check_works, largest_first, program_of
+from ....lifecycle.forking import begins_anew
 from ..breakage import Breakage, first_sentence
 from ..checks.checksum import checksum
 from ..device import Arena, Sent
@@ -93,15 +94,24 @@ class SimDevice:
         self.name = name
         self.gpu_uuid = f"sim@{path}" if path else "sim"
         self.torch_device = torch.device("cpu")
-        self.faults = SimFaults()
         self._account: Account = FileAccount(path, capacity_bytes) if path else LocalAccount(capacity_bytes)
-        self._memory = SimMemory(capacity_bytes)
-        self._breakage = Breakage(name)
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child, which holds nothing of it."""
+        self._account.begin_anew()
+        self.faults = SimFaults()
+        self._memory = SimMemory(self._account.capacity_bytes)
+        self._breakage = Breakage(self.name)
         self._late, self._late_aside = SimStream(self._kernel_failed), SimStream(self._kernel_failed)
 
     @property
     def broken(self) -> str | None:
         return self._breakage.cause
+
+    def forked(self) -> None:
+        """There is nothing that a child could not use."""
 
     def examine(self) -> None:
         """There is nothing to find out: what broke it has said so."""

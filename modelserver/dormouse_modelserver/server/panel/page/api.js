@@ -34,6 +34,11 @@ export function orderPin(model, pinned) {
   return send("PUT", `v1/models/${encodeURIComponent(model)}/pin`, { pinned });
 }
 
+/** Count a use that was forgotten no longer. */
+export function endUse(model, number) {
+  return send("DELETE", `v1/models/${encodeURIComponent(model)}/uses/${number}`);
+}
+
 /** JSON of a GET; raises when there is no good answer. */
 export async function get(path) {
   const { ok, status, body } = await ask("GET", path);

@@ -12,6 +12,7 @@ import { currentLanguage, t } from "./i18n.js";
 import { whatComesNext } from "./next.js";
 import { whyNot } from "./refusals.js";
 import { savedBy } from "./tiles.js";
+import { LongUses } from "./uses.js";
 import { notMoved, sign, tier, whereabouts } from "./words.js";
 
 const ACTIONS = [
@@ -47,6 +48,7 @@ export class ModelCard {
   #historyHeading = el("summary");
   #history = el("ol", { class: "history" });
   #advice;
+  #uses;
 
   constructor(name) {
     const facts = FACTS.map((fact) => {
@@ -56,6 +58,7 @@ export class ModelCard {
     });
     for (const action of ACTIONS) this.#actions.append(this.#button(action, name));
     this.#advice = new Advice(name);
+    this.#uses = new LongUses(name, (text, kind) => this.#say(text, kind));
     const heading = el("h3", { id: `model-${name}` }, name);
     this.element = el(
       "article",
@@ -70,6 +73,7 @@ export class ModelCard {
       this.#actions,
       this.#note,
       this.#apart,
+      this.#uses.element,
       el("details", { "data-field": "history" }, this.#historyHeading, this.#history),
       this.#advice.element,
     );
@@ -96,6 +100,7 @@ export class ModelCard {
     this.#fact("restore", t("factRestore"), restoreTime(model));
     this.#showButtons(model, state);
     this.#showHistory(model, device);
+    this.#uses.update(model.longUses, state, now);
     this.tick(now);
   }
 
@@ -122,6 +127,7 @@ export class ModelCard {
     this.#countdown.dataset.running = String(next.left !== null);
     this.#left.style.transform = `scaleX(${next.left ?? 0})`;
     this.#fact("saved", t("factSaved"), gibHours(savedBy(model, state, now)));
+    this.#uses.tick(model.longUses, now);
   }
 
   #fact(name, label, value) {
