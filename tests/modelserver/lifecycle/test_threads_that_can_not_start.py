@@ -15,7 +15,6 @@ import pytest
 import torch
 from dormouse_modelserver import Model, Residency, ResidencyManager, Safetensors, TransitionFailed
 from dormouse_modelserver.engines.torch.checks import checksum as checksums
-from dormouse_modelserver.engines.torch.layout import weight_files
 from dormouse_modelserver.lifecycle import background
 from dormouse_modelserver.lifecycle.background import LongLived
 from dormouse_modelserver.lifecycle.idle_timer import IdleTimer
@@ -140,7 +139,7 @@ def test_an_exception_out_of_nowhere_while_it_starts_leaves_no_move_that_never_e
     limit.error = KeyboardInterrupt()
     limit.set("dormouse-tts")
     with pytest.raises(KeyboardInterrupt):
-        tts.on_gpu().__enter__()
+        tts.move_to(GPU)
     assert (tts.snapshot().transition, tts.snapshot().waiting) == (None, 0)
     limit.set()
     with tts.on_gpu() as model:
@@ -241,8 +240,8 @@ def test_the_finalizer_begins_again_and_ends_what_comes_later() -> None:
         raise SystemExit
 
     before = counted("finalizer")
-    finalizing._ended.put(raises)
-    finalizing._ended.put(ended.set)
+    finalizing.soon(raises)
+    finalizing.soon(ended.set)
     assert ended.wait(20)
     assert counted("finalizer") == before + 1
 
@@ -362,7 +361,6 @@ def test_sums_and_reads_are_made_in_this_thread_when_no_other_can_start(
     whole = checksums.checksum(data)
     limit.set("dormouse-checksum", "dormouse-read")
     assert checksums.checksum(data) == whole
-    monkeypatch.setattr(weight_files, "_PIECE_BYTES", 64)
     save_file({"weight": 2 * torch.eye(64), "bias": torch.ones(64)}, tmp_path / "model.safetensors")
 
     def build() -> nn.Linear:
