@@ -1,6 +1,8 @@
 """The checksum finds every change that a model's weights can have, and nothing else."""
 
 import itertools
+import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -344,6 +346,17 @@ def test_what_filling_raises_is_raised_when_all_of_it_has_ended() -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         sums_while_filling(target, fill)
     assert not running
+
+
+def test_a_forked_child_can_sum_too() -> None:
+    """It has the pool of its parent, and none of its threads."""
+    data = words(9 * BLOCK_WORDS).view(torch.uint8)
+    before = combined(module._cpu_sums(data, 2))
+    child = os.fork()
+    if not child:  # no test framework, no exit handlers: this process is only asked for one sum
+        signal.alarm(20)
+        os._exit(0 if combined(module._cpu_sums(data, 2)) == before else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_it_depends_on_the_bytes_alone() -> None:
