@@ -226,8 +226,8 @@ def test_zeros_that_were_moved_or_left_out_are_found(zeros: int) -> None:
     assert sum_of(data * 0) != sum_of(data)
 
 
-def test_what_is_found_for_certain() -> None:
-    """No change of one lane, and no two by the same or the opposite amount, can be lost: see `_factors`."""
+def test_no_two_factors_of_a_row_can_cancel_out() -> None:
+    """What is found for certain rests on it: see `_factors`."""
     for factors in rows._factors(torch.device("cpu")).to(torch.int64):
         kept = {int(value) % 2**17 for value in factors} | {-int(value) % 2**17 for value in factors}
         assert len(kept) == 2 * LANES
