@@ -1,6 +1,8 @@
 """The checksum finds every change that a model's weights can have, and nothing else."""
 
 import itertools
+import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -224,8 +226,8 @@ def test_zeros_that_were_moved_or_left_out_are_found(zeros: int) -> None:
     assert sum_of(data * 0) != sum_of(data)
 
 
-def test_what_is_found_for_certain() -> None:
-    """No change of one lane, and no two by the same or the opposite amount, can be lost: see `_factors`."""
+def test_no_two_factors_of_a_row_can_cancel_out() -> None:
+    """What is found for certain rests on it: see `_factors`."""
     for factors in rows._factors(torch.device("cpu")).to(torch.int64):
         kept = {int(value) % 2**17 for value in factors} | {-int(value) % 2**17 for value in factors}
         assert len(kept) == 2 * LANES
@@ -344,6 +346,17 @@ def test_what_filling_raises_is_raised_when_all_of_it_has_ended() -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         sums_while_filling(target, fill)
     assert not running
+
+
+def test_a_forked_child_can_sum_too() -> None:
+    """It has the pool of its parent, and none of its threads."""
+    data = words(9 * BLOCK_WORDS).view(torch.uint8)
+    before = combined(module._cpu_sums(data, 2))
+    child = os.fork()
+    if not child:  # no test framework, no exit handlers: this process is only asked for one sum
+        signal.alarm(20)
+        os._exit(0 if combined(module._cpu_sums(data, 2)) == before else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_it_depends_on_the_bytes_alone() -> None:

@@ -5,8 +5,8 @@ bit, so any single changed lane changes the sum, and so do two that are swapped.
 sum keeps only the parity: two flipped signs of float32 would cancel out (seen to happen). So the other half is taken of
 the same bytes moved by two, where that bit stands in the middle of a lane.
 
-This is the cheapest that torch's own loops can do: its products of int32 matrices are vectorised on every CPU, those of
-int64 are not, and a move by two bytes costs no more than a shift. A CPU sums what is in its cache, so the bytes come
+This is the cheapest that was found among torch's own loops: a product of int32 matrices runs at three times the speed
+of one of int64, and a move by two bytes costs no more than a shift. A CPU sums what is in its cache, so the bytes come
 from memory once.
 """
 
@@ -102,8 +102,8 @@ def _padded(piece: torch.Tensor) -> torch.Tensor:
 def _factors(device: torch.device) -> torch.Tensor:
     """For the lanes, and for those moved by two bytes.
 
-    Odd, and no two of a kind are alike in their lowest 17 bits, nor is one the negative of another: so no swap, and no
-    change of two lanes by the same or the opposite amount, is lost in both sums, whatever bits it is in.
+    Odd, and no two of a kind are alike in their lowest 17 bits, nor is one the negative of another there: so no swap of
+    two lanes of a row, and no flip of one bit in two of them, is lost in both sums, whichever bits they differ in.
     """
     generator = torch.Generator().manual_seed(0x0D0_4305E)
 
