@@ -2,12 +2,14 @@
 
 import gc
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from dormouse_modelserver import NoRoom, Residency, ResidencyManager
+from dormouse_modelserver import DeviceFull, NoRoom, Residency, ResidencyManager
+from dormouse_modelserver.engines.torch.sim.faults import SimFaults
 from torch import nn
 
 from tests.modelserver.zoo import seeded
@@ -125,3 +127,19 @@ def test_a_full_device_counts_what_views_keep() -> None:
     del view
     with b.on_gpu(timeout=30):
         pass
+
+
+def test_the_error_of_a_full_device_is_gone_with_who_caught_it(make: Callable[..., Any], device: Any) -> None:
+    """Kept by its own frames, it would keep their tensors until a collection."""
+    weights = make(layer)
+    weights.load()
+    device.faults = SimFaults(full_at_byte=1)
+    gc.disable()
+    try:
+        try:
+            weights.wake()
+        except DeviceFull as full:
+            error = weakref.ref(full)
+        assert error() is None
+    finally:
+        gc.enable()

@@ -23,7 +23,8 @@ def bring(process: TorchProcess, loaded: Loaded[Any], name: str) -> None:
             process.device.trim()
             return
         except DeviceFull as full:  # the weights fit, and left no room to verify them in
-            _wait_for_room(process, loaded, name, full)
+            if not _room_made(process, loaded, name, full):
+                raise
 
 
 def _fill(loaded: Loaded[Any], arenas: dict[Bundle, Arena]) -> None:
@@ -38,12 +39,12 @@ def _fill(loaded: Loaded[Any], arenas: dict[Bundle, Arena]) -> None:
             arena.close()
 
 
-def _wait_for_room(process: TorchProcess, loaded: Loaded[Any], name: str, full: DeviceFull) -> None:
-    """Raises `full` when no more room can be made."""
+def _room_made(process: TorchProcess, loaded: Loaded[Any], name: str, full: DeviceFull) -> bool:
+    """Does not raise `full` itself: an error that a frame of its own traceback knows keeps every frame's tensors, and
+    the device's memory with them, until a collection."""
     if loaded.own.host_bytes or not loaded.own.on_device:  # it was not loaded there without a mirror
         roll_back(process, loaded, name)
-    if not process.room_made(name, full):
-        raise full
+    return process.room_made(name, full)
 
 
 def _claim_and_allocate(process: TorchProcess, loaded: Loaded[Any], name: str) -> dict[Bundle, Arena]:
@@ -63,7 +64,8 @@ def _claim_and_allocate(process: TorchProcess, loaded: Loaded[Any], name: str) -
             process.got_room(name)
             return arenas
         except DeviceFull as full:
-            _wait_for_room(process, loaded, name, full)
+            if not _room_made(process, loaded, name, full):
+                raise
 
 
 def _allocate(holder: object, bundles: list[Bundle]) -> dict[Bundle, Arena]:
