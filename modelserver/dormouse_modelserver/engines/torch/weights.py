@@ -20,7 +20,7 @@ from .checks.canary import CanaryCheck
 from .checks.gate import Gate
 from .device import DeviceBackend
 from .layout.apart import report
-from .layout.changes import in_short
+from .layout.changes import in_short, merged
 from .layout.inventory import Inventory
 from .layout.pointing import follow
 from .loaded import Loaded, Stock
@@ -290,7 +290,7 @@ class Weights(Generic[T]):
                 stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
                 touched = touched_asleep(loaded, stock)
             if self._options.unload_changes == "refuse" and (is_changed(loaded, stock) or touched):
-                self._changes = (*touched, *changes_of(loaded, stock))
+                self._changes = merged((*touched, *changes_of(loaded, stock)))
                 raise ModelChanged(
                     f"the weights of model {self._name!r} differ from what load gives: {in_short(self._changes)}. "
                     f"Unloading would lose that, so it stays on the {self.residency}. Save the changes and register "

@@ -68,6 +68,10 @@ class Apart:
         """Of what can't be looked into nobody knows, once it has been in use."""
         return self.saved and (self._digest != self._as_loaded or (self._digest is None and self._was_away))
 
+    @property
+    def change(self) -> str:
+        return f"{self.path!r} ({'added' if self._as_loaded is _NOT_LOADED else 'other values'})"
+
     def send(self, device: DeviceBackend) -> None:
         """Host → device, compared. Raises `DeviceFull`, `CopyFailed` or `IntegrityError`; still on the host then."""
         if self._away or self._stays:

@@ -9,6 +9,7 @@ from .fingerprint import Fingerprint
 
 # An error names so many; a log line and a page have no room for hundreds.
 _MOST_NAMED = 3
+_ADDED, _REMOVED = " (added)", " (removed)"
 
 
 def changes_between(loaded: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
@@ -34,6 +35,15 @@ def _how(before: tuple[object, ...] | None, after: tuple[object, ...]) -> str:
     if "values" in differs:
         return "other values"
     return "strides" if "strides" in differs else "other bytes shared"
+
+
+def merged(changes: Iterable[str]) -> tuple[str, ...]:
+    """Once each; what one part of a model has lost and another got, under the same name, was replaced."""
+    known = dict.fromkeys(changes)
+    names = {line.removesuffix(_ADDED) for line in known if line.endswith(_ADDED)}
+    names &= {line.removesuffix(_REMOVED) for line in known if line.endswith(_REMOVED)}
+    others = (line for line in known if line.removesuffix(_ADDED).removesuffix(_REMOVED) not in names)
+    return (*(f"{name} (replaced)" for name in sorted(names)), *others)
 
 
 def in_short(changes: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..layout.apart import Apart, why_apart
+from ..layout.changes import merged
 from ..layout.inventory import Inventory
 from ..loaded import Loaded, Stock
 from ..process import TorchProcess
@@ -86,4 +87,4 @@ def changes_of(loaded: Loaded[Any], stock: Stock) -> tuple[str, ...]:
     for bundle in loaded.bundles:
         alone = bundle.holders.keys() <= {loaded}
         changes += bundle.changes((stock.packable if alone else stock.alone)[bundle], part=not alone)
-    return (*changes, *(f"{one.path!r} (other values)" for one in loaded.apart if one.dirty))
+    return merged((*changes, *(one.change for one in loaded.apart if one.dirty)))

@@ -109,10 +109,10 @@ def _shed(process: TorchProcess, loaded: Loaded[Any], stock: Stock) -> None:
 
 def _is_as_known(loaded: Loaded[Any], inventory: Inventory) -> bool:
     """Nearly always, and a wake waits for it."""
-    known = {id(packed.tensor) for bundle in loaded.bundles for packed in bundle.packing.tensors}
-    none_new = all(id(found.tensor) in known for found in inventory.tensors)
-    none_gone = len(known) == len(inventory.tensors) or any(bundle.joined for bundle in loaded.bundles)
-    return none_new and none_gone and inventory.modules == loaded.guarded
+    known = {id(packed.tensor): bundle for bundle in loaded.bundles for packed in bundle.packing.tensors}
+    there = {id(found.tensor) for found in inventory.tensors}
+    mine = (key for key, bundle in known.items() if key not in there and bundle.holders.keys() <= {loaded})
+    return there <= known.keys() and next(mine, None) is None and inventory.modules == loaded.guarded
 
 
 def _hold(loaded: Loaded[Any], added: Bundle) -> None:

@@ -192,14 +192,16 @@ class Bundle:
         if as_left is self.packing:
             return False
         self.remember_as_loaded()
-        if sum(packed.saved for packed in as_left.tensors) < sum(packed.saved for packed in self.packing.tensors):
-            self.lacks_what_was_loaded()
         self.packing = as_left
+        self.lacks_what_was_loaded_in(self)
         return True
 
-    def lacks_what_was_loaded(self) -> None:
-        """Until it is laid out anew, and looked at as a whole."""
-        self._dirty = self._known_dirty = True
+    def lacks_what_was_loaded_in(self, whole: "Bundle") -> None:
+        """It is `whole`, or all that is left of it: what it has no more is a change."""
+        self._original = whole._original
+        there = {packed.path for packed in self.packing.tensors}
+        if not self._original.values.keys() <= there:
+            self._dirty = self._known_dirty = True
 
     def part_with(self, gone: Collection[int]) -> None:
         """Off the device: these tensors (by id) were replaced by others, which another bundle has and answers for."""

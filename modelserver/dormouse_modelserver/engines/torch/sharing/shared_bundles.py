@@ -165,15 +165,14 @@ class SharedBundles:
 
         Its lock is held. Without room in host RAM for a moment's second copy they stay until the next demotion.
         """
-        saved = any(packed.saved for packed in bundle.packing.tensors if id(packed.tensor) in gone)
+        bundle.remember_as_loaded()
         try:
             kept, rest = bundle.split(gone)
         except (HostFull, CopyFailed):
             return
         self.remove(bundle)
         kept.holders[holder] = None
-        if saved:
-            kept.lacks_what_was_loaded()
+        kept.lacks_what_was_loaded_in(bundle)
         holder.regroup(bundle, (kept,))
         self.add(kept)
         rest.close()
