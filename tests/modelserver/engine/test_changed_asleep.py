@@ -1,5 +1,6 @@
 """What gets past the refusals of a sleeping model is in force at the next wake, counted, and no unload loses it."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -361,3 +362,17 @@ def test_without_room_in_host_ram_it_is_kept_where_it_is_and_the_next_wake_has_i
     weights.wake()
     with held(weights) as model:
         assert same(state(model), state(twin))
+
+
+def test_a_parameter_that_was_replaced_is_gone_from_the_device_without_a_collection(device: SimDevice) -> None:
+    weights = on_gpu(weights_on(device, load))
+    gc.disable()
+    try:
+        for _ in range(3):
+            with held(weights) as model:
+                another_parameter(model)
+            weights.offload()
+            assert device.memory().used == 0, "nobody refers to the old one"
+            weights.restore()
+    finally:
+        gc.enable()

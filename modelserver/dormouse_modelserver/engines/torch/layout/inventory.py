@@ -90,9 +90,12 @@ def take_inventory(model: object, modules: Sequence[object] | None = None, known
     """
     walk = _Walk(known or Known())
     roots: Sequence[object] = modules if modules is not None else (model,)
-    for number, root in enumerate(roots):
-        walk.enter_root(root, "" if len(roots) == 1 else f"[{number}]")
-    return walk.inventory()
+    try:
+        for number, root in enumerate(roots):
+            walk.enter_root(root, "" if len(roots) == 1 else f"[{number}]")
+        return walk.inventory()
+    finally:
+        vars(walk).clear()  # it refers to itself, so all that it has met would live until a garbage collection
 
 
 _PLAIN = Kind.PLAIN  # what nearly all values are
