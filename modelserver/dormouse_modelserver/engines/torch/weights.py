@@ -61,7 +61,7 @@ class Weights(Generic[T]):
         """Unloaded, also in a forked child. Letting go of what the parent has on a GPU would touch that GPU."""
         self.speed = WeightsSpeed()
         self._loader = Loader(self._name, self._load_model, self._process, self._options)
-        self._changes: tuple[str, ...] = ()
+        self._changes: tuple[str, ...] | None = None
         if self._process.device.simulated:
             self._loaded = None
 
@@ -110,7 +110,7 @@ class Weights(Generic[T]):
     @property
     def changed(self) -> str:
         """What differs from what `load` gives, as found at the last look; empty when nothing does."""
-        return in_short(self._changes) if self.dirty else ""
+        return in_short(self._changes or ()) if self.dirty else ""
 
     @property
     def says_where(self) -> tuple[str, ...]:
@@ -196,9 +196,11 @@ class Weights(Generic[T]):
     def _name_changes(self, loaded: Loaded[T], stock: Stock) -> None:
         """In the log, when they are found first: to look for their names takes a checksum of all bytes."""
         if not loaded.dirty:
-            self._changes = ()
-        elif not self._changes and self._options.unload_changes == "refuse":
+            self._changes = None
+        elif self._changes is None and self._options.unload_changes == "refuse":
             self._changes = changes_of(loaded, stock)
+            if not self._changes:
+                return  # they are another model's as well, which keeps them
             _log.warning("model %s: changed since its load, so it will not be unloaded: %s", self._name, self.changed)
 
     def restore(self) -> None:
@@ -304,7 +306,7 @@ class Weights(Generic[T]):
                 return self._unload(loaded)
 
     def _unload(self, loaded: Loaded[T]) -> Released:
-        self._loaded, self._changes = None, ()
+        self._loaded, self._changes = None, None
         return let_go(self._process, loaded)
 
     def _there(self) -> Loaded[T]:
