@@ -10,11 +10,11 @@ from dormouse_contract import Residency
 from dormouse_modelserver import (
     DormouseError,
     HostFull,
-    LoadFailed,
     Model,
     ModelChanged,
     ModelNotHeld,
     ResidencyManager,
+    TransitionFailed,
 )
 from dormouse_modelserver.engines.torch.layout.asleep import is_asleep
 from dormouse_modelserver.engines.torch.sim.device import SimDevice, SimFaults
@@ -228,7 +228,7 @@ def test_a_tensor_without_bytes_is_refused_by_name_and_can_be_mended(model: Mode
     module = asleep(model)
     module.register_buffer("shift", torch.ones(8, device="meta"))
     for _ in range(2):
-        with pytest.raises(LoadFailed, match=r"'shift'.*meta device"), model.on_gpu():
+        with pytest.raises(TransitionFailed, match=r"'shift'.*meta device"), model.on_gpu():
             pass
     assert model.snapshot().residency is Residency.CPU
     module.shift = torch.ones(8)

@@ -211,7 +211,7 @@ def test_the_idle_timer_is_quiet(manage: Manage, caplog: pytest.LogCaptureFixtur
         on_device(manager).break_device()
     began = time.monotonic()
     until(lambda: time.monotonic() - began > 0.5)
-    assert len(looks) < 5
+    assert len(looks) < 20, "one that finds nothing to do and looks all the time looks thousands of times"
     assert warned(caplog, manager) == [str(DeviceBroken("sim:2MiB", on_device(manager).broken or ""))]
     assert tts.snapshot().residency is GPU
 

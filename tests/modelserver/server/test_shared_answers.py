@@ -16,6 +16,7 @@ from dormouse_modelserver.lifecycle import registry
 from dormouse_modelserver.server import openapi, shared_metrics
 from dormouse_modelserver.server.allowance import Allowance
 from dormouse_modelserver.server.panel import watch
+from dormouse_modelserver.server.problems import Refusal
 from dormouse_modelserver.server.shared_answer import SharedAnswer
 from fastapi import FastAPI
 
@@ -88,7 +89,7 @@ async def test_a_thread_that_can_not_be_started_is_tried_again(monkeypatch: pyte
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refused)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(Refusal):
             await answer.get()
     assert await answer.get() == "made"
 

@@ -3,11 +3,15 @@
 A pool's `submit` raises at a limit of threads and keeps the piece in its queue, with the tensors that it refers to.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ...lifecycle import background
+
+# In a forked child OpenMP waits for ever for threads that only the parent has, in the thread that forked and no other.
+_forked = False
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -29,7 +33,7 @@ def in_threads(work: Callable[[A], R], pieces: Sequence[A], threads: int, name: 
             errors.append(error)
 
     started: list[threading.Thread] = []
-    for _ in range(min(threads, len(pieces)) - 1):
+    for _ in range(min(threads, len(pieces)) - (0 if _forked else 1)):
         thread = threading.Thread(target=run, name=name, daemon=True)
         try:
             thread.start()
@@ -37,9 +41,18 @@ def in_threads(work: Callable[[A], R], pieces: Sequence[A], threads: int, name: 
             background.count_failure(name.removeprefix("dormouse-"), error, say=False)
             break
         started.append(thread)
-    run()
+    if not (_forked and started):
+        run()
     for thread in started:
         thread.join()
     if errors:
         raise errors[0]
     return results  # type: ignore[return-value]
+
+
+def _in_child() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -8,7 +8,7 @@ be many times as large, stays as it is.
 from collections.abc import Callable
 from typing import Any
 
-from ....errors import LoadFailed
+from ....errors import TransitionFailed
 from ..layout.inventory import Found, Inventory
 from ..layout.matching import part_of
 from ..layout.packing import PackedTensor
@@ -22,8 +22,8 @@ from .stocktaking import look_again, take_stock
 def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bundle], *, may_share: bool) -> Inventory:
     """Before a sleeping model wakes: what it has now. bundle: makes an empty one.
 
-    Raises `HostFull` or `CopyFailed`, and `LoadFailed` for tensors without bytes; it sleeps on then, and nothing of
-    what was put in is lost.
+    Raises `HostFull` or `CopyFailed`, and `TransitionFailed` for tensors without bytes; it sleeps on then, and nothing
+    of what was put in is lost.
     """
     inventory = look_again(process, loaded, may_share=may_share)
     with bundles_of(loaded):
@@ -38,7 +38,7 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
             return inventory
         hollow = [found.path for found in new if found.tensor.device.type == "meta"]
         if hollow:
-            raise LoadFailed(
+            raise TransitionFailed(
                 f"model {loaded.gate.model_name!r} can't wake: {hollow[0]!r} was put in while it slept, is on the "
                 "meta device and has no bytes. The model sleeps on; give the tensor its data, on the CPU"
             )

@@ -100,6 +100,8 @@ class FileAccount:
             with self._opened() as account:
                 capacity = account.capacity
                 account.write()
+        except IsADirectoryError:
+            raise
         except OSError as error:
             raise ConfigurationError(self._unusable(error)) from error
         if capacity != capacity_bytes:
