@@ -291,9 +291,8 @@ class Weights(Generic[T]):
             else:
                 stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
                 touched = touched_asleep(loaded, stock)
-            changed = self._options.unload_changes == "refuse" and (is_changed(loaded, stock) or touched)
-            self._changes = merged((*touched, *changes_of(loaded, stock))) if changed else None
-            if self._changes:
+            if self._options.unload_changes == "refuse" and (is_changed(loaded, stock) or touched):
+                self._changes = merged((*touched, *changes_of(loaded, stock))) or ("what it shares or shared",)
                 raise ModelChanged(
                     f"the weights of model {self._name!r} differ from what load gives: {in_short(self._changes)}. "
                     f"Unloading would lose that, so it stays on the {self.residency}. Save the changes and register "
