@@ -328,10 +328,14 @@ class Slot(Generic[T]):
     def _let_in(self, now: float) -> None:
         waiters, self._state.waiters = self._state.waiters, deque()
         for waiter in waiters:
-            self._grant(waiter)
-            self._telemetry.waited(self.name, now - waiter.since)
-            if not waiter.settled():
-                self._end_use(waiter)
+            self._admit(waiter, now)
+
+    def _admit(self, waiter: Use, now: float) -> None:
+        """It has waited for the model, which is there."""
+        self._grant(waiter)
+        self._telemetry.waited(self.name, now - waiter.since)
+        if not waiter.settled():
+            self._end_use(waiter)
 
     # Moves ----------------------------------------------------------------------------------------
 
@@ -512,18 +516,15 @@ class Slot(Generic[T]):
         settled, state.waiters = state.waiters, deque()
         for waiter in settled:
             if there:
-                self._grant(waiter)
-                self._telemetry.waited(self.name, now - waiter.since)
+                self._admit(waiter, now)
             elif gave_up is not None and now < waiter.since + waiter.budget_seconds:
                 state.waiters.append(waiter)  # it came as the wake gave up waiting for room: it gets a wake
-                continue
             else:
                 waiter.place, waiter.error = Place.FAILED, error
                 if gave_up is not None:
                     waiter.error = NoRoom(self.name, waiter.budget_seconds, gave_up, state.retry_after_seconds())
                 self._telemetry.request(self.name, RequestOutcome.REJECTED)
-            if not waiter.settled() and waiter.place is Place.GRANTED:
-                self._end_use(waiter)
+                waiter.settled()
 
     # What it goes by ------------------------------------------------------------------------------
 

@@ -13,6 +13,15 @@ import torch
 from .last_view import flat, views_of, when_last_view_is_gone
 
 
+def reopened(arena: "MappedArena | None") -> "MappedArena | None":
+    """The latest arena of a reservation, if a kept view has kept its memory. Raises RuntimeError while it is open."""
+    if arena is None:
+        return None
+    if not arena.closed:
+        raise RuntimeError("the reservation has an open arena; close it first")
+    return arena if arena.reopen() else None
+
+
 class MappedArena:
     """unmap: called once it is closed and nobody has a view of its memory, the storage."""
 

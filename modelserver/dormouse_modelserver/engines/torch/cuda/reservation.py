@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ....errors import ConfigurationError, DeviceFull
-from ..mapped_arena import MappedArena
+from ..mapped_arena import MappedArena, reopened
 from .driver import CudaDriver, DriverRefused
 
 # A multiple of every granularity there is (2 MiB so far); smaller only means more calls.
@@ -64,11 +64,9 @@ class CudaReservation:
         with self._mapping:
             if self._address is None or self._closing:
                 raise RuntimeError("the reservation is closed")
-            if self._arena is not None:
-                if not self._arena.closed:
-                    raise RuntimeError("the reservation has an open arena; close it first")
-                if self._arena.reopen():
-                    return self._arena
+            arena = reopened(self._arena)
+            if arena is not None:
+                return arena
             storage = self._new_memory(self._address).untyped_storage()
             self._arena = MappedArena(storage, self._nbytes, self._unmap)
             return self._arena

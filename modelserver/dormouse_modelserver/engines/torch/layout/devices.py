@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from .inventory import Inventory, join
+from .references import References
 
 _NAMES_A_DEVICE = re.compile(r"(^|_)devices?$|device_map$|^device(_|$)")
 # What another place than that of the weights is named by.
@@ -65,17 +66,6 @@ class Mention:
         return str(device) if isinstance(self.value, str) else device
 
 
-def attributes(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, types.ModuleType | type):
-        return
-    yield from tuple(getattr(value, "__dict__", {}).items())
-    for owner in type(value).__mro__:
-        slots = owner.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                yield name, getattr(value, name)
-
-
 def is_cpu(value: object) -> bool:
     return value in ("cpu", "cpu:0") if isinstance(value, str) else type(value) is torch.device and value.type == "cpu"
 
@@ -96,6 +86,7 @@ class _Walk:
         self._managed = managed
         # The objects themselves: an id alone may come again.
         self._seen: dict[int, Any] = {}
+        self._references = References()
         self._holders: dict[int, list[int]] = {}
         self._held: dict[int, list[int]] = {}
 
@@ -106,7 +97,7 @@ class _Walk:
             if id(value) in self._seen:
                 continue
             self._seen[id(value)] = value
-            for key, item, its_path, its_name in _items(value, path, name):
+            for key, item, its_path, its_name in _items(value, path, name, self._references):
                 if _names_a_device(item, its_name):
                     self.mentions.append(Mention(value, key, item, its_path))
                 elif isinstance(item, torch.Tensor) or _entered(item):
@@ -133,7 +124,7 @@ def _closure(start: set[int], edges: dict[int, list[int]], follow: Any) -> set[i
     return reached
 
 
-def _items(value: Any, path: str, name: str) -> Iterator[tuple[Any, Any, str, str]]:
+def _items(value: Any, path: str, name: str, references: References) -> Iterator[tuple[Any, Any, str, str]]:
     """Key, value, path and name of what it holds; what a list holds has the name of the list."""
     if isinstance(value, dict):
         for key, item in tuple(value.items()) if len(value) <= _MANY else ():
@@ -145,9 +136,9 @@ def _items(value: Any, path: str, name: str) -> Iterator[tuple[Any, Any, str, st
     elif isinstance(value, functools.partial):
         yield "keywords", value.keywords, path, ""
         yield "args", value.args, path, ""
-    else:
+    elif not isinstance(value, types.ModuleType | type):
         internal = _MODULE_INTERNALS if isinstance(value, torch.nn.Module) else ()
-        for key, item in attributes(value):
+        for key, item, _ in references.of(value):
             if key not in internal:
                 yield key, item, join(path, key) if key != "_modules" else path, "" if key == "_modules" else key
 

@@ -30,7 +30,8 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
         _put_out_replaced(process, loaded, may_share=may_share)
         if _is_as_known(loaded, inventory):
             return inventory
-        stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
+        stock = take_stock(loaded, inventory)
+        _hand_over(loaded, stock)
         new = _new(loaded, stock)
         if may_share:
             _shed(process, loaded, stock)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 
 from ....errors import CopyFailed, DeviceFull
-from ..mapped_arena import MappedArena
+from ..mapped_arena import MappedArena, reopened
 from .account import Account
 from .faults import SimFaults
 
@@ -44,11 +44,9 @@ class SimReservation:
         with self._mapping:
             if self._region is None:
                 raise RuntimeError("the reservation is closed")
-            if self._arena is not None:
-                if not self._arena.closed:
-                    raise RuntimeError("the reservation has an open arena; close it first")
-                if self._arena.reopen():
-                    return self._arena
+            arena = reopened(self._arena)
+            if arena is not None:
+                return arena
             try:
                 self._map()
             except BaseException:
