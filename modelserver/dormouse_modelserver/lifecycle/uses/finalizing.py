@@ -15,18 +15,10 @@ from ..background import LongLived
 _collecting: set[int] = set()
 # Its `put` may be called by a finalizer: it takes no lock that the same thread could hold.
 _waiting: "queue.SimpleQueue[Callable[[], object]]" = queue.SimpleQueue()
-_starting = threading.Lock()
-_started = False
 
 
 def start() -> None:
     """Before there is anything to do: a thread can't be started within a collection."""
-    global _started
-    if not _started:
-        with _starting:
-            if _note not in gc.callbacks:
-                gc.callbacks.append(_note)
-            _started = True
     _thread.ensure()
 
 
@@ -48,10 +40,13 @@ def _note(phase: str, info: dict[str, int]) -> None:
     (_collecting.add if phase == "start" else _collecting.discard)(threading.get_ident())
 
 
+gc.callbacks.append(_note)
+
+
 def _begin_anew() -> None:
-    """In a forked child: the thread is not there, and whoever held the lock is not either."""
-    global _waiting, _starting, _started
-    _waiting, _starting, _started = queue.SimpleQueue(), threading.Lock(), False
+    """In a forked child: the thread is not there, nor is whoever held the queue's lock."""
+    global _waiting
+    _waiting = queue.SimpleQueue()
     _collecting.clear()
 
 
