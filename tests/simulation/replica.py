@@ -26,7 +26,7 @@ from dormouse_modelserver.lifecycle.settings import SlotSettings
 from dormouse_modelserver.lifecycle.slot import Slot
 from dormouse_modelserver.lifecycle.telemetry import Telemetry
 from dormouse_modelserver.lifecycle.transition import Transition
-from dormouse_modelserver.lifecycle.uses.waiting import Place
+from dormouse_modelserver.lifecycle.uses.use import Place
 from dormouse_modelserver.server.problems import refusal_for
 from torch import nn
 

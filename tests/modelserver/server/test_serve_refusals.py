@@ -119,12 +119,3 @@ def test_a_bad_file_is_told_with_its_line(project: Path, capsys: pytest.CaptureF
     told = capsys.readouterr().err
     assert "dormouse.toml can't be read" in told
     assert "line 2" in told
-
-
-def test_a_file_that_is_no_account_of_a_device_is_left_as_it_is(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (project / "notes").write_text("mine")
-    assert main(["serve", *TTS, "--device", f"sim:1GiB@{project}/notes"]) == 2
-    assert "is no account of a simulated device, and it is left as it is" in capsys.readouterr().err
-    assert (project / "notes").read_text() == "mine"

@@ -8,10 +8,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import torch
+
 from ...lifecycle import background
 
 # In a forked child OpenMP waits for ever for threads that only the parent has, in the thread that forked and no other.
 _forked = False
+# torch's own pool is made anew there by whoever asks first; of two threads that ask at once, one sees none and fails.
+_pool_is_parents = False
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -32,6 +36,8 @@ def in_threads(work: Callable[[A], R], pieces: Sequence[A], threads: int, name: 
         except BaseException as error:
             errors.append(error)
 
+    if _pool_is_parents:
+        _make_pool_anew()
     started: list[threading.Thread] = []
     for _ in range(min(threads, len(pieces)) - (0 if _forked else 1)):
         thread = threading.Thread(target=run, name=name, daemon=True)
@@ -50,9 +56,22 @@ def in_threads(work: Callable[[A], R], pieces: Sequence[A], threads: int, name: 
     return results  # type: ignore[return-value]
 
 
+def _make_pool_anew() -> None:
+    """By a thread of its own, as long as it is the only one. Where none can be started, the work does the same."""
+    global _pool_is_parents
+    only = threading.Thread(target=torch.get_num_threads, name="dormouse-torch-pool", daemon=True)
+    try:
+        only.start()
+    except Exception as error:
+        background.count_failure("torch-pool", error, say=False)
+        return
+    only.join()
+    _pool_is_parents = False
+
+
 def _in_child() -> None:
-    global _forked
-    _forked = True
+    global _forked, _pool_is_parents
+    _forked = _pool_is_parents = True
 
 
 os.register_at_fork(after_in_child=_in_child)

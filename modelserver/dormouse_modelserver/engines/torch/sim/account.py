@@ -100,8 +100,6 @@ class FileAccount:
             with self._opened() as account:
                 capacity = account.capacity
                 account.write()
-        except IsADirectoryError:
-            raise
         except OSError as error:
             raise ConfigurationError(self._unusable(error)) from error
         if capacity != capacity_bytes:
@@ -166,6 +164,11 @@ class FileAccount:
             raise TransitionFailed(self._unusable(error)) from error
 
     def _unusable(self, error: OSError) -> str:
+        if isinstance(error, IsADirectoryError):
+            return (
+                f"the simulated device's account {self._path} can't be used: {self._path} is a folder; write the path "
+                f"of a file, for example {self._path}/gpu"
+            )
         return (
             f"the simulated device's account {self._path} can't be used: {error.strerror or error}. Nothing was taken "
             "from it. Make it a file that this user may write, on a disk with room"
