@@ -349,7 +349,7 @@ def test_what_filling_raises_is_raised_when_all_of_it_has_ended() -> None:
 
 
 def test_forked_children_can_sum_too() -> None:
-    """They have the pools of their parent, and none of its threads. Several: what the threads race for is seldom lost."""
+    """They have the pools of their parent, and none of its threads. Many: what the threads race for is seldom lost."""
     data = words(9 * BLOCK_WORDS).view(torch.uint8)
     before = combined(module._cpu_sums(data, 2))
     # In a child, the first thread to ask makes the pool that belongs to this anew, and the second may see none.
