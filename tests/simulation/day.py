@@ -25,7 +25,7 @@ from .api_server import MODELS, Body, SimApi
 from .judge import Judge
 from .operators import OPERATOR_NAMESPACE, Pace, SimOperator, sizes
 from .prometheus import SimPrometheus
-from .replica import SimPod, VirtualSlot
+from .replica import SimPod, VirtualSlot, in_the_loop_alone
 from .virtual_time import unix_now
 
 HOUR = 3600.0
@@ -104,6 +104,11 @@ class Day:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def live(self) -> Judge:
+        with in_the_loop_alone():
+            await self._live()
+        return self.judge
+
+    async def _live(self) -> None:
         for (namespace, app), (count, models) in APPS.items():
             for _ in range(count):
                 self.add_pod(namespace, app, models)
@@ -123,7 +128,6 @@ class Day:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        return self.judge
 
     # The cast ------------------------------------------------------------------------------------
 

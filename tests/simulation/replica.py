@@ -1,17 +1,20 @@
 """A pod of real slots on the simulated device, whose moves take virtual time.
 
 The state machine, the fence, the loans and the idle timer's decisions are the product's own. What is replaced is
-what waits: the thread of a move and the thread of the idle timer become timers of the loop.
+what waits: the thread of a move and the thread of the idle timer become timers of the loop, and the loop does what
+`finalizing` has a thread for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from dormouse_contract import Residency, Trigger, metrics
 from dormouse_contract.problems import Problem, ProblemReason
@@ -26,7 +29,8 @@ from dormouse_modelserver.lifecycle.settings import SlotSettings
 from dormouse_modelserver.lifecycle.slot import Slot
 from dormouse_modelserver.lifecycle.telemetry import Telemetry
 from dormouse_modelserver.lifecycle.transition import Transition
-from dormouse_modelserver.lifecycle.uses.use import Place
+from dormouse_modelserver.lifecycle.uses import finalizing, left_behind
+from dormouse_modelserver.lifecycle.uses.use import Place, Use
 from dormouse_modelserver.server.problems import refusal_for
 from torch import nn
 
@@ -35,6 +39,23 @@ from .virtual_time import MIDNIGHT, unix_now
 
 ANSWER_WITHIN_SECONDS = 2.0
 Began = Callable[["VirtualSlot", Transition], None]
+
+
+@contextmanager
+def in_the_loop_alone() -> Iterator[None]:
+    """No thread of the product's wakes a model, or looks after a use, while virtual time goes on."""
+    loop = asyncio.get_running_loop()
+
+    def soon(action: Callable[[], object]) -> None:
+        loop.call_soon_threadsafe(action)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(finalizing, "soon", soon))
+        stack.enter_context(patch.object(finalizing, "runs", lambda: True))
+        for module, names in ((finalizing, ("start",)), (left_behind, ("start", "look_after", "use_began"))):
+            for name in names:
+                stack.enter_context(patch.object(module, name, lambda *nothing: None))
+        yield
 
 
 class VirtualSlot(Slot[nn.Linear]):
@@ -133,7 +154,8 @@ class SimPod:
                 settled.set_result(True)
             return True
 
-        waiter = slot.enter(tell)
+        waiter = Use(slot.owner_is_gone)
+        slot.enter(waiter, tell)
         if waiter.place is not Place.GRANTED:
             try:
                 async with asyncio.timeout(waiter.budget_seconds):
@@ -149,7 +171,7 @@ class SimPod:
         await asyncio.sleep(seconds)
         if slot.view.snapshot().residency is not Residency.GPU or slot.view.snapshot().transition is not None:
             self.judge.violated(f"the weights of {self.name}/{name} moved under a running request")
-        slot.leave(failed=False)
+        slot.leave(waiter, failed=False)
         self.judge.count("requests")
 
     def _lives(self, slot: VirtualSlot) -> bool:
