@@ -316,6 +316,28 @@ def test_a_shared_module_extended_while_the_other_is_awake_is_whole_for_both() -
         assert torch.equal(first[0](X), twin(X))
 
 
+def test_what_one_replaced_asleep_hinders_no_sleep_of_the_other() -> None:
+    """All that the first brought into the common bundle is replaced; the other falls asleep last."""
+    residency = ResidencyManager("sim:64MiB")
+    encoder = seeded(lambda: nn.Linear(8, 8))()
+    one = residency.register("one", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    other = residency.register("other", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    one.move_to(Residency.CPU)
+    other.move_to(Residency.CPU)
+    with one.on_gpu() as first:
+        pass
+    one.move_to(Residency.CPU)
+    for layer in first:
+        layer.weight, layer.bias = nn.Parameter(torch.full((8, 8), 0.5)), nn.Parameter(torch.ones(8))
+    for _ in range(3):
+        with one.on_gpu() as first, other.on_gpu() as second:
+            assert torch.equal(first[0](X), second[0](X))
+            assert torch.equal(first[0](X), first[1](X))
+        one.move_to(Residency.CPU)
+        other.move_to(Residency.CPU)
+        assert residency.device.memory().used == 0
+
+
 FAULTS = [
     *(SimFaults(full_at_byte=byte) for byte in range(0, 4096, 256)),
     *(SimFaults(fail_copy_in_at_byte=byte) for byte in range(0, 4096, 256)),

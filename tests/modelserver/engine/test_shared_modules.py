@@ -150,9 +150,13 @@ def merge_into_own(model: Part) -> None:
     model.head.weight.data += 1
 
 
+def lose_own(model: Part) -> None:
+    model.head = nn.Identity()
+
+
 each_change = pytest.mark.parametrize(
     "change",
-    [grow, replace_own, replace_shared, replace_shared_data, merge_into_own],
+    [grow, replace_own, replace_shared, replace_shared_data, merge_into_own, lose_own],
     ids=lambda change: change.__name__,
 )
 
@@ -188,7 +192,7 @@ def test_new_and_replaced_parameters_follow_whoever_needs_them(
     assert torch.equal(answer(models[other]), right[other]), "alone, with the first one asleep"
 
 
-@pytest.mark.parametrize("change", [grow, replace_own, merge_into_own], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [grow, replace_own, merge_into_own, lose_own], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("asleep", [False, True], ids=["awake", "asleep"])
 @pytest.mark.parametrize("first_awake", [False, True], ids=["split", "still borrowed"])
 def test_a_private_change_is_not_lost_because_the_rest_is_shared(

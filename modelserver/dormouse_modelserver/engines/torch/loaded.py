@@ -30,6 +30,7 @@ class Loaded(Generic[T]):
     """own: the bundle that takes up what is the model's alone. bundles: that one and those shared with others.
 
     look: takes the model's inventory. awake: its weights are on the device, for it.
+    saved_at_load: its parameters and buffers, by path.
     guarded: the modules that have its gate. says_where: attributes that named the device when it was last there.
     """
 
@@ -38,6 +39,7 @@ class Loaded(Generic[T]):
     gate: Gate
     own: Bundle
     bundles: tuple[Bundle, ...] = ()
+    saved_at_load: tuple[str, ...] = ()
     apart: list[Apart] = field(default_factory=list)
     opaque: tuple[str, ...] = ()
     awake: bool = False
@@ -46,6 +48,12 @@ class Loaded(Generic[T]):
 
     def reach(self) -> frozenset[int]:
         return frozenset(id(found.tensor) for found in self.look().tensors)
+
+    def taken_out(self, inventory: Inventory) -> tuple[str, ...]:
+        """The parameters and buffers that it had when it was loaded, and has under no name now, in words. A bundle
+        knows of what is in it; which of its holders something was taken out of, it does not."""
+        there = {path for found in inventory.tensors for path in found.paths}
+        return tuple(f"{path!r} (removed)" for path in self.saved_at_load if path not in there)
 
     def regroup(self, bundle: Bundle, parts: tuple[Bundle, ...]) -> None:
         """A shared bundle was split; see `SharedBundles`."""

@@ -64,6 +64,7 @@ class Loader(Generic[T]):
         own = self.bundle()
         loaded = Loaded(fresh.model, fresh.look, Gate(self._name), own, (own,))
         loaded.opaque = fresh.inventory.opaque
+        loaded.saved_at_load = tuple(found.path for found in fresh.inventory.tensors if found.saved)
         if fresh.inventory.among_objects:
             found = ", ".join(fresh.inventory.among_objects)
             _log.info("model %s: also moves what was found in plain objects: %s", self._name, found)

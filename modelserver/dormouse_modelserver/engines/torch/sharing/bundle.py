@@ -78,6 +78,8 @@ class Bundle:
         self.packing = Packing(0, (), ())
         self.mirror = Mirror(name, device, host, pace)
         self._arena: Arena | None = None
+        # `packing` is the mirror's alone: the arena has what it was made of.
+        self._packed_anew = False
         self._original = Original()
         self._dirty = False
         # Of the bytes that the mirror's sum is of; `_dirty` may know of newer ones, on the device.
@@ -231,6 +233,7 @@ class Bundle:
     def commit(self, arena: Arena) -> None:
         """The tensors are views into `arena` from now on."""
         self._arena = arena  # first, so that it is given back by `leave` if a tensor refuses
+        self._packed_anew = False
         self.packing.point_at(arena.bytes)
 
     # Away from the device -------------------------------------------------------------------------
@@ -239,7 +242,7 @@ class Bundle:
         """Find out whether it is dirty, with nothing copied."""
         if self._arena is None or self._frozen:
             return
-        if not still_packed(self.packing, self._arena.bytes, found):
+        if not self._still_packed(self._arena, found):
             packing, sources = pack(found)
             now = fingerprint(packing, lambda n, end: sources[n].bytes(0, end), self._sum_there)
             self._dirty = now != self.as_loaded
@@ -257,7 +260,7 @@ class Bundle:
         self.mirror.bytes_copied_back = 0
         if self._arena is None:
             return
-        if not still_packed(self.packing, self._arena.bytes, found):
+        if not self._still_packed(self._arena, found):
             self._repack(found)
             return
         if self._frozen and self.mirror.whole:
@@ -269,8 +272,11 @@ class Bundle:
 
     def take_in_new(self, found: list[Found]) -> None:
         """The same for tensors that were added or replaced, while others go on using the rest on the device."""
-        if self._arena is not None and not still_packed(self.packing, self._arena.bytes, found):
+        if self._arena is not None and not self._still_packed(self._arena, found):
             self.take_in(found)
+
+    def _still_packed(self, arena: Arena, found: list[Found]) -> bool:
+        return not self._packed_anew and still_packed(self.packing, arena.bytes, found)
 
     def _device_sum(self, arena: Arena) -> int:
         started = time.monotonic()
@@ -299,7 +305,7 @@ class Bundle:
         self.mirror.forget()
         packing, sources = pack(found, self._name)
         self.mirror.take_laid_out_anew(Filling(packing, sources))
-        self.packing = packing
+        self.packing, self._packed_anew = packing, True
         self._mirrored()
         self._dirty = self._known_dirty = self._mirror_differs()
 
