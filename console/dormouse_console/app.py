@@ -16,6 +16,7 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from . import views
@@ -128,6 +129,8 @@ async def _order(request: Request) -> ChangeOrder:
         return ChangeOrder.model_validate_json(await read_body(request, MOST_BODY_BYTES))
     except BodyTooLarge:
         raise BadRequest(f"the body is longer than {MOST_BODY_BYTES} bytes") from None
+    except ClientDisconnect:
+        raise BadRequest("the body ended early") from None
     except ValidationError as error:
         raise BadRequest(what_is_wrong(error)) from error
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from .forking import begins_anew
+from .locked import Lock, held_here, locked
 
 _log = logging.getLogger("dormouse")
 
@@ -31,7 +32,8 @@ _missing: "set[LongLived]" = set()
 
 
 class LongLived:
-    """A thread that runs `work` until it returns, and again after each exception. Thread-safe; nothing here raises.
+    """A thread that runs `work` until it returns, and again after each exception. Thread-safe; nothing here raises of
+    itself.
 
     name: the label of the metric; the thread is `dormouse-<name>`. Not started before `ensure`.
     """
@@ -49,26 +51,25 @@ class LongLived:
         closed, self._closed = self._closed.is_set(), threading.Event()
         if closed:
             self._closed.set()
-        self._starting = threading.Lock()
+        self._starting = Lock()
         self._thread: threading.Thread | None = None
         self._in_a_row, self._last_error = 0, ""
 
     def ensure(self) -> None:
         """Start it unless it runs; when that fails, again at the next need."""
-        if self.runs or self._closed.is_set() or not self._starting.acquire(blocking=False):
+        if self.runs or self._closed.is_set() or held_here(self._starting):
             return
+        locked(self._starting, self._start)
+
+    def _start(self) -> None:
         try:
             if not self.runs:
                 self._thread = threading.Thread(target=self._run, name=f"dormouse-{self.name}", daemon=True)
                 self._thread.start()
-            with _lock:
-                _missing.discard(self)
-        except Exception as error:  # RuntimeError at a limit of threads, MemoryError
-            with _lock:
-                _missing.add(self)
+            _missing.discard(self)  # one step, as `add` is: an exception out of nowhere leaves no lock held here
+        except (RuntimeError, MemoryError) as error:  # at a limit of threads; anything else is the user's
+            _missing.add(self)
             self.failed(error)
-        finally:
-            self._starting.release()
 
     @property
     def wanted(self) -> bool:

@@ -5,6 +5,7 @@ waiting can't help, requests get the remembered error until the time has come, w
 or a load by hand always tries.
 """
 
+import os
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class _Failure:
     kind: tuple[object, ...]
     hopeless: bool
     again_at: float
-    missing: str | None
+    missing: Path | None
 
 
 class LoadFailures:
@@ -57,20 +58,23 @@ class LoadFailures:
     def failed(self, error: LoadFailed, now: float) -> bool:
         """Remember it, and put into `error` what helps and when. True when it is another failure than the last."""
         self._in_a_row += 1
-        hopeless = not _waiting_may_help(error)
-        if hopeless:
-            pause = _HOPELESS_SECONDS
+        hopeless, missing = not _waiting_may_help(error), _missing_path(error)
+        if not hopeless:
+            pause = _backed_off(self._in_a_row - 1)
+        elif missing is None and isinstance(error.__cause__, FileNotFoundError):
+            # Nobody can look whether it has come: safetensors does not say which file, a hub that is away has none.
+            pause = _backed_off(self._in_a_row)
         else:
-            pause = min(_FIRST_SECONDS * 2.0 ** min(self._in_a_row - 2, 30), _MOST_SECONDS) * (self._in_a_row > 1)
+            pause = _HOPELESS_SECONDS
         before = self._last
-        self._last = _Failure(str(error.args[0]), _kind(error), hopeless, now + pause, _missing_path(error))
+        self._last = _Failure(str(error.args[0]), _kind(error), hopeless, now + pause, missing)
         self._advise(error, self._last, now)
         return before is None or before.kind != self._last.kind
 
     def refusal(self, now: float, residency: Residency) -> LoadFailed | None:
         """The remembered error while it is too early for another try; None when the load may be tried."""
         last = self._last
-        if last is None or now >= last.again_at or (last.missing is not None and Path(last.missing).exists()):
+        if last is None or now >= last.again_at or (last.missing is not None and _is_there(last.missing)):
             return None
         error = LoadFailed(last.message)
         error.residency = residency
@@ -95,6 +99,10 @@ def _waiting_may_help(error: LoadFailed) -> bool:
     return type(error) is not LoadFailed if cause is None else not isinstance(cause, _MENDED_BY_A_PERSON)
 
 
+def _backed_off(times: int) -> float:
+    return min(_FIRST_SECONDS * 2.0 ** min(times - 1, 30), _MOST_SECONDS) if times > 0 else 0.0
+
+
 def _kind(error: LoadFailed) -> tuple[object, ...]:
     """Not the message: there may be an address or a time in it. The same type at the same line is the same failure."""
     cause = error.__cause__ or error
@@ -102,6 +110,15 @@ def _kind(error: LoadFailed) -> tuple[object, ...]:
     return (type(cause), *((frames[-1].filename, frames[-1].lineno) if frames else ()))
 
 
-def _missing_path(error: LoadFailed) -> str | None:
+def _missing_path(error: LoadFailed) -> Path | None:
+    """A rename names the path that is there first, when the other one is not."""
     name = error.__cause__.filename if isinstance(error.__cause__, FileNotFoundError) else None
-    return name if isinstance(name, str) else None
+    path = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+    return None if path is None or _is_there(path) else path
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # nobody may look
+        return False

@@ -456,13 +456,15 @@ class Slot(Generic[T]):
             return
         self._changed(self)
         error, released = carry_out(self._engine, transition, fences, self.name)
-        self._settle(transition, error, released)
+        try:
+            if isinstance(error, LoadFailed):
+                self._note_failed_load(error)
+        finally:  # the user's exception, or a handler of the log, may raise; a move that never settles stops the model
+            self._settle(transition, error, released)
 
     def _settle(self, transition: Transition, error: DormouseError | None, released: Released | None) -> None:
         state = self._state
         now = state.clock()
-        if isinstance(error, LoadFailed):
-            self._note_failed_load(error, now)
         with state.lock:
             state.transition = None
             state.residency = self._engine.residency
@@ -483,10 +485,11 @@ class Slot(Generic[T]):
             transition.settled.set_result(error)
             self._changed(self)
 
-    def _note_failed_load(self, error: LoadFailed, now: float) -> None:
+    def _note_failed_load(self, error: LoadFailed) -> None:
         """Before anybody hears of it, so that the log has the whole story when a person looks."""
-        with self._state.lock:
-            whole = self._state.load_failures.failed(error, now)
+        state = self._state
+        with state.lock:
+            whole = state.load_failures.failed(error, state.clock())
         self._telemetry.load_failed(self.name, error, whole=whole)
 
     def _say(self, ended: LastTransitionSnapshot) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from ..lifecycle import background
 from ..lifecycle.device import Device, DeviceMemory
+from ..lifecycle.forking import begins_anew
 
 _log = logging.getLogger("dormouse")
 # A scrape is given up after 8 s by the sidecar; it should have everything else until then.
@@ -21,6 +22,11 @@ class MemoryReading:
 
     def __init__(self, device: Device) -> None:
         self._device = device
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child, where nobody answers what its parent had asked."""
         self._lock = threading.Lock()
         self._under_way: Future[DeviceMemory | None] | None = None
 

@@ -7,6 +7,7 @@ from dormouse_contract.wire import MAX_BODY_BYTES, ModelList, ModelSnapshot, Pol
 from dormouse_webkit.bodies import BodyTooLarge, read_body
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.requests import ClientDisconnect
 
 from ..lifecycle import background
 from ..lifecycle.device import check_works
@@ -143,6 +144,8 @@ async def control_body(request: Request) -> bytes:
     except BodyTooLarge:
         detail = f"A control body has at most {MAX_BODY_BYTES} bytes. Nothing was moved"
         raise Refusal(413, ProblemReason.BODY_TOO_LARGE, "The body is too large", detail) from None
+    except ClientDisconnect:  # nobody is there to hear it, and it is no fault of ours to log
+        raise Refusal(400, ProblemReason.BAD_BODY, "The body ended early", "Nothing was moved") from None
 
 
 def as_json(body: Wire, status: int = 200) -> JSONResponse:

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from dormouse_contract.problems import ProblemReason
 
 from ..lifecycle import background
+from ..lifecycle.forking import begins_anew
 from .allowance import Allowance
 from .problems import Refusal
 
@@ -22,8 +23,13 @@ class SharedAnswer(Generic[T]):
     """`make` runs in a daemon thread, once at a time: it may block, and one that hangs costs one thread."""
 
     def __init__(self, name: str, make: Callable[[], T]) -> None:
-        self._name, self._make, self._allowance = name, make, Allowance()
-        self._lock = threading.Lock()
+        self._name, self._make = name, make
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child, where nobody makes what its parent's threads were making."""
+        self._allowance, self._lock = Allowance(), threading.Lock()
         self._latest: Future[T] | None = None
 
     async def get(self) -> T:

@@ -8,6 +8,7 @@ import threading
 from weakref import WeakKeyDictionary, ref
 
 from ..lifecycle.device import DeviceMemory
+from ..lifecycle.forking import begins_anew
 from ..lifecycle.registry import Registry
 from .allowance import Allowance
 from .exposition import render_metrics
@@ -31,8 +32,13 @@ class SharedMetrics:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = ref(registry)  # it is kept as long as the registry, and must not keep it
-        self._reading, self._allowance = MemoryReading(registry.device), Allowance()
-        self._lock = threading.Lock()
+        self._reading = MemoryReading(registry.device)
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child: its parent's figures are not its own."""
+        self._allowance, self._lock = Allowance(), threading.Lock()
         self._latest: tuple[DeviceMemory | None, bytes] | None = None
         self._made = 0
 

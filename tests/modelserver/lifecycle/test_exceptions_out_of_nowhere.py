@@ -20,9 +20,10 @@ from typing import Any
 import dormouse_modelserver
 import pytest
 from dormouse_modelserver import Model, Residency
+from dormouse_modelserver.lifecycle.background import LongLived
 from torch import nn
 
-from tests.waiting import until
+from tests.waiting import auntil, until
 
 from .conftest import ask
 
@@ -303,3 +304,47 @@ def test_one_hold_serves_many_threads_each_with_a_use_of_its_own(ready: TTS) -> 
     for thread in threads:
         thread.join(30)
     assert ready.snapshot().in_flight == 0
+
+
+async def test_one_hold_left_by_hand_ends_the_use_of_the_task_that_leaves(ready: TTS) -> None:
+    hold = ready.on_gpu()
+    entered, leave = [asyncio.Event(), asyncio.Event()], [asyncio.Event(), asyncio.Event()]
+
+    async def use_it(number: int) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(hold)
+            entered[number].set()
+            await leave[number].wait()
+
+    def oldest() -> float:
+        return ready.snapshot().oldest_use_seconds or 0.0
+
+    first = asyncio.create_task(use_it(0))
+    await entered[0].wait()
+    await auntil(lambda: oldest() > 1)
+    second = asyncio.create_task(use_it(1))
+    await entered[1].wait()
+    leave[0].set()
+    await first
+    assert ready.snapshot().in_flight == 1
+    assert oldest() < 1, "the first task's use is the one that has ended"
+    leave[1].set()
+    await second
+    assert ready.snapshot().in_flight == 0
+
+
+def test_wherever_it_strikes_while_a_thread_is_started_it_is_the_users_and_the_thread_starts_later() -> None:
+    for at in range(1, 10_000):
+        done, arrived = threading.Event(), False
+        thread, strike = LongLived("for-this-test", done.set), Strike(at)
+        with strike:
+            thread.ensure()
+            arrived = True
+        assert arrived is not strike.fell, f"swallowed at step {at}"
+        elsewhere = threading.Thread(target=thread.ensure)
+        elsewhere.start()
+        elsewhere.join(20)
+        assert done.wait(20), f"struck at step {at}"
+        if not strike.fell:
+            break
+    assert at > 20, "it struck nowhere"

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from dormouse_modelserver import ConfigurationError, ForkedProcess, Model, Residency, ResidencyManager
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from torch import nn
 
 from tests.waiting import until
@@ -193,6 +195,44 @@ def test_a_shared_account_counts_parent_and_child_each_with_its_own(manage: Mana
 
     assert in_child(child) == [[mine, 0], [2 * (mine or 0), mine], [mine, 0]]
     assert manager.device.memory().used == manager.device.memory().used_by_this_process == mine
+
+
+ROUTES = ("metrics", "v1/panel", "v1/gpu-memory", "v1/models", "healthz", "readyz")
+
+
+def test_what_the_parents_routes_were_making_keeps_no_one_waiting_in_the_child(manager: ResidencyManager) -> None:
+    app, asked, may_answer = FastAPI(), threading.Semaphore(0), threading.Event()
+    manager.register("tts", load=load_doubler)
+    manager.install(app)
+
+    def answers() -> list[int]:
+        client = TestClient(app)
+        return [client.get(f"/dormouse/{route}").status_code for route in ROUTES]
+
+    def hangs() -> None:
+        asked.release()
+        assert may_answer.wait(60)
+
+    device: Any = manager.device
+    works = {name: getattr(device, name) for name in ("memory", "occupancy")}
+    for name, work in works.items():
+        setattr(device, name, lambda work=work: (hangs(), work())[1])
+    asking = [threading.Thread(target=TestClient(app).get, args=(f"/dormouse/{route}",)) for route in ROUTES[:3]]
+    for thread in asking:
+        thread.start()
+    for _ in asking:
+        assert asked.acquire(timeout=20)
+
+    def child() -> list[int]:
+        vars(device).update(works)
+        return answers()
+
+    try:
+        assert in_child(child) == [200] * len(ROUTES)
+    finally:
+        may_answer.set()
+        for thread in asking:
+            thread.join(20)
 
 
 # What only the parent can have --------------------------------------------------------------------

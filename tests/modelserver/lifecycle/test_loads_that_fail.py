@@ -2,16 +2,19 @@
 
 import gc
 import logging
+import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from dormouse_contract import Residency, Trigger
 from dormouse_modelserver import HostFull, LoadFailed, Model, ResidencyManager, WakeTimeout
 from dormouse_modelserver.lifecycle import slow_moves, start_and_end
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.waiting import until
@@ -139,6 +142,82 @@ def test_a_file_that_has_come_is_read_at_once(manage: Manage, tmp_path: Path) ->
     path.touch()
     with model.on_gpu() as linear:
         assert ask(linear, 1) == 3
+
+
+def read_safetensors(path: Path) -> None:
+    load_file(path)
+
+
+def read_by_bytes(path: Path) -> None:
+    os.close(os.open(os.fsencode(path), os.O_RDONLY))
+
+
+@pytest.mark.parametrize("read", [read_safetensors, read_by_bytes])
+def test_a_file_that_has_come_is_read_soon_whoever_misses_it(
+    manage: Manage, tmp_path: Path, read: Callable[[Path], None]
+) -> None:
+    path, times = tmp_path / "weights", list[int]()
+
+    def load() -> nn.Linear:
+        times.append(1)
+        read(path)
+        return load_doubler()
+
+    model = manage().register("m", load)
+    for _ in range(3):
+        with pytest.raises(LoadFailed, match="Waiting does not help"):
+            model.on_gpu().__enter__()
+    assert len(times) == 1, "it is not tried by each request"
+    save_file({"x": torch.ones(1)}, path)
+
+    def answers() -> bool:
+        try:
+            with model.on_gpu() as linear:
+                return ask(linear, 1) == 3
+        except LoadFailed:
+            return False
+
+    until(answers)
+
+
+def test_a_file_that_can_not_be_renamed_is_not_tried_by_each_request(manage: Manage, tmp_path: Path) -> None:
+    """The error names the file that is there; the folder that is not is its second name."""
+    source, times = tmp_path / "weights", list[int]()
+    source.touch()
+
+    def load() -> None:
+        times.append(1)
+        source.rename(tmp_path / "nowhere" / "weights")
+
+    model = manage().register("m", load)
+    for _ in range(3):
+        with pytest.raises(LoadFailed, match="Waiting does not help"):
+            model.on_gpu().__enter__()
+    assert len(times) == 1
+
+
+@pytest.fixture
+def a_log_that_breaks() -> Iterator[None]:
+    class Breaks(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise OSError(28, "No space left on device")
+
+    handler = Breaks(logging.ERROR)
+    logging.getLogger("dormouse").addHandler(handler)
+    yield
+    logging.getLogger("dormouse").removeHandler(handler)
+
+
+@pytest.mark.usefixtures("a_log_that_breaks")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_where_even_the_log_breaks_who_waits_hears_of_it_and_the_next_try_works(
+    tts: Model[nn.Linear], loads: Loads
+) -> None:
+    loads.fails = RuntimeError("the hub is down")
+    assert "the hub is down" in str(fails(tts))
+    loads.fails = None
+    with tts.on_gpu(timeout=20) as model:
+        assert ask(model, 1) == 3
 
 
 def test_a_wake_by_schedule_backs_off_and_one_by_hand_does_not(tts: Model[nn.Linear], loads: Loads) -> None:

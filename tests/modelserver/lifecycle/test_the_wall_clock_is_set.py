@@ -9,6 +9,7 @@ from dormouse_contract.wire import PolicyLoan
 from dormouse_modelserver import ModelBusy, Residency, ResidencyManager
 from dormouse_modelserver.lifecycle import clock
 from dormouse_modelserver.lifecycle.clock import STEP_SECONDS, WallCorrection
+from dormouse_modelserver.server.panel import reading
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -141,6 +142,16 @@ def test_every_moment_that_leaves_is_right_by_the_clock_that_was_set(
     for name, moment in after.items():
         assert abs(moment - time.time()) < 60, f"{name} is right"
         assert name not in before or abs(moment - before[name] - seconds) < 30, name
+
+
+def test_the_page_says_since_when_a_use_lasts_by_the_clock_that_was_set(
+    asleep: ResidencyManager, port: TestClient, wall: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LONG_USE_SECONDS", 0.0)
+    with asleep["tts"].on_gpu():
+        wall(-HOUR)
+        (use,) = port.get("/dormouse/v1/panel").json()["models"][0]["longUses"]
+    assert abs(use["since"] - time.time()) < 60
 
 
 def test_moments_keep_still_once_the_clock_is_right(port: TestClient, wall: Callable[[float], None]) -> None:

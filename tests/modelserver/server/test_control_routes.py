@@ -10,6 +10,9 @@ from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
 from dormouse_contract.wire import ModelList, ModelSnapshot
 from dormouse_modelserver import Residency, ResidencyManager
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.server.authority import anyone
+from dormouse_modelserver.server.routes import control_router
+from fastapi import FastAPI
 
 from tests.modelserver.lifecycle.conftest import Loads
 from tests.waiting import auntil
@@ -62,6 +65,26 @@ async def test_an_order_that_takes_longer_is_answered_as_on_its_way(control: htt
     assert response.json()["transition"]["to"] == "GPU"
     loads.may_go_on.set()
     assert (await put(control, desired="GPU")).status_code == 200
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_order_moves_nothing_and_is_no_error_of_ours(
+    manager: ResidencyManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, said = FastAPI(), list[Any]()
+    app.include_router(control_router(manager, "/dormouse", anyone))
+    came = iter([{"type": "http.request", "body": b'{"desired', "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(came)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    head = {"type": "http", "method": "PUT", "path": f"{ONE}/residency", "headers": [], "query_string": b""}
+    await app(head, receive, send)
+    assert said[0]["status"] == 400
+    assert manager["tts"].snapshot().residency is Residency.UNLOADED
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("method", ["get", "put"])

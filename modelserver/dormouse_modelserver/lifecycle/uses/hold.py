@@ -141,13 +141,21 @@ class Hold(Generic[T]):
         self._by_hand.append(use)
         return use
 
+    def _take_by_hand(self) -> Use:
+        """The latest that this thread or task has entered; the latest of all where it is left by another one."""
+        with suppress(StopIteration, ValueError):
+            own = next(use for use in reversed(_held_now()) if use in self._by_hand)
+            self._by_hand.remove(own)
+            return own
+        try:
+            return self._by_hand.pop()
+        except IndexError:
+            raise RuntimeError(f"{self._slot.name}.on_gpu() was left more often than it was entered") from None
+
 
 def _leave(use: Use | None, hold: Hold[Any], kind: object, error: object, trace: object) -> None:
     if use is None or use.place is Place.NEW:
-        try:
-            use = hold._by_hand.pop()
-        except IndexError:
-            raise RuntimeError(f"{hold._slot.name}.on_gpu() was left more often than it was entered") from None
+        use = hold._take_by_hand()
     hold._slot.leave(use, failed=isinstance(error, Exception))
     _held.set(_held_now())
 

@@ -96,15 +96,15 @@ def _model(slot: Slot[Any], now: float, correction: float) -> ModelState:
         restore_estimate_seconds=snapshot.restore_estimate_seconds,
         lent_until=None if lapses_at is None else lapses_at + correction,
         recent=list(view.recent_transitions()),
-        long_uses=_long_uses(slot),
+        long_uses=_long_uses(slot, correction),
     )
 
 
-def _long_uses(slot: Slot[Any]) -> list[UseState]:
+def _long_uses(slot: Slot[Any], correction: float) -> list[UseState]:
     return [
         UseState(
             number=use.number,
-            since=use.granted_at,
+            since=use.granted_at + correction,
             thread=use.entry.thread,
             where=use.entry.where,
             running=use.entry.runs_now,

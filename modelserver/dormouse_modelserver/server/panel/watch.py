@@ -14,6 +14,7 @@ from typing import Any
 
 from ...lifecycle.background import LongLived
 from ...lifecycle.clock import Clock, steady_unix_time, wall_correction
+from ...lifecycle.forking import begins_anew
 from ...lifecycle.registry import NotReady, Registry
 from ..allowance import Allowance
 from ..authority import Access
@@ -56,15 +57,21 @@ class Watch:
         self._clock, self._correction = clock, correction
         self.state = SharedAnswer("panel-state", lambda: self._read_state().to_json())
         self.history = SharedAnswer("panel-history", lambda: self._read_history().to_json())
+        self._closed = False
+        self._thread = LongLived("panel", self._run)
+        self.begin_anew()
+        begins_anew(self)
+
+    def begin_anew(self) -> None:
+        """Also in a forked child: the open pages and the chart are its parent's."""
         self._samples: deque[MemorySample] = deque(maxlen=_MOST_SAMPLES)
         self._pages: dict[Subscription, None] = {}  # the oldest first
         self._last_sent: PanelState | None = None
-        self._corrected_by = correction()
+        self._corrected_by = self._correction()
         # Each page that comes hears the whole state; who comes and goes all the time makes no work by that.
         self._extra_looks = Allowance()
         self._condition = threading.Condition()
-        self._closed = self._look_now = self._failing = False
-        self._thread = LongLived("panel", self._run)
+        self._look_now = self._failing = False
 
     def start(self) -> None:
         """Begin to take samples; later calls do nothing."""
