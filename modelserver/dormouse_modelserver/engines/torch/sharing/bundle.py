@@ -311,14 +311,19 @@ class Bundle:
         return self._original.differs(fingerprint(self.packing, slices(self.packing, self.mirror.bytes)))
 
     def leave(self) -> None:
-        """Give the device's memory back; the mirror is what there is from now on."""
+        """Give the device's memory back; the mirror is what there is from now on.
+
+        Off the device nothing is done: whoever fails to wake beside it knows nothing of what was put into its tensors
+        while they slept.
+        """
         arena, self._arena = self._arena, None
+        if arena is None:
+            return
         try:
             self.packing.point_at_nothing()
         finally:
-            if arena is not None:
-                self.views_left = views_of(arena.bytes)
-                arena.close()
+            self.views_left = views_of(arena.bytes)
+            arena.close()
 
     # Sharing --------------------------------------------------------------------------------------
 
@@ -387,6 +392,7 @@ class Bundle:
             stack.callback(self.ready.set)
             stack.callback(self._placing.close)
             stack.callback(self.leave)
+            stack.callback(self.packing.point_at_nothing)  # what a load that failed has not let go yet
             stack.callback(self.mirror.drop)
 
     # What it was ----------------------------------------------------------------------------------
