@@ -51,6 +51,7 @@ class Bundle:
     joined: another model holds it too, or did.
     superseded: it was split or unloaded; whoever still knows it looks again.
     views_left: tensors outside the model that viewed its memory when it left the device; they keep all of it.
+    versions_left: of its tensors at that moment (see `Packing.versions`).
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Bundle:
         # Set once it may be joined; see `SharedBundles.join`.
         self.ready = threading.Event()
         self.views_left = 0
+        self.versions_left: dict[int, int] = {}
         self._unsettled: set[object] = set()
         self._name, self._device, self._host, self._pace = name, device, host, pace
         self._frozen, self._mode, self._placing = frozen, mirror, Placing(device, stable=stable)
@@ -195,6 +197,13 @@ class Bundle:
         self.packing = as_left
         self.lacks_what_was_loaded_in(self)
         return True
+
+    def written_from_outside(self) -> tuple[str, ...]:
+        """What was written to while it slept, through a tensor that viewed its memory before; each once."""
+        before, self.versions_left = self.versions_left, {}
+        now = self.packing.versions() if before else {}
+        written = {key for key, version in now.items() if version > before.get(key, version)}
+        return tuple(packed.path for packed in self.packing.tensors if id(packed.tensor) in written)
 
     def lacks_what_was_loaded_in(self, whole: "Bundle") -> None:
         """It is `whole`, or all that is left of it: what it has no more is a change."""
@@ -323,6 +332,7 @@ class Bundle:
             self.packing.point_at_nothing()
         finally:
             self.views_left = views_of(arena.bytes)
+            self.versions_left = self.packing.versions()
             arena.close()
 
     # Sharing --------------------------------------------------------------------------------------
@@ -366,6 +376,7 @@ class Bundle:
     def _part(self, numbers: list[int]) -> "Bundle":
         part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
         part.packing, part.joined = self.packing.select(numbers), self.joined
+        part.versions_left = self.versions_left
         part.mirror.take_part(self.mirror, self.packing, numbers, part.packing)
         part._mirrored()
         part._original = self._original.part(packed.path for packed in part.packing.tensors)
