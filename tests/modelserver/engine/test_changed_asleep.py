@@ -318,7 +318,9 @@ def test_a_shared_module_extended_while_the_other_is_awake_is_whole_for_both() -
 
 
 @pytest.mark.parametrize("mirror", ["auto", "keep", "drop"])
-@pytest.mark.parametrize("fault", [SimFaults(full_at_byte=100), SimFaults(fail_copy_in_at_byte=0)], ids=["room", "copy"])
+@pytest.mark.parametrize(
+    "fault", [SimFaults(full_at_byte=100), SimFaults(fail_copy_in_at_byte=0)], ids=["room", "copy"]
+)
 @pytest.mark.parametrize("change", [swapped, set_to, past_python, another_parameter])
 def test_a_load_that_fails_beside_it_loses_nothing_of_what_both_have(
     device: SimDevice, change: Change, fault: SimFaults, mirror: str

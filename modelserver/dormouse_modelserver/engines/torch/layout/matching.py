@@ -9,9 +9,12 @@ from .packing import Packing
 
 
 def still_packed(packing: Packing, data: torch.Tensor, found: list[Found]) -> bool:
-    """Whether these tensors are those of the layout, and each is still a view into `data` where it was put."""
+    """Whether these tensors are those of the layout, and each is still a view into `data` where it was put.
+
+    Laid out anew without its last tensor, the rest would be where it was, and the bytes would be fewer.
+    """
     tensors = packing.tensors
-    if len(found) != len(tensors):
+    if len(found) != len(tensors) or packing.total_bytes != data.numel():
         return False
     if any(item.tensor is not packed.tensor for item, packed in zip(found, tensors, strict=True)):
         known = {id(packed.tensor) for packed in tensors}  # a sharer's inventory has another order

@@ -32,6 +32,8 @@ def look_again(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -
 def take_stock(loaded: Loaded[Any], inventory: Inventory) -> Stock:
     """Which bundle has what. New modules are guarded, odd tensors that were added or replaced are taken up."""
     stock = loaded.sort_out(inventory)
+    for bundle in loaded.bundles:
+        _note_taken_out(bundle, stock)
     if inventory.modules != loaded.guarded:
         loaded.gate.guard(inventory.modules)
         loaded.guarded = inventory.modules
@@ -68,7 +70,7 @@ def take_in(process: TorchProcess, bundle: Bundle, stock: Stock, *, may_share: b
 
 def is_changed(loaded: Loaded[Any], stock: Stock) -> bool:
     """Whether unloading it would lose changes: of what is its alone. Nothing of the bundles is copied."""
-    changed = False
+    changed = bool(_taken_out(loaded, stock))
     for bundle in loaded.bundles:
         if bundle.holders.keys() <= {loaded}:
             if loaded.awake:
@@ -81,9 +83,26 @@ def is_changed(loaded: Loaded[Any], stock: Stock) -> bool:
     return changed or any(one.dirty for one in loaded.apart)
 
 
+def _note_taken_out(bundle: Bundle, stock: Stock) -> None:
+    """What one model alone had of a bundle as it was loaded, and has no more. Once that is laid out anew, split or
+    shared, nobody could say whose it was."""
+    kept = {id(found.tensor) for found in stock.packable[bundle]}
+    for packed in bundle.packing.tensors:
+        key = id(packed.tensor)
+        if packed.saved and key not in kept:
+            had = [holder for holder, part in bundle.holders.items() if part is None or key in part]
+            if len(had) == 1 and packed.path in bundle.as_loaded:
+                had[0].taken_out.add(packed.path)
+
+
+def _taken_out(loaded: Loaded[Any], stock: Stock) -> set[str]:
+    there = (path for found in stock.inventory.tensors for path in found.paths)
+    return loaded.taken_out.difference(there) if loaded.taken_out else set()
+
+
 def changes_of(loaded: Loaded[Any], stock: Stock) -> tuple[str, ...]:
     """What is behind `is_changed`, by name. Nothing is copied."""
-    changes: list[str] = []
+    changes = [f"{path!r} (removed)" for path in sorted(_taken_out(loaded, stock))]
     for bundle in loaded.bundles:
         alone = bundle.holders.keys() <= {loaded}
         changes += bundle.changes((stock.packable if alone else stock.alone)[bundle], part=not alone)

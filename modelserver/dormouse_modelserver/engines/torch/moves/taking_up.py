@@ -36,7 +36,7 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
         if _is_as_known(loaded, inventory):
             return inventory
         stock = take_stock(loaded, inventory)
-        _hand_over(loaded, stock)
+        _hand_over(loaded, stock, inventory)
         new = _new(loaded, stock)
         if may_share:
             _shed(process, loaded, stock)
@@ -61,7 +61,7 @@ def take_stock_asleep(process: TorchProcess, loaded: Loaded[Any], inventory: Inv
     """`take_stock` of a model that sleeps. Its bundles are locked."""
     _put_out_replaced(process, loaded, may_share=may_share)
     stock = take_stock(loaded, inventory)
-    _hand_over(loaded, stock)
+    _hand_over(loaded, stock, inventory)
     return stock
 
 
@@ -98,13 +98,15 @@ def _name_what_is_lost(loaded: Loaded[Any]) -> None:
         )
 
 
-def _hand_over(loaded: Loaded[Any], stock: Stock) -> None:
+def _hand_over(loaded: Loaded[Any], stock: Stock, inventory: Inventory) -> None:
     """A tensor of a module that others have too was replaced by one that they have as well: that is the change, and the
     old one's end is none."""
+    mine = {id(found.tensor) for found in inventory.tensors}
     alone = {id(found.tensor) for bundle in loaded.bundles for found in stock.alone[bundle]}
     found = [one for bundle in loaded.bundles for one in stock.packable[bundle]]
     there = {id(one.tensor) for one in found}
-    others = {path for one in found if id(one.tensor) not in alone for path in one.paths}
+    shared = mine - alone
+    others = {path for one in found if id(one.tensor) in shared for path in one.paths}
     for bundle in loaded.bundles:
         if others and not bundle.on_device and bundle.holders.keys() <= {loaded}:
             gone = {key for key, one in _packed(bundle).items() if key not in there and one.path in others}
