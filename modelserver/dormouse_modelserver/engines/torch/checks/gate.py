@@ -160,7 +160,7 @@ _COPYING = (
 
 
 class _GuardedMethod:
-    """A method of one module that the gate is asked for first. The module is known weakly: it goes without a collection."""
+    """A method of one module that the gate is asked for first; known weakly, so it goes without a collection."""
 
     def __init__(self, gate: Gate, module: torch.nn.Module, name: str) -> None:
         self._gate, self._module, self._name = gate, weakref.ref(module), name

@@ -130,7 +130,7 @@ class Packing:
         return replace(self, tensors=left)
 
     def versions(self) -> dict[int, int]:
-        """By the tensor's id, how often it was written to, also through another that viewed its bytes, asleep or not."""
+        """By the tensor's id, how often it was written to, also through one that viewed its bytes, asleep or not."""
         with torch._C.DisableTorchFunctionSubclass():
             return {id(packed.tensor): packed.tensor._version for packed in self.tensors if not packed.inference}
 

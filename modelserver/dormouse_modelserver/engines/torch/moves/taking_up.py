@@ -91,8 +91,8 @@ def _name_what_is_lost(loaded: Loaded[Any]) -> None:
     paths = [path for bundle in loaded.bundles for path in bundle.written_from_outside()]
     if paths:
         _log.warning(
-            "model %s: %s was written to while it slept, through a tensor that was taken from the model before, such as "
-            "an entry of state_dict() or a detach(). The model wakes without that; write inside `with ….on_gpu()`",
+            "model %s: %s was written to while it slept, through a tensor taken from the model before, such as "
+            "an entry of state_dict() or a detach(). The model wakes without that; write inside `on_gpu()`",
             loaded.gate.model_name,
             in_short(map(repr, paths)),
         )

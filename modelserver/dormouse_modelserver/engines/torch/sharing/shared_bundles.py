@@ -77,8 +77,10 @@ class SharedBundles:
             self._forget(bundle)
 
     def reached_by(self, tensors: Iterable[torch.Tensor]) -> tuple[set[int], set[Bundle]]:
-        """Those (by id) that are in no bundle yet but in loaded models: put into them while one was awake. With a bundle
-        of each of these; at the next demotion they are taken in there, or in another that all have."""
+        """Those (by id) that are in no bundle yet but in loaded models: put into them while one was awake.
+
+        With a bundle of each of these; at the next demotion they are taken in there, or in another that all have.
+        """
         strangers = {id(tensor) for tensor in tensors if self.of(tensor) is None}
         if not strangers:
             return set(), set()
