@@ -73,6 +73,10 @@ def _parameter_anew(layer: nn.Linear, value: float) -> None:
     layer.weight = nn.Parameter(torch.full(layer.weight.shape, value))
 
 
+def _parameter_swapped(layer: nn.Linear, value: float) -> None:
+    torch.utils.swap_tensors(layer.weight, nn.Parameter(torch.full(layer.weight.shape, value)))
+
+
 def _past_the_refusal(layer: nn.Linear, value: float) -> None:
     shape = layer.bias.shape
     with torch._C.DisableTorchFunctionSubclass():
@@ -80,7 +84,7 @@ def _past_the_refusal(layer: nn.Linear, value: float) -> None:
 
 
 # What can be done to a model that sleeps.
-_TOUCHES = [_parameter_anew, _past_the_refusal, _new_buffer, _sparse]
+_TOUCHES = [_parameter_anew, _parameter_swapped, _past_the_refusal, _new_buffer, _sparse]
 
 
 class AnyOrder(RuleBasedStateMachine):

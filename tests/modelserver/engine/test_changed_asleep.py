@@ -23,6 +23,7 @@ from torch import nn
 
 from tests.modelserver.zoo import X, seeded
 
+from .sharing_models import Family
 from .using import held, on_gpu, weights_on
 
 
@@ -336,6 +337,29 @@ def test_what_one_replaced_asleep_hinders_no_sleep_of_the_other() -> None:
         one.move_to(Residency.CPU)
         other.move_to(Residency.CPU)
         assert residency.device.memory().used == 0
+
+
+@pytest.mark.parametrize("mirror", ["auto", "keep", "drop"])
+@pytest.mark.parametrize(
+    "fault", [SimFaults(full_at_byte=100), SimFaults(fail_copy_in_at_byte=0)], ids=["room", "copy"]
+)
+@pytest.mark.parametrize("change", [swapped, set_to, past_python, another_parameter])
+def test_a_load_that_fails_beside_it_loses_nothing_of_what_both_have(
+    device: SimDevice, change: Change, fault: SimFaults, mirror: str
+) -> None:
+    family = Family(device, mirror=mirror)
+    on_gpu(family.a).offload()
+    encoder, twin = [family.a.model.encoder], seeded(lambda: nn.Linear(8, 8))()
+    change(encoder)
+    change([twin])
+    device.faults = fault
+    with pytest.raises(DormouseError):
+        family.b.wake()
+    device.faults = SimFaults()
+    for weights in (family.a, family.b):
+        with held(on_gpu(weights)) as model:
+            assert same(state(model.encoder), state(twin))
+        weights.offload()
 
 
 FAULTS = [

@@ -143,3 +143,33 @@ def test_the_error_of_a_full_device_is_gone_with_who_caught_it(make: Callable[..
         assert error() is None
     finally:
         gc.enable()
+
+
+WRITTEN: dict[str, Callable[[nn.Linear], torch.Tensor]] = {
+    "an entry of state_dict": lambda model: model.state_dict()["weight"],
+    "a detached weight": lambda model: model.weight.detach(),
+    "a row": lambda model: model.weight.detach()[3],
+}
+
+
+@pytest.mark.parametrize("sleeps", [1, 2])
+@pytest.mark.parametrize("keep", WRITTEN.values(), ids=WRITTEN)
+def test_a_write_to_it_while_the_model_sleeps_is_named(
+    keep: Callable[[nn.Linear], torch.Tensor], sleeps: int, caplog: Any
+) -> None:
+    model = ResidencyManager("sim:64MiB").register("tts", seeded(layer))
+    with model.on_gpu() as module:
+        view = keep(module)
+    for _ in range(sleeps):
+        with model.on_gpu() as module, torch.no_grad():
+            module.weight.mul_(2)  # in its own right
+        model.move_to(Residency.CPU)
+    assert "while it slept" not in caplog.text
+    view.zero_()
+    with caplog.at_level(logging.WARNING), model.on_gpu() as module:
+        assert torch.equal(module.weight, layer().weight * 2**sleeps)
+    assert caplog.text.count("'weight' was written to while it slept") == 1
+    caplog.clear()
+    model.move_to(Residency.CPU)
+    with model.on_gpu():
+        assert "while it slept" not in caplog.text

@@ -332,3 +332,58 @@ def test_what_nobody_needed_for_a_while_is_not_taken_for_changed_by_who_joins_la
     c.wake()
     c.unload()
     assert c.residency is Residency.UNLOADED
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")), ids="".join)
+@pytest.mark.parametrize("leaving", ["bc", "cb", "ac", "ca", "ab", "ba"])
+def test_what_is_put_into_a_module_of_three_stays_with_the_last_of_them(
+    family: Family, order: tuple[str, ...], leaving: str
+) -> None:
+    for name in order:
+        on_gpu(getattr(family, name))
+    with held(family.a) as model:
+        model.encoder.bias = nn.Parameter(torch.full((8,), 2.0))
+    right = {name: answer(getattr(family, name)) for name in "abc"}
+    for name in leaving:
+        getattr(family, name).offload()
+        for one in (family.a, family.b, family.c):
+            if one.residency is Residency.GPU:
+                assert torch.equal(answer(one), right[one.gate.model_name])
+    for name in "abc":
+        assert torch.equal(answer(on_gpu(getattr(family, name))), right[name])
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+@pytest.mark.parametrize("left", ["a", "b"])
+@pytest.mark.parametrize("when", ["awake", "asleep", "awake, and it slept"])
+def test_no_unload_loses_that_a_parameter_was_taken_out(family: Family, first: str, left: str, when: str) -> None:
+    one, other = getattr(family, left), getattr(family, "b" if left == "a" else "a")
+    on_gpu(getattr(family, first))
+    on_gpu(one)
+    on_gpu(other)
+    if when == "asleep":
+        one.offload()
+    one.model.head.bias = None
+    if when == "awake, and it slept":
+        one.offload()
+    for _ in range(2):
+        with pytest.raises(ModelChanged, match=r"'head.bias' \(removed\)"):
+            one.unload()
+    other.offload()
+    with held(on_gpu(one)) as model:
+        assert model.head.bias is None
+    with held(on_gpu(other)) as model:
+        assert model.head.bias is not None
+
+
+def test_a_parameter_taken_out_while_the_other_is_awake_keeps_neither_there(family: Family) -> None:
+    on_gpu(family.a)
+    on_gpu(family.b)
+    with held(family.a) as model:
+        model.head.bias = None  # the last of its tensors: the others are where they were
+    right = answer(family.a)
+    family.a.offload()
+    family.b.offload()
+    assert family.device.memory().used == 0
+    assert torch.equal(answer(on_gpu(family.a)), right)
+    assert family.right(on_gpu(family.b), "b")

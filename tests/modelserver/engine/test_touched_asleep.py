@@ -13,6 +13,7 @@ import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import Model, ModelNotHeld, ResidencyManager
 from torch import nn
+from torch.nn.utils import prune
 
 from tests.modelserver.zoo import X, seeded
 
@@ -108,6 +109,8 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "a buffer is written": lambda module: module.scale.fill_(2),
     "a plain tensor is written": lambda module: module.plain.fill_(2),
     "vector_to_parameters": lambda module: nn.utils.vector_to_parameters(torch.ones(200), module.parameters()),
+    "grad =": lambda module: setattr(module.linear.weight, "grad", torch.ones(8, 8)),
+    "prune": lambda module: prune.l1_unstructured(module.linear, "weight", 0.5),
     "weight_norm": lambda module: nn.utils.parametrizations.weight_norm(module.linear),
     "spectral_norm": lambda module: nn.utils.parametrizations.spectral_norm(module.linear),
     "load_state_dict": lambda module: module.load_state_dict(STATE),
@@ -176,6 +179,9 @@ ANSWERED: dict[str, Callable[[Any], Any]] = {
     "gradient": lambda module: [tensor.grad for tensor in module.parameters()],
     "leaf": lambda module: module.linear.weight.is_leaf,
     "contiguous": lambda module: module.linear.weight.is_contiguous(),
+    "zeros like it": lambda module: torch.zeros_like(module.linear.weight).tolist(),
+    "ones like it, of another dtype": lambda module: module.scale.new_ones(3, dtype=torch.int64).tolist(),
+    "room for its like": lambda module: torch.empty_like(module.linear.weight).device,
     "repr": lambda module: repr(module),
     "tied": lambda module: module.tied.weight is module.linear.weight,
     "mode": lambda module: module.training,
@@ -223,6 +229,22 @@ def test_a_held_model_may_be_cast_saved_copied_and_loaded_into(model: Model[Any]
     assert model.snapshot().dirty
     with model.on_gpu() as module:
         assert torch.equal(module.linear.weight, load().half().linear.weight)
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("act", ["half", "to the CPU", "to_empty", "shared memory"])
+def test_a_recurrent_layer_that_refused_is_whole(layer: type[nn.RNNBase], act: str) -> None:
+    make = seeded(lambda: nn.Sequential(layer(8, 8)).eval())
+    model = ResidencyManager("sim:64MiB").register("tts", make)
+    module = asleep(model)
+    with pytest.raises(ModelNotHeld, match="on_gpu"):
+        REFUSED[act](module)
+    with model.on_gpu(), torch.no_grad():
+        right = make()(X)[0]
+        assert torch.equal(module(X)[0], right)
+        for copied in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):  # noqa: S301 - made a moment ago
+            assert torch.equal(copied.double().float()(X)[0], right)
+        assert torch.equal(module.double().float()(X)[0], right)
 
 
 class Labelled(nn.Parameter):

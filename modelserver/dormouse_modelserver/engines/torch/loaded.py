@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -20,6 +20,7 @@ class Stock:
     """The tensors that a model has at one moment: for each of its bundles what belongs to it, and those that can't
     be packed. alone: of each bundle, what no other model has."""
 
+    inventory: Inventory
     packable: dict[Bundle, list[Found]]
     alone: dict[Bundle, list[Found]]
     odd: list[Found]
@@ -76,14 +77,14 @@ class Loaded(Generic[T]):
         }
         reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
         moved_apart = {id(one.current) for one in self.apart}
-        stock = Stock({bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
+        stock = Stock(inventory, {bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
         for found in inventory.tensors:
             key = id(found.tensor)
             if key not in homes and (key in moved_apart or why_apart(found.tensor) is not None):
                 stock.odd.append(found)
                 continue
             others = [holder for holder, theirs in reach.items() if key in theirs]
-            home = homes.get(key) or next((b for b in self.bundles if any(o in b.holders for o in others)), self.own)
+            home = homes.get(key) or self._home_with(others)
             # By the name that it was packed under: each of the models may have another.
             named = shared.get(home, {}).get(key, found)
             stock.packable[home].append(named)
@@ -95,6 +96,14 @@ class Loaded(Generic[T]):
             stock.packable[bundle] += [found for key, found in packed.items() if key in theirs - mine]
         return stock
 
+    def _home_with(self, others: list["Loaded[Any]"]) -> Bundle:
+        """Where a new tensor goes that these have as well: none of them may find it asleep while it is awake."""
+        for wanted in ({*others}, {other for other in others if other.awake}):
+            theirs = [bundle for bundle in self.bundles if wanted and bundle.holders.keys() >= wanted]
+            if theirs:
+                return min(theirs, key=lambda bundle: len(bundle.holders))
+        return self.own
+
     def _sort_out_alone(self, inventory: Inventory) -> Stock:
         """The same for a model with one bundle, not shared, which is nearly every one: a demotion waits for it."""
         packed = {id(packed.tensor) for packed in self.own.packing.tensors}
@@ -105,7 +114,7 @@ class Loaded(Generic[T]):
             key = id(found.tensor)
             fits = key in packed or (key not in moved_apart and why_apart(found.tensor) is None)
             (mine if fits else odd).append(found)
-        return Stock({self.own: mine}, {self.own: mine}, odd)
+        return Stock(inventory, {self.own: mine}, {self.own: mine}, odd)
 
     @property
     def dirty(self) -> bool:

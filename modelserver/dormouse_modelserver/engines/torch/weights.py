@@ -285,12 +285,12 @@ class Weights(Generic[T]):
             process.device.synchronize()
         inventory = look_again(process, loaded, may_share=may_share)
         with bundles_of(loaded):
-            touched = loaded.taken_out(inventory)
+            touched: tuple[str, ...] = ()
             if loaded.awake:
                 stock = take_stock(loaded, inventory)
             else:
                 stock = take_stock_asleep(process, loaded, inventory, may_share=may_share)
-                touched += touched_asleep(loaded, stock)
+                touched = touched_asleep(loaded, stock)
             if self._options.unload_changes == "refuse" and (is_changed(loaded, stock) or touched):
                 self._changes = merged((*touched, *changes_of(loaded, stock))) or ("what it shares or shared",)
                 raise ModelChanged(

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -73,6 +74,9 @@ class Gate:
             handles = (*handles, module.register_forward_pre_hook(self, prepend=True))
         if shared:
             self._borrowed.append((module, handles))
+        if type(module)._apply is not torch.nn.Module._apply:
+            # Recurrent layers forget their list of weights before the first of these refuses to be cast.
+            module.__dict__.setdefault("_apply", _GuardedMethod(self, module, "_apply"))
 
     def _guard_copies(self, module: torch.jit.ScriptModule) -> None:
         """Of a sleeping one C++ would make a copy, or a file, without weights: it asks no tensor and takes no hook."""
@@ -156,14 +160,21 @@ _COPYING = (
 
 
 class _GuardedMethod:
-    """A method of one module that the gate is asked for first."""
+    """A method of one module that the gate is asked for first; known weakly, so it goes without a collection."""
 
     def __init__(self, gate: Gate, module: torch.nn.Module, name: str) -> None:
-        self._gate, self._module, self._name = gate, module, name
+        self._gate, self._module, self._name = gate, weakref.ref(module), name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._gate(self._module, ())
-        return getattr(type(self._module), self._name)(self._module, *args, **kwargs)
+        module = self._module()
+        if module is None:
+            raise ReferenceError(f"the module of {self._name!r} is gone")
+        self._gate(module, ())
+        return getattr(type(module), self._name)(module, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a copy has is its own.
+        return (getattr, (self._module(), self._name))
 
 
 class _GuardedCall:

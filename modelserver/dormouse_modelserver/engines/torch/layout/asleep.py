@@ -32,6 +32,13 @@ _OF_ITS_FORM = frozenset(
         *("is_same_size", "result_type", "dim_order", "names", "has_names"),
     )
 )
+# Answered with a tensor of its form in host RAM, where it is: none of its bytes are in that.
+_ANEW = frozenset(
+    (
+        *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like"),
+        *("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"),
+    )
+)
 # Answered by the tensor itself: they are no part of its bytes, and outlast a sleep.
 _OF_ITSELF = frozenset(
     (
@@ -122,8 +129,12 @@ def _answer_or_refuse(
                 return _WHERE_IT_IS[name]
             if name in _WHERE_IT_IS_NOT:
                 return False
+            if name == "grad" and len(args) > 1 and args[1] is not None:
+                raise _refusal("grad = …", form)
             if name in _OF_ITSELF:
                 return func(*args, **kwargs)
+            if name in _ANEW:
+                return func(*map(_as_ghost, args), **{**kwargs, "device": kwargs.get("device") or _CPU})
             if name in ("__repr__", "__format__"):
                 return (
                     f"{cls.__name__}({form.path!r} of model {form.model_name!r}, asleep, {form.dtype}, {[*form.shape]})"
@@ -163,6 +174,6 @@ def _inside(value: object) -> Iterable[object]:
 def _refusal(name: str, form: Form | None) -> ModelNotHeld:
     model, path = (form.model_name, form.path) if form is not None else ("…", "a weight")
     return ModelNotHeld(
-        f"{name} on {path!r} of model {model!r} was refused: the model is asleep and nobody holds it, and nothing was "
-        f"changed. Do it inside `with residency[{model!r}].on_gpu() as model:`, and take `model` anew each time"
+        f"{name} on {path!r} of model {model!r} was refused: the model is asleep and nobody holds it; the weight is as "
+        f"it was. Do it inside `with residency[{model!r}].on_gpu() as model:`, and take `model` anew each time"
     )

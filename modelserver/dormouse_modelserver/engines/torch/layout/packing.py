@@ -129,6 +129,11 @@ class Packing:
                     wake_up(packed.tensor)
         return replace(self, tensors=left)
 
+    def versions(self) -> dict[int, int]:
+        """By the tensor's id, how often it was written to, also through one that viewed its bytes, asleep or not."""
+        with torch._C.DisableTorchFunctionSubclass():
+            return {id(packed.tensor): packed.tensor._version for packed in self.tensors if not packed.inference}
+
     def without(self, gone: Collection[int]) -> "Packing":
         """The same place for all bytes, and some tensors (by id) less."""
         return replace(self, tensors=tuple(packed for packed in self.tensors if id(packed.tensor) not in gone))

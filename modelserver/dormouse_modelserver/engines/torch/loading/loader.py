@@ -82,10 +82,10 @@ class Loader(Generic[T]):
         shared, options, own = self._process.shared, self._options, loaded.own
         packable = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is None]
         odd = [found for found in fresh.inventory.tensors if why_apart(found.tensor) is not None]
-        foreign = shared.reached_by(tensors_of_guarded(fresh.inventory))
+        foreign, homes = shared.reached_by(tensors_of_guarded(fresh.inventory))
         tensors = [found.tensor for found in packable if id(found.tensor) not in foreign]
         known = shared.enter(None if options.stable_addresses else own, tensors)
-        joined = shared.join(loaded, known, also=foreign.values())
+        joined = shared.join(loaded, known, also=homes)
         if joined is None:
             gone = (each for each in known if shared.of(each) is None)
             raise LetGo(self._name, next(gone, (*fresh.inventory.modules, *known)[0]))
@@ -98,7 +98,7 @@ class Loader(Generic[T]):
         for bundle in joined:
             with bundle.lock:
                 bundle.suit(frozen=options.frozen, mirror=options.mirror)
-        theirs = {id(tensor) for tensor in known} | foreign.keys()
+        theirs = {id(tensor) for tensor in known} | foreign
         packable = [found for found in packable if id(found.tensor) not in theirs]
         refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
         if not joined:

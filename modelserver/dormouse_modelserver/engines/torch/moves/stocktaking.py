@@ -68,7 +68,7 @@ def take_in(process: TorchProcess, bundle: Bundle, stock: Stock, *, may_share: b
 
 def is_changed(loaded: Loaded[Any], stock: Stock) -> bool:
     """Whether unloading it would lose changes: of what is its alone. Nothing of the bundles is copied."""
-    changed = False
+    changed = bool(loaded.taken_out(stock.inventory))
     for bundle in loaded.bundles:
         if bundle.holders.keys() <= {loaded}:
             if loaded.awake:
@@ -83,7 +83,7 @@ def is_changed(loaded: Loaded[Any], stock: Stock) -> bool:
 
 def changes_of(loaded: Loaded[Any], stock: Stock) -> tuple[str, ...]:
     """What is behind `is_changed`, by name. Nothing is copied."""
-    changes: list[str] = []
+    changes = [*loaded.taken_out(stock.inventory)]
     for bundle in loaded.bundles:
         alone = bundle.holders.keys() <= {loaded}
         changes += bundle.changes((stock.packable if alone else stock.alone)[bundle], part=not alone)

@@ -5,10 +5,12 @@ way that asks nobody. What is new goes along to the device in a bundle for itsel
 be many times as large, stays as it is.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from ....errors import TransitionFailed
+from ..layout.changes import in_short
 from ..layout.inventory import Found, Inventory
 from ..layout.matching import part_of
 from ..layout.packing import PackedTensor
@@ -17,6 +19,8 @@ from ..process import TorchProcess
 from ..sharing.bundle import Bundle
 from .leaving import bundles_of
 from .stocktaking import look_again, take_stock
+
+_log = logging.getLogger("dormouse")
 
 
 def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bundle], *, may_share: bool) -> Inventory:
@@ -28,6 +32,7 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
     inventory = look_again(process, loaded, may_share=may_share)
     with bundles_of(loaded):
         _put_out_replaced(process, loaded, may_share=may_share)
+        _name_what_is_lost(loaded)
         if _is_as_known(loaded, inventory):
             return inventory
         stock = take_stock(loaded, inventory)
@@ -81,13 +86,27 @@ def _put_out_replaced(process: TorchProcess, loaded: Loaded[Any], *, may_share: 
             process.shared.taken_in(bundle)
 
 
+def _name_what_is_lost(loaded: Loaded[Any]) -> None:
+    """Nothing can refuse a write to a tensor that was taken from the model awake, and is none of its weights now."""
+    paths = [path for bundle in loaded.bundles for path in bundle.written_from_outside()]
+    if paths:
+        _log.warning(
+            "model %s: %s was written to while it slept, through a tensor taken from the model before, such as "
+            "an entry of state_dict() or a detach(). The model wakes without that; write inside `on_gpu()`",
+            loaded.gate.model_name,
+            in_short(map(repr, paths)),
+        )
+
+
 def _hand_over(loaded: Loaded[Any], stock: Stock) -> None:
     """A tensor of a module that others have too was replaced by one that they have as well: that is the change, and the
     old one's end is none."""
+    mine = {id(found.tensor) for found in stock.inventory.tensors}
     alone = {id(found.tensor) for bundle in loaded.bundles for found in stock.alone[bundle]}
     found = [one for bundle in loaded.bundles for one in stock.packable[bundle]]
     there = {id(one.tensor) for one in found}
-    others = {path for one in found if id(one.tensor) not in alone for path in one.paths}
+    shared = mine - alone
+    others = {path for one in found if id(one.tensor) in shared for path in one.paths}
     for bundle in loaded.bundles:
         if others and not bundle.on_device and bundle.holders.keys() <= {loaded}:
             gone = {key for key, one in _packed(bundle).items() if key not in there and one.path in others}

@@ -51,6 +51,7 @@ class Bundle:
     joined: another model holds it too, or did.
     superseded: it was split or unloaded; whoever still knows it looks again.
     views_left: tensors outside the model that viewed its memory when it left the device; they keep all of it.
+    versions_left: of its tensors at that moment (see `Packing.versions`).
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Bundle:
         # Set once it may be joined; see `SharedBundles.join`.
         self.ready = threading.Event()
         self.views_left = 0
+        self.versions_left: dict[int, int] = {}
         self._unsettled: set[object] = set()
         self._name, self._device, self._host, self._pace = name, device, host, pace
         self._frozen, self._mode, self._placing = frozen, mirror, Placing(device, stable=stable)
@@ -198,6 +200,13 @@ class Bundle:
         self.lacks_what_was_loaded_in(self)
         return True
 
+    def written_from_outside(self) -> tuple[str, ...]:
+        """What was written to while it slept, through a tensor that viewed its memory before; each once."""
+        before, self.versions_left = self.versions_left, {}
+        now = self.packing.versions() if before else {}
+        written = {key for key, version in now.items() if version > before.get(key, version)}
+        return tuple(packed.path for packed in self.packing.tensors if id(packed.tensor) in written)
+
     def lacks_what_was_loaded_in(self, whole: "Bundle") -> None:
         """It is `whole`, or all that is left of it: what it has no more is a change."""
         self._original = whole._original
@@ -317,14 +326,20 @@ class Bundle:
         return self._original.differs(fingerprint(self.packing, slices(self.packing, self.mirror.bytes)))
 
     def leave(self) -> None:
-        """Give the device's memory back; the mirror is what there is from now on."""
+        """Give the device's memory back; the mirror is what there is from now on.
+
+        Off the device nothing is done: whoever fails to wake beside it knows nothing of what was put into its tensors
+        while they slept.
+        """
         arena, self._arena = self._arena, None
+        if arena is None:
+            return
         try:
             self.packing.point_at_nothing()
         finally:
-            if arena is not None:
-                self.views_left = views_of(arena.bytes)
-                arena.close()
+            self.views_left = views_of(arena.bytes)
+            self.versions_left = self.packing.versions()
+            arena.close()
 
     # Sharing --------------------------------------------------------------------------------------
 
@@ -367,6 +382,7 @@ class Bundle:
     def _part(self, numbers: list[int]) -> "Bundle":
         part = Bundle(self._name, self._device, self._host, self._pace, frozen=self._frozen, mirror=self._mode)
         part.packing, part.joined = self.packing.select(numbers), self.joined
+        part.versions_left = self.versions_left
         part.mirror.take_part(self.mirror, self.packing, numbers, part.packing)
         part._mirrored()
         part._original = self._original.part(packed.path for packed in part.packing.tensors)
@@ -393,6 +409,7 @@ class Bundle:
             stack.callback(self.ready.set)
             stack.callback(self._placing.close)
             stack.callback(self.leave)
+            stack.callback(self.packing.point_at_nothing)  # what a load that failed has not let go yet
             stack.callback(self.mirror.drop)
 
     # What it was ----------------------------------------------------------------------------------

@@ -76,15 +76,18 @@ class SharedBundles:
         with self._lock:
             self._forget(bundle)
 
-    def reached_by(self, tensors: Iterable[torch.Tensor]) -> dict[int, Bundle]:
-        """Those (by id) that are in no bundle yet but in a loaded model: put into it while it was awake. With a bundle
-        of that model's; at its next demotion they are taken in there, or in another that both have."""
+    def reached_by(self, tensors: Iterable[torch.Tensor]) -> tuple[set[int], set[Bundle]]:
+        """Those (by id) that are in no bundle yet but in loaded models: put into them while one was awake.
+
+        With a bundle of each of these; at the next demotion they are taken in there, or in another that all have.
+        """
         strangers = {id(tensor) for tensor in tensors if self.of(tensor) is None}
         if not strangers:
-            return {}
+            return set(), set()
         with self._lock:
             holders = {holder for bundle in self._ids for holder in tuple(bundle.holders)}
-        return {key: holder.own for holder in holders for key in holder.reach() & strangers}
+        reached = {holder: holder.reach() & strangers for holder in holders}
+        return set[int]().union(*reached.values()), {holder.own for holder, keys in reached.items() if keys}
 
     def join(
         self, holder: Holder, tensors: Iterable[torch.Tensor], also: Iterable[Bundle] = ()
