@@ -5,7 +5,7 @@ import logging
 import types
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -41,6 +41,27 @@ class OfAll:
     window = torch.ones(4)
 
 
+class Registry:
+    models: ClassVar[dict[str, Any]] = {"tts": types.SimpleNamespace(net=nn.Linear(2, 2))}
+
+
+class ByDefault:
+    def encode(self, x: torch.Tensor, codec: nn.Module = nn.Linear(2, 2)) -> torch.Tensor:  # noqa: B008
+        return torch.as_tensor(codec(x))
+
+
+class Cached:
+    @functools.lru_cache  # noqa: B019
+    def codec(self) -> nn.Module:
+        return nn.Linear(2, 2)
+
+
+def cached() -> Cached:
+    made = Cached()
+    made.codec()
+    return made
+
+
 class WithAWindow(nn.Linear):
     window = torch.ones(4)
 
@@ -51,6 +72,23 @@ def app(**attributes: Any) -> types.SimpleNamespace:
 
 def closure(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
     return lambda: tensor
+
+
+def steered() -> nn.Module:
+    model, vector = nn.Sequential(nn.Linear(8, 8)), torch.ones(8)
+    hooks = model[0]._forward_hooks
+    hooks[0] = lambda module, args, answer: answer + vector
+    return model
+
+
+class Voices(dict[str, Any]):
+    embedding: torch.Tensor
+
+
+def with_attributes() -> Voices:
+    voices = Voices()
+    voices.embedding = torch.ones(4)
+    return voices
 
 
 NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
@@ -92,8 +130,22 @@ NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
         "training.param_groups[0]['params'][0]",
         "held by an object of class SGD",
     ),
-    "a module of a class": (lambda: app(hub=OfAll()), "hub.model", "in an attribute of the class OfAll"),
+    "a module of a class": (lambda: app(hub=OfAll()), "hub.model", "that hangs on the class OfAll"),
     "a tensor of a class": (lambda: app(hub=OfAll()), "hub.window", "in an attribute of the class OfAll"),
+    "in a registry of a class": (
+        lambda: app(hub=Registry()),
+        "hub.models['tts'].net",
+        "hangs on the class Registry, which all of its objects share, so it stays where it is; if it is to move, "
+        "write modules=lambda app: (app, app.hub.models['tts'].net)",
+    ),
+    "a default of a method": (lambda: app(hub=ByDefault()), "hub.encode.<defaults>[0]", "that hangs on the class"),
+    "a cached method's": (lambda: app(hub=cached()), "hub.codec.<2>", "that hangs on the class Cached"),
+    "in a hook": (steered, "0._forward_hooks[0].<vector>", "hold it in an attribute of the model"),
+    "an attribute of a container's": (
+        lambda: app(codec=types.SimpleNamespace(all=with_attributes())),
+        "codec.all.embedding",
+        "so it stays where it is",
+    ),
     "a tensor of a module's class": (lambda: WithAWindow(8, 8), "window", "in an attribute of the class WithAWindow"),
 }
 
