@@ -1,5 +1,6 @@
 """Calls the user's `load` and looks at what came of it, before any of it is moved."""
 
+import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,9 @@ def load_fresh(name: str, load: Callable[[], T], modules: Callable[[T], tuple[ob
         model = load()
         if model is None:
             raise LoadFailed(f"load of model {name!r} returned None; is its `return` missing?")
+        if inspect.iscoroutine(model):
+            model.close()
+            raise LoadFailed(f"load of model {name!r} returned a coroutine; write `def`, not `async def`")
         known = Known()
         inventory = inventory_of(model, known)
         files: Mapping[int, FileSpan] = {}
