@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from dormouse_modelserver import LoadFailed, Residency
+from dormouse_modelserver import LoadFailed, Residency, ResidencyManager
 from dormouse_modelserver.engines.torch.layout import objects
 from dormouse_modelserver.engines.torch.layout.inventory import take_inventory
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
@@ -289,6 +289,57 @@ def test_constants_of_a_script_inside_a_script_are_named() -> None:
             return torch.as_tensor(self.closed(self.inner(x)))
 
     assert "1 constants" in split(take_inventory(script(Net())).opaque)["the model"]
+
+
+class State:
+    """Of a class that TorchScript compiles along with who uses it."""
+
+    def __init__(self, bias: torch.Tensor) -> None:
+        self.bias = bias
+
+
+def script_class(cls: type[State]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(cls)
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.state = nn.Linear(8, 8), script_class(State)(torch.ones(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + self.state.bias
+
+
+def test_an_object_of_a_scripted_class_is_named() -> None:
+    assert "whose inside can't be reached" in split(take_inventory(script(Stateful())).opaque)["state"]
+
+
+@pytest.mark.parametrize("device", ["sim:1GiB", "sim-strict:1GiB"])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_moves_on_its_own(device: str) -> None:
+    manager = ResidencyManager(device, socket="")
+    a = manager.register("a", lambda: app(lengths=torch.nested.nested_tensor([torch.ones(2, 3), torch.zeros(1, 3)])))
+    for _ in range(2):
+        with a.on_gpu() as model:
+            assert [part.sum().item() for part in model.lengths.unbind()] == [6, 0]
+        a.move_to(Residency.CPU)
+    assert split(a.moved_apart) == {"lengths": "it is nested"}
+    manager.close()
+
+
+@pytest.mark.parametrize("device", ["sim:1GiB", "sim-strict:1GiB"])
+def test_a_tensor_for_the_cpu_alone_stays_and_is_named(device: str) -> None:
+    manager = ResidencyManager(device, socket="")
+    a = manager.register("a", lambda: app(codec=nn.ParameterDict(), packed=torch.eye(3).to_mkldnn()))
+    for _ in range(2):
+        with a.on_gpu() as model:
+            assert torch.equal(model.packed.to_dense(), torch.eye(3))
+        a.move_to(Residency.CPU)
+    assert "it stays in host RAM" in split(a.moved_apart)["packed"]
+    manager.close()
 
 
 def test_a_script_whose_weights_are_its_own_has_none() -> None:

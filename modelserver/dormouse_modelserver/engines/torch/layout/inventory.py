@@ -298,10 +298,12 @@ class _Walk:
                 self._modules.append(child)
                 self._enter_script_module(child, join(path, name))  # type: ignore[arg-type]
         concrete = getattr(module, "_concrete_type", None)
-        for name in concrete.get_attributes() if concrete is not None else ():
+        for name, (kind, _) in concrete.get_attributes().items() if concrete is not None else ():
             value = getattr(module, name, None)
             if isinstance(value, torch.Tensor | list | tuple | dict):
                 self._enter(value, join(path, name), None)
+            elif isinstance(kind, torch._C.ClassType):  # an object in C++, whatever Python shows in its stead
+                self._opaque.append(line_for_packed(join(path, name)))
 
     def _note_constants(self, script: object, path: str) -> None:
         remembered = self._known.constants.get(id(script))

@@ -18,9 +18,11 @@ class Generator(torch._C.Generator, metaclass=_AnyGenerator):
     def __new__(cls, device: Any = "cpu") -> Any:
         if torch.device(device).type != DEVICE_TYPE:
             return torch._C.Generator(device)
-        made = super().__new__(cls, "cpu")
+        made: Any = super().__new__(cls, "cpu")  # type: ignore[call-arg]
         made._on = torch.device(DEVICE_TYPE, 0)
         return made
+
+    _on: torch.device
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]

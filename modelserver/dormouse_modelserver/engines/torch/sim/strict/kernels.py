@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from .relabelled import DEVICE_TYPE, on_host, on_sim, put, view, with_cpu_kernel
+from .device_type import DEVICE_TYPE
+from .relabelled import on_host, on_sim, put, view, with_cpu_kernel
 
 _aten = torch.ops.aten
 _LIBRARIES: list[torch.library.Library] = []
@@ -207,7 +208,7 @@ class _Call:
 
     def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         # Tensors of other kinds can't be on `sim`, and mix; see `StrictSimDevice`.
-        plain = tensor.layout is torch.strided and not tensor.is_quantized
+        plain = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested
         if tensor.device.type != DEVICE_TYPE or not plain:
             self._has_cpu |= plain and tensor.dim() > 0 and tensor.device.type == "cpu"
             return tensor

@@ -83,10 +83,10 @@ def with_cpu_kernel(op: Any, *args: Any, **kwargs: Any) -> Any:
 def _copy_storages_by_hand() -> None:
     """`copy.deepcopy` of a tensor asks for a storage on the device, and torch has no allocator for one: it crashes."""
     base = torch.storage._StorageBase
-    of_torch = base.clone
+    of_torch: Any = base.clone
 
     def clone(storage: Any) -> Any:
-        return on_sim(on_host(storage).clone()) if storage.device.type == DEVICE_TYPE else of_torch(storage)
+        return on_sim(of_torch(on_host(storage))) if storage.device.type == DEVICE_TYPE else of_torch(storage)
 
     base.clone = clone  # type: ignore[method-assign]
 
