@@ -108,7 +108,9 @@ class LoadFailed(TransitionFailed):
     advice = ""
 
     def __str__(self) -> str:
-        return f"{super().__str__()}. {self.advice}" if self.advice else super().__str__()
+        message = super().__str__()
+        end = "" if message.endswith(("?", ".", "!")) else "."
+        return f"{message}{end} {self.advice}" if self.advice else message
 
 
 class DeviceFull(TransitionFailed):

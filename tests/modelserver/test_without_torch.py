@@ -10,7 +10,7 @@ PACKAGE = Path(dormouse_modelserver.__file__).parent
 TESTS = Path(__file__).parent
 _BLOCK = "import sys; sys.modules['torch'] = None; "
 # What needs torch: that engine, and what registers models with it.
-WITH_TORCH = {"engines.torch", "manager", "command.checking", "command.serving"}
+WITH_TORCH = {"engines.torch", "manager", "command.answers", "command.checking", "command.serving"}
 
 
 def modules() -> list[str]:

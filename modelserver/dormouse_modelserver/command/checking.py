@@ -6,17 +6,18 @@ the report names the line of the user's code.
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from dormouse_contract import Residency
 
-from ..errors import DormouseError
+from ..errors import ConfigurationError, DormouseError
 from ..manager import ResidencyManager
 from ..model import Model
+from .answers import answer_of, same_answers
 from .target import find_function, make_app, where_in_users_code
 
 # More than any machine has: whether the weights fit is another question.
@@ -25,9 +26,13 @@ _LOAD_SECONDS = 3600.0
 _MIXED = ("Expected all tensors to be on the same device", "can't convert sim:0 device type tensor")
 
 
+_NOT_OF_THE_DEVICE = ("PrivateUse1", "Could not run 'aten::")
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One model. nbytes: on the device while awake. same_answers: None where nothing was asked."""
+    """One model. nbytes: on the device while awake. same_answers: None where nothing was asked, or nobody
+    can tell."""
 
     name: str
     tensors: int
@@ -63,7 +68,7 @@ def check(target: str, example: str | None, project_dir: Path) -> list[Checked]:
     """`target` is a `load` or a `create_app`, as `serve` takes them. Raises `ConfigurationError`."""
     sys.path.insert(0, str(project_dir))
     function = find_function(target, "check")
-    ask = find_function(example, "--example") if example is not None else None
+    ask = _example(example) if example is not None else None
     manager = ResidencyManager(_DEVICE, wake_budget=_LOAD_SECONDS, socket="", gpu_arbiter="")
     try:
         if _takes_nothing(function):
@@ -73,6 +78,19 @@ def check(target: str, example: str | None, project_dir: Path) -> list[Checked]:
         return [_checked(model, ask) for model in manager]
     finally:
         manager.close()
+
+
+def _example(example: str) -> Callable[[Any], Any]:
+    ask = find_function(example, "--example")
+    try:
+        inspect.signature(ask).bind("model")
+    except TypeError as error:
+        raise ConfigurationError(
+            f"--example {example!r} can't be called with a model ({error}); write def say_hello(model)"
+        ) from error
+    except ValueError:
+        pass  # a builtin without a signature: calling it tells
+    return ask
 
 
 def _takes_nothing(function: Callable[..., Any]) -> bool:
@@ -95,19 +113,38 @@ def _checked(model: Model[Any], ask: Callable[[Any], Any] | None) -> Checked:
                 tensors, nbytes = model.tensors, model.snapshot().gpu_memory_bytes
                 if ask is not None:
                     torch.manual_seed(0)
-                    answers.append(on_the_cpu(ask(held)))
+                    answers.append(answer_of(ask, held))
             model.move_to(Residency.CPU)
+    except KeyboardInterrupt:
+        raise
     except DormouseError as error:
-        problems.append(_of_mixing(error) or str(error))
-    except Exception as error:
-        problems.append(_of_mixing(error) or f"{type(error).__name__}: {error}{where_in_users_code(error)}")
-    same = same_answers(*answers) if len(answers) == 2 else None
+        # Without the advice: here nobody tries it again.
+        problems.append(_of_mixing(error) or f"{error.args[0]}{where_in_users_code(error.__cause__ or error)}")
+    except BaseException as error:  # an example that calls sys.exit() must not look like a good report
+        problems.append(_of_mixing(error) or _in_a_line(error))
+    same = _same(answers)
     if same is False:
         problems.append("the answer after a sleep is another one; is the example random, or does the model change?")
     snapshot = model.snapshot()
     return Checked(
         model.name, tensors, nbytes, model.moved_apart, model.says_where, bool(snapshot.dirty), same, tuple(problems)
     )
+
+
+def _same(answers: list[Any]) -> bool | None:
+    """None where nothing was asked, or nobody can tell."""
+    try:
+        return same_answers(*answers) if len(answers) == 2 else None
+    except Exception:  # whatever the user's `__eq__` does
+        return None
+
+
+def _in_a_line(error: BaseException) -> str:
+    """torch lists two hundred kernels where one is missing."""
+    where, text = where_in_users_code(error), str(error).partition("\n")[0]
+    if isinstance(error, NotImplementedError) and any(sign in text for sign in _NOT_OF_THE_DEVICE):
+        return f"the simulated device can't do this, so it was not checked{where}: {text}"
+    return f"{type(error).__name__}: {text}{where}"
 
 
 def _of_mixing(error: BaseException) -> str | None:
@@ -118,26 +155,3 @@ def _of_mixing(error: BaseException) -> str | None:
             return f"mixes devices{where_in_users_code(at)}: {at}"
         at = at.__cause__
     return None
-
-
-def on_the_cpu(answer: Any) -> Any:
-    """A copy of an answer that outlives the sleep of its model."""
-    if isinstance(answer, torch.Tensor):
-        return answer.detach().to("cpu", copy=True)
-    if isinstance(answer, Mapping):
-        return {key: on_the_cpu(value) for key, value in answer.items()}
-    if isinstance(answer, list | tuple):
-        return [on_the_cpu(value) for value in answer]
-    return {"": asdict(answer)} if is_dataclass(answer) and not isinstance(answer, type) else answer
-
-
-def same_answers(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.shape == other.shape and bool(torch.equal(one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same_answers(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_answers, one, other))
-    if hasattr(one, "__array__"):
-        return same_answers(torch.as_tensor(one), torch.as_tensor(other))
-    return bool(one == other)

@@ -38,6 +38,11 @@ def find_function(target: str, option: str) -> Callable[..., Any]:
             f"{option} {target!r}: module {module_name!r}: {attribute!r} is {found!r}, which can't be called; "
             "name a function"
         )
+    if not isinstance(found, type) and hasattr(found, "state_dict"):
+        raise ConfigurationError(
+            f"{option} {target!r}: {attribute!r} is a {type(found).__name__} that exists already; name the function "
+            "that makes it"
+        )
     return found  # type: ignore[no-any-return]
 
 

@@ -1,5 +1,6 @@
 """`sim-strict`: what is on it computes as on the CPU, bit by bit, and never together with what is on the CPU."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,8 @@ MIXED: dict[str, Callable[[torch.Tensor, torch.Tensor], Any]] = {
     "attention": lambda there, here: nn.functional.scaled_dot_product_attention(here[None], there[None], there[None]),
     "an embedding": lambda there, here: nn.functional.embedding(torch.tensor([1]), there),
     "a comparison": lambda there, here: torch.equal(there, here),
+    "values put in": lambda there, here: there.__setitem__(torch.tensor([0]), here[:1]),
+    "values where a mask is set": lambda there, here: there.__setitem__(there > 0, here[here > 0]),
     "a result given": lambda there, here: torch.add(there, there, out=here),
 }
 
@@ -114,6 +117,50 @@ def test_the_rest_is_computed_as_on_the_cpu(
     assert there.device.type == "sim"
     assert (there.shape, there.stride(), there.dtype) == (here.shape, here.stride(), here.dtype)
     assert torch.equal(there.cpu(), here)
+
+
+def test_an_index_on_it_is_refused_by_what_is_on_the_cpu(sim: torch.device) -> None:
+    with pytest.raises(RuntimeError, match="indices should be either on cpu or on the same device"):
+        X[torch.tensor([0], device=sim)]
+
+
+def test_it_has_generators_that_give_the_numbers_of_the_cpu(sim: torch.device) -> None:
+    generator = torch.Generator(device=sim).manual_seed(3)
+    assert (generator.device, isinstance(generator, torch.Generator)) == (sim, True)
+    there, here = torch.randn(4, device=sim, generator=generator), torch.Generator().manual_seed(3)
+    assert torch.equal(there.cpu(), torch.randn(4, generator=here))
+    assert isinstance(here, torch.Generator)
+    assert here.device.type == "cpu"
+
+
+def test_a_deep_copy_is_on_it_too(sim: torch.device) -> None:
+    x = X.to(sim)
+    twin = copy.deepcopy({"x": x, "view": x[1:]})
+    assert twin["x"].device == sim
+    x.zero_()
+    assert torch.equal(twin["x"].cpu(), X)
+    assert twin["view"].untyped_storage().data_ptr() == twin["x"].untyped_storage().data_ptr()
+
+
+def test_autocast_changes_nothing(sim: torch.device) -> None:
+    with torch.autocast(device_type="sim", dtype=torch.bfloat16):
+        assert torch.equal((X.to(sim) @ X.t().to(sim)).cpu(), X @ X.t())
+
+
+def test_a_linear_layer_learns_on_it(sim: torch.device) -> None:
+    torch.manual_seed(3)
+    here = nn.Linear(4, 5)
+    there = copy.deepcopy(here).to(sim)
+    here(X).sum().backward()
+    there(X.to(sim)).sum().backward()
+    for one, other in zip(here.parameters(), there.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        torch.testing.assert_close(other.grad.cpu(), one.grad)
+
+
+def test_whole_numbers_are_counted_as_cuda_does(sim: torch.device) -> None:
+    assert torch.histc(torch.tensor([0, 1, 1, 3], device=sim, dtype=torch.int), 4, 0, 3).tolist() == [1, 2, 0, 1]
 
 
 def test_a_view_writes_to_what_it_views(sim: torch.device) -> None:

@@ -67,6 +67,25 @@ def test_modules_that_picks_nothing_is_refused(make: Make, picked: Any) -> None:
         make(lambda: nn.Linear(2, 2), modules=lambda _: picked).wake()
 
 
+@pytest.mark.parametrize("picked", [(object(),), (3,), (nn.ReLU, "model")], ids=repr)
+def test_modules_that_picks_what_has_no_weights_is_told_of_that(make: Make, picked: Any) -> None:
+    with pytest.raises(LoadFailed, match="modules of model 'tts' picked nothing that has weights"):
+        make(lambda: nn.Linear(2, 2), modules=lambda _: picked).wake()
+
+
+def test_modules_that_raises_is_not_taken_for_the_load(make: Make) -> None:
+    with pytest.raises(LoadFailed, match=r"modules of model 'tts' raised AttributeError: .*has no attribute 'codec'"):
+        make(lambda: types.SimpleNamespace(model=nn.Linear(2, 2)), modules=lambda app: (app.codec,)).wake()
+
+
+def test_a_load_that_is_async_is_told_what_to_write(make: Make) -> None:
+    async def load() -> nn.Module:
+        return nn.Linear(2, 2)
+
+    with pytest.raises(LoadFailed, match="returned a coroutine; write `def`"):
+        make(load).wake()
+
+
 @pytest.mark.parametrize("pick", [lambda app: app.a, lambda app: [app.a], lambda app: (app.a,)])
 def test_modules_may_pick_one_or_several(make: Make, pick: Callable[[Any], Any]) -> None:
     app = types.SimpleNamespace(a=nn.Linear(8, 8, bias=False), b=nn.Linear(8, 8))

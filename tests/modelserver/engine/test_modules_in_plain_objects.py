@@ -1,18 +1,22 @@
 """A module is found wherever it is: in an object of the user's own at any depth, in a closure, in a container."""
 
+import concurrent.futures
+import contextlib
 import functools
+import itertools
 import logging
 import queue
 import threading
 import types
 import weakref
-from collections import UserDict, deque
+from collections import UserDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from dormouse_modelserver.engines.torch.layout import objects
 from dormouse_modelserver.engines.torch.layout.inventory import Known, take_inventory
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from dormouse_modelserver.engines.torch.weights import Weights
@@ -121,6 +125,35 @@ def in_a_ring(codec: nn.Module) -> Plain:
     return first
 
 
+KEY = Plain()
+
+
+def in_a_dict_of_weak_keys(codec: nn.Module) -> "weakref.WeakKeyDictionary[Plain, nn.Module]":
+    return weakref.WeakKeyDictionary({KEY: codec})
+
+
+def in_a_future(codec: nn.Module) -> "concurrent.futures.Future[nn.Module]":
+    future: concurrent.futures.Future[nn.Module] = concurrent.futures.Future()
+    future.set_result(codec)
+    return future
+
+
+def in_a_cache(codec: nn.Module) -> Callable[[], nn.Module]:
+    return functools.lru_cache(lambda: codec)
+
+
+def in_a_stack(codec: nn.Module) -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    stack.callback(codec.eval)
+    return stack
+
+
+def hooked(codec: nn.Module, how: str = "register_forward_hook") -> nn.Module:
+    module = nn.Identity()
+    getattr(module, how)(lambda module, args, *answer: codec(args[0]))
+    return module
+
+
 HOLDERS: dict[str, Callable[[nn.Module], Any]] = {
     "an object": lambda codec: Plain(model=codec),
     "an object in an object": lambda codec: Plain(frontend=Plain(speech=Plain(model=codec))),
@@ -146,6 +179,19 @@ HOLDERS: dict[str, Callable[[nn.Module], Any]] = {
     "a generator": in_a_generator,
     "five thousand objects deep": deep,
     "a ring": in_a_ring,
+    "a dict of weak keys": in_a_dict_of_weak_keys,
+    "a key of a dict": lambda codec: {codec: "the codec"},
+    "a factory of a dict": lambda codec: defaultdict(lambda: codec),
+    "a mapping that can't be written to": lambda codec: types.MappingProxyType({"codec": codec}),
+    "what is to come of a thread": in_a_future,
+    "models in turn": lambda codec: itertools.cycle([codec]),
+    "an iterator": lambda codec: iter([codec]),
+    "a function that remembers": in_a_cache,
+    "a context": lambda codec: contextlib.nullcontext(codec),
+    "a stack of contexts": in_a_stack,
+    "a cell": types.CellType,
+    "a hook": hooked,
+    "a hook before": lambda codec: hooked(codec, "register_forward_pre_hook"),
     "a thread of the user's": lambda codec: Worker(codec),
 }
 
@@ -230,12 +276,47 @@ def test_the_modules_that_were_found_so_are_in_the_log(make: Make, caplog: pytes
 
 
 def test_a_large_part_without_any_is_not_looked_through_again() -> None:
-    words = {f"word {number}": [["W", "ER", "D"], ["W", "D"]] for number in range(3_000)}
+    words = {f"word {number}": [Plain(sounds=["W", "ER", "D"])] for number in range(3_000)}
     app, known = Plain(model=nn.Linear(8, 8), g2p=Plain(words=words, codec=nn.Linear(8, 8))), Known()
     first = take_inventory(app, known=known)
     assert [part for part, _ in known.barren.parts.values()] == [words]
-    words["word 0"] = Plain(codec=nn.Linear(8, 8))  # type: ignore[assignment]
+    words["word 0"] = Plain(codec=nn.Linear(8, 8))
     again = take_inventory(app, known=known)
     assert [found.path for found in again.tensors] == [found.path for found in first.tensors]
-    words["one more"] = Plain(codec=nn.Linear(8, 8))  # type: ignore[assignment]
+    words["one more"] = Plain(codec=nn.Linear(8, 8))
     assert len(take_inventory(app, known=known).tensors) == len(first.tensors) + 4, "its length has changed"
+
+
+def nested(codec: nn.Module, depth: int) -> list[Any]:
+    inner: list[Any] = [codec, torch.ones(4)]
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize("root", [types.SimpleNamespace, nn.Module])
+def test_containers_may_be_nested_as_deep_as_they_like(root: type[Any]) -> None:
+    app = root()
+    app.__dict__["parts"] = nested(nn.Linear(8, 8, bias=False), 5_000)
+    assert sum(found.tensor.nbytes for found in take_inventory(app).tensors) == CODEC_BYTES + 16
+
+
+def test_an_attribute_of_a_container_moves_with_the_module_that_has_it() -> None:
+    module, voices = nn.Module(), Voices(rate=3)
+    voices.embedding = torch.ones(4)  # type: ignore[attr-defined]
+    module.voices = voices
+    assert [found.path for found in take_inventory(module).tensors] == ["voices.embedding"]
+
+
+@pytest.mark.parametrize("root", [types.SimpleNamespace, nn.Module])
+def test_a_dictionary_of_pronunciations_is_no_limit(monkeypatch: pytest.MonkeyPatch, root: type[Any]) -> None:
+    monkeypatch.setattr(objects, "MOST_OBJECTS", 100)
+    app = root()
+    app.words = {f"word {number}": [["W", "ER", "D"], ["W", "D"]] for number in range(3_000)}
+    app.g2p = Plain(words=app.words.copy())
+    app.model = nn.Linear(8, 8)
+    inventory = take_inventory(app)
+    assert (len(inventory.tensors), inventory.opaque) == (2, ())
+    app.words["word 7"][1].append(nn.Linear(8, 8))
+    app.g2p.words["word 8"] = [nn.Linear(8, 8)]
+    assert len(take_inventory(app).tensors) == 6

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dormouse_modelserver import Residency, ResidencyManager
 from dormouse_modelserver.engines.torch.layout.inventory import take_inventory
 from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
@@ -118,6 +119,12 @@ def nested(depth: int) -> list[Any]:
     return inner
 
 
+class Asked(dict[str, Any]):
+    """Names a device, and answers nothing."""
+
+    __getitem__ = __setitem__ = __iter__ = __len__ = __eq__ = refuse  # type: ignore[assignment]
+
+
 IN_THE_WAY: dict[str, Callable[[], Any]] = {
     "attributes raise": AttributesRaise,
     "every lookup raises": EveryLookupRaises,
@@ -125,6 +132,7 @@ IN_THE_WAY: dict[str, Callable[[], Any]] = {
     "descriptors raise": DescriptorsRaise,
     "everything raises": Unfriendly,
     "keys raise": lambda: KeysRaise(a=[object()]),
+    "devices in a dict that raises": lambda: Asked(device="cpu"),
     "items raise": lambda: ItemsRaise([object()]),
     "its class raises": OddClass,
     "keys that are objects": lambda: {Unfriendly: [types.SimpleNamespace()], (1, "a"): [types.SimpleNamespace()]},
@@ -169,6 +177,25 @@ def test_the_load_and_the_answers_are_as_without_it(make: Make, other: Callable[
     with held(weights) as app:
         assert torch.equal(app.model(X), twin)
     assert weights.moved_apart == ()
+
+
+@pytest.mark.parametrize("root", [types.SimpleNamespace, nn.Module], ids=["object", "module"])
+@pytest.mark.parametrize("other", IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
+def test_nor_does_it_hinder_that_the_model_says_where_it_is(other: Callable[[], Any], root: type[Any]) -> None:
+    def load() -> Any:
+        app = root()
+        app.model, app.device = nn.Linear(8, 8), torch.device("cpu")
+        app.__dict__["other"] = other()
+        return app
+
+    manager = ResidencyManager("sim-strict:1GiB", socket="")
+    model = manager.register("a", load)
+    for _ in range(2):
+        with model.on_gpu() as app:
+            assert app.device.type == "sim"
+        model.move_to(Residency.CPU)
+        assert app.device.type == "cpu"
+    manager.close()
 
 
 def test_a_module_that_forgot_to_initialize_is_passed_over() -> None:

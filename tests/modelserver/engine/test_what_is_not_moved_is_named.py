@@ -5,11 +5,11 @@ import logging
 import types
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
-from dormouse_modelserver import LoadFailed, Residency
+from dormouse_modelserver import LoadFailed, Residency, ResidencyManager
 from dormouse_modelserver.engines.torch.layout import objects
 from dormouse_modelserver.engines.torch.layout.inventory import take_inventory
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
@@ -41,6 +41,27 @@ class OfAll:
     window = torch.ones(4)
 
 
+class Registry:
+    models: ClassVar[dict[str, Any]] = {"tts": types.SimpleNamespace(net=nn.Linear(2, 2))}
+
+
+class ByDefault:
+    def encode(self, x: torch.Tensor, codec: nn.Module = nn.Linear(2, 2)) -> torch.Tensor:  # noqa: B008
+        return torch.as_tensor(codec(x))
+
+
+class Cached:
+    @functools.lru_cache  # noqa: B019
+    def codec(self) -> nn.Module:
+        return nn.Linear(2, 2)
+
+
+def cached() -> Cached:
+    made = Cached()
+    made.codec()
+    return made
+
+
 class WithAWindow(nn.Linear):
     window = torch.ones(4)
 
@@ -51,6 +72,23 @@ def app(**attributes: Any) -> types.SimpleNamespace:
 
 def closure(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
     return lambda: tensor
+
+
+def steered() -> nn.Module:
+    model, vector = nn.Sequential(nn.Linear(8, 8)), torch.ones(8)
+    hooks = model[0]._forward_hooks
+    hooks[0] = lambda module, args, answer: answer + vector
+    return model
+
+
+class Voices(dict[str, Any]):
+    embedding: torch.Tensor
+
+
+def with_attributes() -> Voices:
+    voices = Voices()
+    voices.embedding = torch.ones(4)
+    return voices
 
 
 NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
@@ -92,8 +130,22 @@ NAMED: dict[str, tuple[Callable[[], Any], str, str]] = {
         "training.param_groups[0]['params'][0]",
         "held by an object of class SGD",
     ),
-    "a module of a class": (lambda: app(hub=OfAll()), "hub.model", "in an attribute of the class OfAll"),
+    "a module of a class": (lambda: app(hub=OfAll()), "hub.model", "that hangs on the class OfAll"),
     "a tensor of a class": (lambda: app(hub=OfAll()), "hub.window", "in an attribute of the class OfAll"),
+    "in a registry of a class": (
+        lambda: app(hub=Registry()),
+        "hub.models['tts'].net",
+        "hangs on the class Registry, which all of its objects share, so it stays where it is; if it is to move, "
+        "write modules=lambda app: (app, app.hub.models['tts'].net)",
+    ),
+    "a default of a method": (lambda: app(hub=ByDefault()), "hub.encode.<defaults>[0]", "that hangs on the class"),
+    "a cached method's": (lambda: app(hub=cached()), "hub.codec.<2>", "that hangs on the class Cached"),
+    "in a hook": (steered, "0._forward_hooks[0].<vector>", "hold it in an attribute of the model"),
+    "an attribute of a container's": (
+        lambda: app(codec=types.SimpleNamespace(all=with_attributes())),
+        "codec.all.embedding",
+        "so it stays where it is",
+    ),
     "a tensor of a module's class": (lambda: WithAWindow(8, 8), "window", "in an attribute of the class WithAWindow"),
 }
 
@@ -237,6 +289,57 @@ def test_constants_of_a_script_inside_a_script_are_named() -> None:
             return torch.as_tensor(self.closed(self.inner(x)))
 
     assert "1 constants" in split(take_inventory(script(Net())).opaque)["the model"]
+
+
+class State:
+    """Of a class that TorchScript compiles along with who uses it."""
+
+    def __init__(self, bias: torch.Tensor) -> None:
+        self.bias = bias
+
+
+def script_class(cls: type[State]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(cls)
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.state = nn.Linear(8, 8), script_class(State)(torch.ones(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + self.state.bias
+
+
+def test_an_object_of_a_scripted_class_is_named() -> None:
+    assert "whose inside can't be reached" in split(take_inventory(script(Stateful())).opaque)["state"]
+
+
+@pytest.mark.parametrize("device", ["sim:1GiB", "sim-strict:1GiB"])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_moves_on_its_own(device: str) -> None:
+    manager = ResidencyManager(device, socket="")
+    a = manager.register("a", lambda: app(lengths=torch.nested.nested_tensor([torch.ones(2, 3), torch.zeros(1, 3)])))
+    for _ in range(2):
+        with a.on_gpu() as model:
+            assert [part.sum().item() for part in model.lengths.unbind()] == [6, 0]
+        a.move_to(Residency.CPU)
+    assert split(a.moved_apart) == {"lengths": "it is nested"}
+    manager.close()
+
+
+@pytest.mark.parametrize("device", ["sim:1GiB", "sim-strict:1GiB"])
+def test_a_tensor_for_the_cpu_alone_stays_and_is_named(device: str) -> None:
+    manager = ResidencyManager(device, socket="")
+    a = manager.register("a", lambda: app(codec=nn.ParameterDict(), packed=torch.eye(3).to_mkldnn()))
+    for _ in range(2):
+        with a.on_gpu() as model:
+            assert torch.equal(model.packed.to_dense(), torch.eye(3))
+        a.move_to(Residency.CPU)
+    assert "it stays in host RAM" in split(a.moved_apart)["packed"]
+    manager.close()
 
 
 def test_a_script_whose_weights_are_its_own_has_none() -> None:

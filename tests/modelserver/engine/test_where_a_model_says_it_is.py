@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import torch
 from dormouse_modelserver import LoadFailed, Residency, ResidencyManager
+from dormouse_modelserver.engines.torch.layout.devices import find_mentions
+from dormouse_modelserver.engines.torch.layout.inventory import take_inventory
+from dormouse_modelserver.engines.torch.layout.references import References
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -125,6 +128,39 @@ def test_inputs_from_the_cpu_go_where_the_weights_are(load: Callable[[], Any]) -
             with pytest.raises(RuntimeError, match="same device"):
                 model.model(x)
         a.move_to(Residency.CPU)
+
+
+def test_a_type_of_devices_has_no_number() -> None:
+    a = ResidencyManager("sim-strict:1GiB").register("a", typed)
+    with a.on_gpu() as model:
+        assert (model.device_type, model.arguments["device_type"], model.device) == ("sim", "sim", SIM)
+    a.move_to(Residency.CPU)
+    assert model.device_type == "cpu"
+
+
+def typed() -> Wrapper:
+    wrapper = Wrapper("cpu")
+    wrapper.device_type, wrapper.arguments = "cpu", {"device_type": "cpu"}
+    return wrapper
+
+
+class Node:
+    def __init__(self, depth: int = 0) -> None:
+        self.children = [Node(depth + 1) for _ in range(10)] if depth < 5 else []
+
+
+def test_a_tree_of_a_hundred_thousand_words_beside_it_is_not_walked_at_each_wake() -> None:
+    wrapper = Wrapper()
+    wrapper.vocabulary = Node()
+    wrapper.head = Settled()
+    inventory = take_inventory(wrapper)
+    with pytest.MonkeyPatch.context() as patch:
+        looks: list[object] = []
+        of = References.of
+        patch.setattr(References, "of", lambda self, value: looks.append(value) or of(self, value))
+        mentions = find_mentions(wrapper, inventory)
+    assert len(looks) < 25_000
+    assert {mention.path for mention in mentions} >= {"device"}
 
 
 def beside() -> Wrapper:

@@ -9,6 +9,9 @@ import pytest
 from dormouse_modelserver.cli import main
 
 APP = """
+import asyncio
+import dataclasses
+import numpy as np
 import torch
 from torch import nn
 from fastapi import FastAPI
@@ -41,6 +44,64 @@ def learns(wrapper):
 
 def raises(wrapper):
     raise ValueError("no voice")
+
+def exits(wrapper):
+    raise SystemExit(0)
+
+class Answer:
+    def __init__(self, **parts):
+        self.__dict__.update(parts)
+
+async def waits(wrapper):
+    await asyncio.sleep(0)
+    return right(wrapper)
+
+def streams(wrapper):
+    for _ in range(2):
+        yield right(wrapper)
+
+async def streams_and_waits(wrapper):
+    for _ in range(2):
+        yield right(wrapper)
+
+def streams_wrong(wrapper):
+    yield wrapper.model(torch.ones(2, 8))
+
+def in_an_object(wrapper):
+    return Answer(audio=right(wrapper), rate=np.float32(1))
+
+def in_a_dataclass(wrapper):
+    return Sound(right(wrapper)["answer"], float("nan"))
+
+@dataclasses.dataclass
+class Sound:
+    audio: torch.Tensor
+    loudness: float
+
+def no_numbers(wrapper):
+    return [float("nan"), torch.full((2,), torch.nan), np.array([np.nan]), {"a": np.array(["text"])}]
+
+def objects_in_numpy(wrapper):
+    return np.array(["text", None], dtype=object)
+
+def incomparable(wrapper):
+    return object()
+
+def takes_nothing():
+    return 1
+
+def casts_and_draws(wrapper):
+    generator = torch.Generator(device=wrapper.device).manual_seed(3)
+    with torch.autocast(device_type=wrapper.device.type, dtype=torch.bfloat16):
+        return right(wrapper), torch.randn(3, device=wrapper.device, generator=generator)
+
+def pins(wrapper):
+    return torch.ones(2).pin_memory()
+
+async def load_later():
+    return Wrapper()
+
+made = nn.Linear(8, 8)
 
 def sparse():
     return nn.ParameterDict({"plain": nn.Parameter(torch.ones(8)), "odd": nn.Parameter(torch.eye(4).to_sparse())})
@@ -113,6 +174,9 @@ def test_a_warm_up_that_mixes_is_found_and_the_other_model_is_well(run: Run) -> 
     [
         ("load", example("counts"), "the answer after a sleep is another one"),
         ("load", example("raises"), "ValueError: no voice (checked_app.py"),
+        ("load", example("exits"), "SystemExit: 0 (checked_app.py"),
+        ("load", example("pins"), "the simulated device can't do this, so it was not checked (checked_app.py"),
+        ("load_later", (), "returned a coroutine; write `def`, not `async def`"),
         ("breaks", (), "RuntimeError: no such file: weights.bin"),
         ("nothing", (), "no model was registered"),
     ],
@@ -120,6 +184,30 @@ def test_a_warm_up_that_mixes_is_found_and_the_other_model_is_well(run: Run) -> 
 def test_what_else_can_go_wrong_is_said(run: Run, target: str, options: tuple[str, ...], said: str) -> None:
     status, out, _ = run(target, *options)
     assert (status, said in out) == (1, True), out
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["waits", "streams", "streams_and_waits", "in_an_object", "in_a_dataclass", "no_numbers", "objects_in_numpy",
+     "casts_and_draws"],
+)  # fmt: skip
+def test_answers_of_every_kind_are_compared(run: Run, name: str) -> None:
+    status, out, _ = run("load", *example(name))
+    assert (status, "answers the same after a sleep" in out) == (0, True), out
+
+
+def test_a_stream_is_read_to_its_end(run: Run) -> None:
+    status, out, _ = run("load", *example("streams_wrong"))
+    assert (status, "PROBLEM: mixes devices" in out) == (1, True), out
+
+
+def test_of_answers_that_can_not_be_compared_nothing_is_said(run: Run) -> None:
+    status, out, _ = run("load", *example("incomparable"))
+    assert (status, "answer" in out) == (0, False), out
+
+
+def test_what_a_wake_would_advise_is_no_advice_here(run: Run) -> None:
+    assert "Waiting" not in run("load_later")[1]
 
 
 def test_what_moves_apart_and_what_changes_is_named(run: Run) -> None:
@@ -137,6 +225,16 @@ def test_the_report_comes_as_json_too(run: Run) -> None:
     good, bad = report["models"]
     assert (good["name"], good["ok"], good["tensors"], good["says_where"]) == ("good", True, 2, ["device"])
     assert (bad["name"], bad["ok"], len(bad["problems"])) == ("bad", False, 1)
+
+
+def test_an_example_that_takes_no_model_is_told_in_one_sentence(run: Run) -> None:
+    status, _, err = run("load", *example("takes_nothing"))
+    assert (status, "write def say_hello(model)" in err, err.count("\n")) == (2, True, 1), err
+
+
+def test_a_model_that_exists_already_is_no_load(run: Run) -> None:
+    status, _, err = run("made")
+    assert (status, "'made' is a Linear that exists already" in err) == (2, True), err
 
 
 @pytest.mark.parametrize(("target", "said"), [("lode", "did you mean 'load'?"), ("", "write package.module:function")])

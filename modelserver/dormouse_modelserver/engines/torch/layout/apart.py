@@ -24,6 +24,8 @@ def why_apart(tensor: torch.Tensor) -> str | None:
     """Why a tensor can't lie in an arena; None when it can."""
     if _dispatches(tensor):
         return f"{type(tensor).__name__} dispatches for itself"
+    if tensor.is_nested:
+        return "it is nested"
     if tensor.layout is not torch.strided:
         return f"its layout is {tensor.layout}"
     if tensor.is_quantized:
@@ -52,7 +54,10 @@ class Apart:
         self._sent: Sent | None = None
         self._away = self._was_away = on_device
         self._stays = None in found.places
-        if self._stays:
+        if found.tensor.layout is torch._mkldnn:  # type: ignore[attr-defined]
+            self._stays = True
+            self.reason += ", which is for the CPU alone, so it stays in host RAM"
+        elif self._stays:
             self.reason += ", and it is held where nothing can be put in its stead, so it stays in host RAM"
 
     @property
@@ -164,6 +169,10 @@ def _parts(tensor: torch.Tensor) -> list[torch.Tensor] | None:
         inner = [value for value in vars(tensor).values() if isinstance(value, torch.Tensor)]
         return _all_parts(inner) if inner else None
     tensor = tensor.detach()
+    if tensor.is_nested:
+        return list(tensor.unbind())
+    if tensor.layout is torch._mkldnn:  # type: ignore[attr-defined]
+        return [tensor.to_dense()]
     if tensor.layout is torch.sparse_coo:
         return [tensor._indices(), tensor._values()]
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):

@@ -6,7 +6,7 @@ stay on the device, or be missing there; so what is not moved is named.
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,16 @@ import torch
 
 from .beside import belongs_to_parameters, private_copy
 from .constants import Constants, constants_of
-from .kinds import CONTAINERS, TENSORS, Kind, Kinds, is_machinery
+from .containers import BUILT_IN, KEY, contents, entries
+from .kinds import CONTAINERS, TENSORS, Kind, Kinds
 from .left_out import (
     line_for_constants,
-    line_for_module_of_class,
     line_for_packed,
     line_for_too_many,
     lines_for_loose,
 )
-from .objects import Barren, Loose, Objects, elements
+from .objects import Barren, Objects
+from .of_classes import OfClasses
 from .references import Place, References, key_text, own_dict
 
 
@@ -102,7 +103,7 @@ _PLAIN = Kind.PLAIN  # what nearly all values are
 # Deeper than this, what hangs on a parameter is no longer taken for a part of it.
 _DEPTH_BESIDE = 4
 _ORDINARY = (torch.nn.Parameter, torch.Tensor)
-_BUILT_IN = frozenset({dict, list, tuple, set, frozenset, collections.OrderedDict, collections.deque})
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # What torch.nn.Module itself keeps in its __dict__: stores walked by name, and hooks.
 _MODULE_INTERNALS = frozenset(vars(torch.nn.Module()))
 
@@ -113,19 +114,18 @@ class _Walk:
         self._modules: list[torch.nn.Module] = []
         self._opaque: list[str] = []
         self._among_objects: list[str] = []
-        self._of_classes: list[Loose] = []
-        self._classes: set[type] = set()
         self._known = known
         # The objects themselves: an id alone may come again once its object, a list made by a getter, is gone.
         self._seen: dict[int, object] = {}
         self._kinds, self._references = Kinds(), References()
-        self._objects = Objects(self._kinds, self._references, self._seen, known.barren, self._meet_class)
+        self._of_classes = OfClasses(self._kinds, self._references, self._seen)
+        self._objects = Objects(self._kinds, self._references, self._seen, known.barren, self._of_classes.meet)
 
     def enter_root(self, root: object, path: str) -> None:
         if self._kinds[type(root)] is not Kind.OBJECT and self._kinds[type(root)] is not _PLAIN:
             self._enter(root, path, None)
             return
-        self._meet_class(type(root), path)
+        self._of_classes.meet(type(root), path)
         for name, value, place in self._references.of(root):
             self._enter(value, join(path, name), place)
 
@@ -135,7 +135,9 @@ class _Walk:
             self._enter(value, path, None)
         if self._objects.cut:
             self._opaque.append(line_for_too_many(""))
-        self._opaque += lines_for_loose([*self._objects.loose(), *self._of_classes], self._tensors)
+        self._of_classes.walk()
+        self._opaque += self._of_classes.lines
+        self._opaque += lines_for_loose([*self._objects.loose(), *self._of_classes.loose], self._tensors)
         self._known.barren = self._objects.barren()
         return Inventory(
             tuple(self._tensors.values()), tuple(self._modules), tuple(self._opaque), tuple(self._among_objects)
@@ -158,33 +160,71 @@ class _Walk:
             return
         if id(value) in self._seen:
             return
+        if kind in CONTAINERS:
+            self._enter_container(value, path, saved)
+            return
         self._seen[id(value)] = value
         if kind is Kind.MODULE:
             self._enter_module(value, path)
-        elif kind in CONTAINERS:
-            self._enter_container(value, kind, path, saved)
         elif kind is Kind.PACKED:
             self._opaque.append(line_for_packed(path))
         else:
             self._note_constants(value, path)
 
-    def _enter_container(self, value: Any, kind: Kind, path: str, saved: bool) -> None:
+    def _enter_container(self, value: Any, path: str, saved: bool) -> None:
+        """With the containers in it, however deep. One without tensors and modules is left to the plain objects."""
+        if type(value) in BUILT_IN and not contents(value, self._kinds):
+            return
+        has_own, has_objects = self._kinds_within(value)
+        if not has_own:
+            if has_objects:
+                self._objects.add(value, path)
+            return
+        pending = [(value, path)]
+        while pending:
+            container, at = pending.pop()
+            if id(container) in self._seen:
+                continue
+            self._seen[id(container)] = container
+            inner = []
+            for name, item, place in self._parts_of(container):
+                if self._kinds[type(item)] in CONTAINERS:
+                    inner.append((item, at + name))
+                else:
+                    self._enter(item, at + name, place, saved)
+            pending += reversed(inner)
+
+    def _kinds_within(self, value: Any) -> tuple[bool, bool]:
+        """Whether a container, or one in it, has a tensor or module, and whether it has plain objects."""
+        kinds, pending, met, has_objects = self._kinds, [value], {id(value)}, False
+        while pending:
+            container = pending.pop()
+            inside: Iterable[Any] = contents(container, kinds)
+            if type(container) not in BUILT_IN:
+                inside = (*inside, *(item for _, item, _ in self._references.of(container)))
+            for item in inside:
+                kind = kinds[type(item)]
+                if kind is _PLAIN:
+                    continue
+                if kind is Kind.OBJECT:
+                    has_objects = True
+                elif kind not in CONTAINERS:
+                    return True, has_objects
+                elif id(item) not in met and id(item) not in self._seen:
+                    met.add(id(item))
+                    pending.append(item)
+        return False, has_objects
+
+    def _parts_of(self, value: Any) -> Iterator[tuple[str, Any, Place]]:
+        """Name, value and place of what a container holds, and of its attributes."""
         kinds = self._kinds
-        if kind is Kind.DICT:
-            for key, item in tuple(dict.items(value)):
-                if kinds[type(item)] is not _PLAIN:
-                    self._enter(item, f"{path}[{key_text(key)}]", (value, key), saved)
-        else:
-            for number, item in enumerate(elements(value)):
-                if kinds[type(item)] is not _PLAIN:
-                    place = (value, number) if kind is Kind.LIST else None
-                    self._enter(item, f"{path}[{number}]", place, saved)
-        if type(value) not in _BUILT_IN:
-            for name, item, _ in self._references.of(value):
-                if kinds[type(item)] is Kind.MODULE:
-                    self._enter(item, join(path, name), None)
-                elif kinds[type(item)] is not _PLAIN:
-                    self._objects.add(item, join(path, name))
+        fixed = kinds[type(value)] is Kind.FIXED
+        for key, item in entries(value, kinds):
+            if kinds[type(item)] is not _PLAIN:
+                yield f"[{key_text(key)}]", item, None if fixed or key is KEY else (value, key)
+        if type(value) not in BUILT_IN:
+            for name, item, place in self._references.of(value):
+                yield f".{name}", item, place
 
     def _enter_tensor(self, tensor: torch.Tensor, path: str, place: Place, saved: bool) -> None:
         found = self._tensors.get(id(tensor))
@@ -217,8 +257,7 @@ class _Walk:
             self._enter_script_module(module, path)
             return
         kinds = self._kinds
-        if type(module) not in self._classes:
-            self._meet_class(type(module), path)
+        self._of_classes.meet(type(module), path)
         own = own_dict(module)
         # Copies: the inventory of a model is also taken while another, which shares modules with it, is in use.
         for store in (own.get("_parameters"), own.get("_buffers")):
@@ -240,6 +279,11 @@ class _Walk:
                 continue
             self._enter(value, join(path, name), (own, name))
 
+        for name in _HOOKS:
+            hooks = own.get(name)
+            if hooks is not None and dict.__len__(hooks):  # its own `__bool__` has the gate in mind
+                self._objects.add(hooks, join(path, name))
+
     def _enter_script_module(self, module: torch.jit.ScriptModule, path: str) -> None:
         """Its state is in C++; what Python gives are the same tensors, which can be pointed elsewhere, not replaced."""
         saved = (
@@ -254,10 +298,12 @@ class _Walk:
                 self._modules.append(child)
                 self._enter_script_module(child, join(path, name))  # type: ignore[arg-type]
         concrete = getattr(module, "_concrete_type", None)
-        for name in concrete.get_attributes() if concrete is not None else ():
+        for name, (kind, _) in concrete.get_attributes().items() if concrete is not None else ():
             value = getattr(module, name, None)
             if isinstance(value, torch.Tensor | list | tuple | dict):
                 self._enter(value, join(path, name), None)
+            elif isinstance(kind, torch._C.ClassType):  # an object in C++, whatever Python shows in its stead
+                self._opaque.append(line_for_packed(join(path, name)))
 
     def _note_constants(self, script: object, path: str) -> None:
         remembered = self._known.constants.get(id(script))
@@ -265,19 +311,6 @@ class _Walk:
             remembered = self._known.constants[id(script)] = (script, constants_of(script))
         if remembered[1].count:
             self._opaque.append(line_for_constants(path, remembered[1]))
-
-    def _meet_class(self, cls: type, path: str) -> None:
-        """What a class itself holds is named: moved with one object, it would be missing to all others."""
-        if cls in self._classes:
-            return
-        self._classes.add(cls)
-        for owner in cls.__mro__:
-            for name, value in vars(owner).items() if not is_machinery(owner) else ():
-                kind = self._kinds[type(value)]
-                if kind in TENSORS:
-                    self._of_classes.append(Loose(value, owner, path, join(path, name), of_class=True))
-                elif kind is Kind.MODULE:
-                    self._opaque.append(line_for_module_of_class(join(path, name), owner, value))
 
 
 def _set(owner: object, name: str, tensor: torch.Tensor) -> None:

@@ -4,12 +4,18 @@ Most values are text and numbers, and thousands are looked at in each demotion: 
 """
 
 import argparse
+import asyncio
 import collections
+import concurrent.futures
+import contextlib
 import enum
 import functools
+import itertools
+import operator
 import queue
 import sys
 import types
+import weakref
 from enum import Enum, auto
 
 import torch
@@ -33,6 +39,20 @@ class Kind(Enum):
     PACKED = auto()
 
 
+# What they hold only the garbage collector knows.
+MADE_IN_C = (
+    functools._lru_cache_wrapper,
+    types.MappingProxyType,
+    types.CellType,
+    staticmethod,
+    classmethod,
+    queue.SimpleQueue,
+    asyncio.Future,
+    *(map, filter, zip, enumerate, reversed),
+    *(kind for kind in vars(itertools).values() if isinstance(kind, type)),
+    *(operator.methodcaller, type({}.keys()), type({}.values()), type({}.items())),
+    *map(type, (iter([]), iter(()), iter({}), iter({}.values()), iter(set()), iter(collections.deque()))),
+)
 # Tuples, and not sets: to hash a member of an enumeration takes longer than to compare it with three.
 TENSORS = (Kind.TENSOR, Kind.WRAPPER)
 CONTAINERS = (Kind.DICT, Kind.LIST, Kind.FIXED)
@@ -65,6 +85,14 @@ _BASES: tuple[tuple[Kind, tuple[type, ...]], ...] = (
             collections.UserDict,
             collections.UserList,
             collections.ChainMap,
+            contextlib.AbstractContextManager,
+            contextlib.ExitStack,
+            contextlib.AsyncExitStack,
+            concurrent.futures.Future,
+            weakref.WeakKeyDictionary,
+            property,
+            functools.cached_property,
+            *MADE_IN_C,
         ),
     ),
 )

@@ -54,10 +54,10 @@ _STAYS = "so it stays where it is"
 
 
 def line_for_module_of_class(path: str, owner: type, module: torch.nn.Module) -> str:
-    return (
-        f"{path}: a {type(module).__name__} in an attribute of the class {owner.__name__}, which all of its objects "
-        f"share, {_STAYS}; if it is to move, write modules=lambda app: (app, {expression(path)})"
-    )
+    what = f"{path}: a {type(module).__name__} that hangs on the class {owner.__name__}, which all of its objects share"
+    if "<" in path:
+        return f"{what}, {_STAYS}; hold it in an attribute of the model"
+    return f"{what}, {_STAYS}; if it is to move, write modules=lambda app: (app, {expression(path)})"
 
 
 def line_for_packed(path: str) -> str:

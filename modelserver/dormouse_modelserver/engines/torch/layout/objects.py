@@ -8,22 +8,19 @@ recursion does not matter; counted, not timed, so that each look finds the same;
 found is not looked through again.
 """
 
-import collections
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from .containers import BUILT_IN, LARGE, entries, length
 from .kinds import CONTAINERS, TENSORS, Kind, Kinds
 from .references import References, key_text
 
 # About half a second for the first look, at most.
 MOST_OBJECTS = 500_000
-# A part that is smaller is looked through each time: about a millisecond.
-_LARGE = 1_000
 _PLAIN = Kind.PLAIN
-_BUILT_IN = frozenset({dict, list, tuple, set, frozenset})
 
 
 @dataclass(slots=True)
@@ -34,7 +31,7 @@ class Barren:
 
     def has(self, value: object) -> bool:
         known = self.parts.get(id(value))
-        return known is not None and known[0] is value and known[1] == _length(value)
+        return known is not None and known[0] is value and known[1] == length(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,10 @@ class Loose:
     at: str
     path: str
     of_class: bool = False
+
+
+class _Attribute(str):
+    """Its name, and no key, in a container that has attributes too."""
 
 
 class Objects:
@@ -117,20 +118,10 @@ class Objects:
 
     def _items(self, value: Any) -> Iterable[tuple[object, Any]]:
         """Each with its attribute or key."""
-        kind = self._kinds[type(value)]
-        items: list[tuple[object, Any]] = []
-        if kind is Kind.DICT:
-            items = [] if self._plain(tuple(dict.values(value))) else list(dict.items(value))
-        elif kind in CONTAINERS:
-            inside = elements(value)
-            items = [] if self._plain(inside) else list(enumerate(inside))
-        if type(value) in _BUILT_IN:
-            return items
-        return [*items, *((name, item) for name, item, _ in self._references.of(value))]
-
-    def _plain(self, inside: tuple[object, ...]) -> bool:
-        """Nothing but text and numbers, as in a vocabulary."""
-        return all(self._kinds[cls] is _PLAIN for cls in set(map(type, inside)))
+        attributes = () if type(value) in BUILT_IN else self._references.of(value)
+        if self._kinds[type(value)] not in CONTAINERS:
+            return [(name, item) for name, item, _ in attributes]
+        return [*entries(value, self._kinds), *((_Attribute(name), item) for name, item, _ in attributes)]
 
     def loose(self) -> list[Loose]:
         return [
@@ -153,13 +144,13 @@ class Objects:
         return f"{self._labels[number]}{''.join(reversed(names))}".removeprefix(".")
 
     def _name(self, owner: int, label: object) -> str:
-        in_container = self._kinds[type(self._values[owner])] in CONTAINERS
+        in_container = self._kinds[type(self._values[owner])] in CONTAINERS and type(label) is not _Attribute
         return f"[{key_text(label)}]" if in_container else f".{label}"
 
     def barren(self) -> Barren:
         """What the next look may pass over."""
         count = len(self._values)
-        if count < _LARGE or self.cut:
+        if count < LARGE or self.cut:
             return Barren(self._still_barren)
         sizes, fertile = [1] * count, [number in self._fertile for number in range(count)]
         for number in range(count - 1, -1, -1):
@@ -170,26 +161,8 @@ class Objects:
         inside = [False] * count
         for number, parent in enumerate(self._parents):
             inside[number] = parent >= 0 and inside[parent]
-            if not inside[number] and not fertile[number] and sizes[number] >= _LARGE:
+            if not inside[number] and not fertile[number] and sizes[number] >= LARGE:
                 value = self._values[number]
                 inside[number] = True
-                self._still_barren[id(value)] = (value, _length(value))
+                self._still_barren[id(value)] = (value, length(value))
         return Barren(self._still_barren)
-
-
-def elements(value: Any) -> tuple[Any, ...]:
-    """Of a list, deque, tuple or set, whatever its own `__iter__` says; a copy, since another thread may use it."""
-    return tuple(_base_of(value).__iter__(value))
-
-
-def _length(value: Any) -> int:
-    base = _base_of(value)
-    return -1 if base is object else int(base.__len__(value))
-
-
-def _base_of(value: object) -> Any:
-    cls = type(value)
-    return next((base for base in _BASES if issubclass(cls, base)), object)
-
-
-_BASES = (list, dict, tuple, set, frozenset, collections.deque)

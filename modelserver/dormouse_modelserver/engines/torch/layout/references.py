@@ -3,10 +3,14 @@
 Only what lies there is taken. No property, `__getattr__` or descriptor of the user's is called.
 """
 
+import collections
 import functools
+import gc
 import types
 from collections.abc import Iterator
 from typing import Any
+
+from .kinds import MADE_IN_C
 
 # Where another tensor can be put in its stead: `(dict or list, key)`, `(object, attribute)`, or None in a tuple.
 Place = tuple[Any, Any] | None
@@ -74,6 +78,13 @@ def _inside(value: Any) -> Iterator[Reference]:
         yield "func", value.func, None
         yield "args", value.args, None
         yield "keywords", value.keywords, None
+    elif issubclass(cls, collections.defaultdict):
+        yield "default_factory", value.default_factory, None
+    elif cls is property:
+        yield "fget", value.fget, None
+    elif issubclass(cls, MADE_IN_C):
+        for number, item in enumerate(gc.get_referents(value)):
+            yield f"<{number}>", item, None
     elif cls in _SUSPENDED:
         yield from _variables(value, _SUSPENDED[cls])
 

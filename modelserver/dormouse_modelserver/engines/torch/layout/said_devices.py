@@ -44,9 +44,10 @@ class SaidDevices:
                 if holders:
                     continue
                 del self._said[place]
-                if mention.now == written:
+                now = mention.now
+                if type(now) is type(written) and now == written:
                     mention.write(mention.value)
-                elif mention.now is not None:
+                elif now is not None:
                     self._theirs[place] = (id(holder), mention.owner)
             if for_good:
                 self._theirs = {place: kept for place, kept in self._theirs.items() if kept[0] != id(holder)}

@@ -1,5 +1,6 @@
 """Calls the user's `load` and looks at what came of it, before any of it is moved."""
 
+import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,12 +45,15 @@ def load_fresh(name: str, load: Callable[[], T], modules: Callable[[T], tuple[ob
     """Raises `LoadFailed`: it raised, or gave nothing that can be moved."""
 
     def inventory_of(model: T, known: Known | None = None) -> Inventory:
-        return take_inventory(model, None if modules is None else _as_roots(name, modules(model)), known)
+        return take_inventory(model, None if modules is None else _picked(name, modules, model), known)
 
     try:
         model = load()
         if model is None:
             raise LoadFailed(f"load of model {name!r} returned None; is its `return` missing?")
+        if inspect.iscoroutine(model):
+            model.close()
+            raise LoadFailed(f"load of model {name!r} returned a coroutine; write `def`, not `async def`")
         known = Known()
         inventory = inventory_of(model, known)
         files: Mapping[int, FileSpan] = {}
@@ -69,7 +73,12 @@ def load_fresh(name: str, load: Callable[[], T], modules: Callable[[T], tuple[ob
     return Fresh(model, lambda: inventory_of(model, known), inventory, files)
 
 
-def _as_roots(name: str, picked: object) -> Sequence[object]:
+def _picked(name: str, modules: Callable[[T], tuple[object, ...]], model: T) -> Sequence[object]:
+    picked: object
+    try:
+        picked = modules(model)
+    except Exception as error:
+        raise LoadFailed(f"modules of model {name!r} raised {type(error).__name__}: {error}") from error
     if isinstance(picked, torch.nn.Module):
         return (picked,)
     if isinstance(picked, list | tuple) and picked:
@@ -80,15 +89,21 @@ def _as_roots(name: str, picked: object) -> Sequence[object]:
     )
 
 
-def refuse_an_empty_one(name: str, model: object, inventory: Inventory) -> None:
+def refuse_an_empty_one(name: str, model: object, inventory: Inventory, *, picked: bool) -> None:
     """Raises `LoadFailed` for one in which nothing was found to move: to call it "on the GPU" would not be true.
 
     Layers of torch's own that have no weights (`nn.Identity`) are all that there is of them, so they may pass.
+    picked: by the user, with `modules`.
     """
     if any(found.tensor.numel() for found in inventory.tensors):
         return
     if inventory.modules and not inventory.opaque and all(_is_torchs_own(module) for module in inventory.modules):
         return
+    if picked:
+        raise LoadFailed(
+            f"modules of model {name!r} picked nothing that has weights, so nothing would leave the GPU when it "
+            "sleeps; name what holds them, as in modules=lambda app: (app.model, app.tokenizer.codec)"
+        )
     seen = f" What was seen is not moved: {inventory.opaque[0]}." if inventory.opaque else ""
     raise LoadFailed(
         f"load of model {name!r} returned a {type(model).__name__} in which no weights were found, so nothing would "

@@ -102,7 +102,7 @@ class Loader(Generic[T]):
         packable = [found for found in packable if id(found.tensor) not in theirs]
         refuse_what_can_not_be_moved(self._name, fresh.inventory, packable + odd)
         if not joined:
-            refuse_an_empty_one(self._name, loaded.model, fresh.inventory)
+            refuse_an_empty_one(self._name, loaded.model, fresh.inventory, picked=options.modules is not None)
         loaded.apart = [Apart(found, why_apart(found.tensor) or "") for found in odd]
         packing, sources = pack(packable, self._name)
         filling = Filling(packing, sources, fresh.files)

@@ -23,7 +23,7 @@ class StrictSimDevice(SimDevice):
         return on_sim(storage)
 
     def _copied(self, tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.layout is not torch.strided or tensor.is_quantized:
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
             # torch has no such tensors on a device that it doesn't know. They mix, as on `sim`.
             return super()._copied(tensor)
         return tensor.to(self.torch_device)

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from .relabelled import DEVICE_TYPE, on_host, on_sim, put, view, with_cpu_kernel
+from .device_type import DEVICE_TYPE
+from .relabelled import on_host, on_sim, put, view, with_cpu_kernel
 
 _aten = torch.ops.aten
 _LIBRARIES: list[torch.library.Library] = []
@@ -26,6 +27,8 @@ _MAY_MIX = frozenset({
 })  # fmt: skip
 # The packed forms have the lengths of the sequences on the CPU.
 _MAY_MIX_PACKED = frozenset({"lstm.data", "gru.data", "rnn_tanh.data", "rnn_relu.data"})
+# Their indices may come from the CPU, their values may not.
+_PUT = frozenset({"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"})
 _AUTOGRAD = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU) | torch._C.DispatchKeySet(
     torch._C.DispatchKey.ADInplaceOrView
 )
@@ -40,6 +43,8 @@ def register_kernels() -> None:
     fallback = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
     for key in ("PrivateUse1", "SparsePrivateUse1", "SparseCsrPrivateUse1", "QuantizedPrivateUse1"):
         fallback.fallback(_run, key)  # type: ignore[no-untyped-call]
+    # Nothing is cast: which operations CUDA casts is no question of where the tensors are.
+    fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")  # type: ignore[no-untyped-call]
     whole = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     for op in _taken_apart_elsewhere():
         whole.impl(op, _bound(op), "PrivateUse1")  # type: ignore[no-untyped-call]
@@ -108,11 +113,15 @@ def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
         return _resized(*args)
     call = _Call()
     twins, named = call.operand(args), {name: call.operand(value) for name, value in kwargs.items()}
-    if not known.may_mix:
+    if not known.may_mix or (known.base in _PUT and _mix(args[0], args[2])):
         call.refuse_to_mix(known.base)
     with _as_called_by_a_user() if known.makes_something_new and torch.is_grad_enabled() else nullcontext():
         made = _call(op, known, twins, named)
     return call.result(made)
+
+
+def _mix(put_into: torch.Tensor, values: torch.Tensor) -> bool:
+    return values.dim() > 0 and put_into.device != values.device
 
 
 def _as_called_by_a_user() -> Any:
@@ -129,9 +138,23 @@ def _call(op: Any, known: _Operation, args: Any, kwargs: Any) -> Any:
     if known.base == "convolution_backward_overrideable":
         grad, x, weight, *rest, mask = args
         return _aten.convolution_backward.default(grad, x, weight, [weight.shape[0]], *rest, mask)
+    if known.base == "linear_backward":  # the CPU takes `linear` apart, so it has none
+        return _linear_backward(*args)
+    if known.base == "histc" and not args[0].is_floating_point():  # which CUDA has for whole numbers as well
+        return op(args[0].double(), *args[1:], **kwargs).to(args[0].dtype)
     if any(n < len(args) and isinstance(args[n], int | float | complex) for n in known.wants_tensors):
         return op.overloadpacket(*args, **kwargs)  # a number that torch had made a tensor of comes as a number
     return op(*args, **kwargs)
+
+
+def _linear_backward(x: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor, mask: list[bool]) -> Any:
+    rows = grad.reshape(-1, weight.shape[0])
+    none = grad.new_empty(0)
+    return (
+        (rows @ weight).reshape(x.shape) if mask[0] else none,
+        rows.t() @ x.reshape(-1, weight.shape[1]) if mask[1] else none,
+        rows.sum(0) if mask[2] else none,
+    )
 
 
 def _resized(tensor: torch.Tensor, size: list[int]) -> torch.Tensor:
@@ -185,7 +208,7 @@ class _Call:
 
     def _tensor(self, tensor: torch.Tensor) -> torch.Tensor:
         # Tensors of other kinds can't be on `sim`, and mix; see `StrictSimDevice`.
-        plain = tensor.layout is torch.strided and not tensor.is_quantized
+        plain = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested
         if tensor.device.type != DEVICE_TYPE or not plain:
             self._has_cpu |= plain and tensor.dim() > 0 and tensor.device.type == "cpu"
             return tensor

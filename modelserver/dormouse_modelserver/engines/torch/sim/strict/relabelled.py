@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from .....errors import ConfigurationError
-
-DEVICE_TYPE = "sim"
+from .device_type import DEVICE_TYPE
+from .generators import Generator
 
 # The numbers that DLPack gives to devices; the second is that of a device which torch knows by its plug-in only.
 _DLPACK_CPU, _DLPACK_EXTENSION = 1, 12
@@ -40,6 +40,8 @@ def register_device() -> torch.device:
             f"device 'sim-strict': this process has the device {name!r}, and torch allows one more"
         )
     set_up(DEVICE_TYPE, backend_module=_module())
+    _copy_storages_by_hand()
+    torch.Generator = Generator  # type: ignore[misc]
     return torch.device(DEVICE_TYPE, 0)
 
 
@@ -76,6 +78,17 @@ def put(tensor: torch.Tensor, storage: torch.UntypedStorage, offset: Any, size: 
 def with_cpu_kernel(op: Any, *args: Any, **kwargs: Any) -> Any:
     """For what only makes views: the CPU's kernel on tensors of `sim` as they are."""
     return op.redispatch(_CPU_KERNELS, *args, **kwargs)
+
+
+def _copy_storages_by_hand() -> None:
+    """`copy.deepcopy` of a tensor asks for a storage on the device, and torch has no allocator for one: it crashes."""
+    base = torch.storage._StorageBase
+    of_torch: Any = base.clone
+
+    def clone(storage: Any) -> Any:
+        return on_sim(of_torch(on_host(storage))) if storage.device.type == DEVICE_TYPE else of_torch(storage)
+
+    base.clone = clone  # type: ignore[method-assign]
 
 
 def _relabelled(flat: torch.Tensor, kind: int) -> torch.UntypedStorage:

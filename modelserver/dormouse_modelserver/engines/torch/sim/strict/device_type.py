@@ -1,0 +1,3 @@
+"""The name of the device, as torch has it."""
+
+DEVICE_TYPE = "sim"
