@@ -64,8 +64,14 @@ def _sparse(layer: nn.Linear, value: float) -> None:
     layer.register_buffer("mask", (torch.eye(4) * value).to_sparse())
 
 
+def _same_bytes(layer: nn.Linear, value: float) -> None:
+    """A buffer that shares the bytes of the weight: what is written to one is in the other, also after a sleep."""
+    layer.register_buffer("view", layer.weight.detach())
+
+
 _WRITES = [
     _in_place, _behind_its_back, _swapped_rows, _through_numpy, _other_data, _other_parameter, _new_buffer, _sparse,
+    _same_bytes,
 ]  # fmt: skip
 
 
@@ -223,7 +229,7 @@ def _extras(model: Part) -> list[list[float]]:
     return [
         getattr(layer, name).to_dense().flatten().tolist()
         for layer in layers
-        for name in ("extra", "mask")
+        for name in ("extra", "mask", "view")
         if hasattr(layer, name)
     ]
 

@@ -78,27 +78,37 @@ class Loaded(Generic[T]):
         reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
         moved_apart = {id(one.current) for one in self.apart}
         stock = Stock(inventory, {bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
+        new: dict[int, list[tuple[Found, list[Loaded[Any]]]]] = {}
         for found in inventory.tensors:
             key = id(found.tensor)
             if key not in homes and (key in moved_apart or why_apart(found.tensor) is not None):
                 stock.odd.append(found)
                 continue
             others = [holder for holder, theirs in reach.items() if key in theirs]
-            home = homes.get(key) or self._home_with(others)
+            if key not in homes:
+                new.setdefault(_storage_of(found.tensor), []).append((found, others))
+                continue
+            home = homes[key]
             # By the name that it was packed under: each of the models may have another.
             named = shared.get(home, {}).get(key, found)
             stock.packable[home].append(named)
             if not others:
                 stock.alone[home].append(named)
+        arenas = {bundle.storage: bundle for bundle in self.bundles if bundle.on_device}
+        for storage, tensors in new.items():
+            # Those that share bytes go together, or they would share none after the next wake.
+            home = arenas.get(storage) or self._home_with({other for _, others in tensors for other in others})
+            stock.packable[home] += [found for found, _ in tensors]
+            stock.alone[home] += [found for found, others in tensors if not others]
         for bundle, packed in shared.items():
             mine = {id(found.tensor) for found in stock.packable[bundle]}
             theirs = frozenset[int]().union(*(reach[holder] for holder in bundle.holders if holder is not self))
             stock.packable[bundle] += [found for key, found in packed.items() if key in theirs - mine]
         return stock
 
-    def _home_with(self, others: list["Loaded[Any]"]) -> Bundle:
-        """Where a new tensor goes that these have as well: none of them may find it asleep while it is awake."""
-        for wanted in ({*others}, {other for other in others if other.awake}):
+    def _home_with(self, others: set["Loaded[Any]"]) -> Bundle:
+        """Where new tensors go that these have as well: none of them may find one asleep while it is awake."""
+        for wanted in (others, {other for other in others if other.awake}):
             theirs = [bundle for bundle in self.bundles if wanted and bundle.holders.keys() >= wanted]
             if theirs:
                 return min(theirs, key=lambda bundle: len(bundle.holders))
@@ -129,3 +139,8 @@ class Loaded(Generic[T]):
     @property
     def host_bytes(self) -> int:
         return sum(bundle.host_bytes for bundle in self.bundles) + sum(one.nbytes for one in self.apart)
+
+
+def _storage_of(tensor: torch.Tensor) -> int:
+    with torch._C.DisableTorchFunctionSubclass():
+        return int(tensor.untyped_storage()._cdata)

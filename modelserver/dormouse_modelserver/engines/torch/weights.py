@@ -266,9 +266,8 @@ class Weights(Generic[T]):
             with mirrors_kept(loaded):
                 for bundle in loaded.bundles:
                     last = bundle.users <= {loaded}
-                    if last or bundle is loaded.own:
-                        copied = take_in(process, bundle, stock, may_share=may_share, whole=last)
-                        self.speed.offload_bytes_copied += copied
+                    copied = take_in(process, bundle, stock, may_share=may_share, whole=last)
+                    self.speed.offload_bytes_copied += copied
                 for one in loaded.apart:
                     one.take_in()
                 self._name_what_is_apart()

@@ -94,6 +94,11 @@ class Bundle:
         return self._arena is not None
 
     @property
+    def storage(self) -> int | None:
+        """By which tensors in its arena are known to share memory."""
+        return None if self._arena is None else int(self._arena.bytes.untyped_storage()._cdata)
+
+    @property
     def dirty(self) -> bool:
         """Its parameters and buffers differ from what was loaded, as found at the last look."""
         return self._dirty
@@ -281,6 +286,7 @@ class Bundle:
 
     def take_in_new(self, found: list[Found]) -> None:
         """The same for tensors that were added or replaced, while others go on using the rest on the device."""
+        self.mirror.bytes_copied_back = 0
         if self._arena is not None and not self._still_packed(self._arena, found):
             self.take_in(found)
 
