@@ -67,7 +67,7 @@ def test_modules_that_picks_nothing_is_refused(make: Make, picked: Any) -> None:
         make(lambda: nn.Linear(2, 2), modules=lambda _: picked).wake()
 
 
-@pytest.mark.parametrize("picked", [(object(),), (3,), (nn.ReLU, "model")], ids=repr)
+@pytest.mark.parametrize("picked", [(object(),), (3,), (nn.ReLU, "model")], ids=["an object", "a number", "a class"])
 def test_modules_that_picks_what_has_no_weights_is_told_of_that(make: Make, picked: Any) -> None:
     with pytest.raises(LoadFailed, match="modules of model 'tts' picked nothing that has weights"):
         make(lambda: nn.Linear(2, 2), modules=lambda _: picked).wake()
