@@ -1,7 +1,6 @@
 """A gradio app whose function uses a model, called as its page calls it, on a device that refuses to mix."""
 
 import asyncio
-import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,8 +19,25 @@ CYCLES = 200
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.fixture(autouse=True)
+def no_open_loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """gradio leaves event loops open, and another test would be blamed for it."""
+    made: list[asyncio.AbstractEventLoop] = []
+    real = asyncio.DefaultEventLoopPolicy.new_event_loop
+
+    def new_event_loop(policy: asyncio.DefaultEventLoopPolicy) -> asyncio.AbstractEventLoop:
+        made.append(real(policy))
+        return made[-1]
+
+    monkeypatch.setattr(asyncio.DefaultEventLoopPolicy, "new_event_loop", new_event_loop)
+    yield
+    for loop in made:
+        if not loop.is_running():
+            loop.close()
+
+
 @pytest.fixture
-def manager() -> ResidencyManager:
+def manager(no_open_loops: None) -> ResidencyManager:
     manager = ResidencyManager("sim-strict:1GiB")
     manager.register("classifier", lambda: seeded(text_classification))
     return manager
@@ -51,7 +67,6 @@ def address(manager: ResidencyManager) -> Iterator[str]:
         server.should_exit = True
         serving.join(30)
         assert not serving.is_alive()
-    gc.collect()  # gradio leaves event loops open; here, so that no other test is blamed for it
 
 
 def test_it_answers_as_without_dormouse_after_each_of_two_hundred_sleeps(
