@@ -60,7 +60,8 @@ def test_many_rounds_of_sleep_and_wake_lose_no_request(stage: Stage, speech: str
     answers: list[Answer] = []
     for _ in range(3):
         answers += [ask(url) for _ in range(6)]
-        assert stage.on_gpu(speech, "app=embeddings") > 0
+        # What a pod says to anybody who asks all the time may be a second old.
+        stage.until("awake", lambda: stage.on_gpu(speech, "app=embeddings") > 0, seconds=5)
         stage.until("asleep again", lambda: stage.on_gpu(speech, "app=embeddings") == 0, seconds=60)
     answers += [ask(url) for _ in range(6)]
     assert [answer.failure for answer in answers if answer.failure] == []
