@@ -387,3 +387,41 @@ def test_a_parameter_taken_out_while_the_other_is_awake_keeps_neither_there(fami
     assert family.device.memory().used == 0
     assert torch.equal(answer(on_gpu(family.a)), right)
     assert family.right(on_gpu(family.b), "b")
+
+
+def test_a_shared_part_replaced_whole_stays_awake_with_whoever_is(family: Family) -> None:
+    """Nothing is left of the bundle that the three had in common."""
+    on_gpu(family.a).offload()
+    on_gpu(family.c)
+    on_gpu(family.a)
+    with held(family.c) as model:
+        model.encoder.weight = nn.Parameter(torch.full((8, 8), 0.25))  # type: ignore[assignment]
+        model.encoder.bias = nn.Parameter(torch.ones(8))  # type: ignore[assignment]
+    right = {name: answer(weights) for name, weights in (("a", family.a), ("c", family.c))}
+    on_gpu(family.b)
+    right["b"] = answer(family.b)
+    for name, sleeper in (("b", family.b), ("c", family.c), ("a", family.a)):
+        sleeper.offload()
+        for other, weights in (("a", family.a), ("b", family.b), ("c", family.c)):
+            if weights.residency is Residency.GPU:
+                assert torch.equal(answer(weights), right[other]), f"{other}, after {name} fell asleep"
+    assert family.device.memory().used == 0
+    for name, weights in (("a", family.a), ("b", family.b), ("c", family.c)):
+        assert torch.equal(answer(on_gpu(weights)), right[name])
+
+
+@pytest.mark.parametrize("ends", ["offload", "unload"])
+def test_a_buffer_that_shares_bytes_keeps_no_arena_that_all_have_left(family: Family, ends: str) -> None:
+    """Put into the middle by `c`, while `a`, which has no middle, keeps the arena that all three are in."""
+    on_gpu(family.b)
+    on_gpu(family.a)
+    on_gpu(family.c)
+    family.b.offload()
+    with held(family.c) as model:
+        model.middle[0].register_buffer("view", model.middle[0].weight.detach())  # type: ignore[index,union-attr]
+    getattr(family.c, ends)()
+    family.a.offload()
+    assert family.device.memory().used == 0
+    with held(on_gpu(family.b)) as model, torch.no_grad():
+        model.middle[0].weight.mul_(2)  # type: ignore[index,union-attr]
+        assert torch.equal(model.middle[0].view, model.middle[0].weight)  # type: ignore[index,union-attr,arg-type]

@@ -300,8 +300,8 @@ class Weights(Generic[T]):
             self._loader.remember(loaded)
             with mirrors_kept(loaded):
                 for bundle in loaded.bundles:
-                    if not bundle.holders.keys() <= {loaded} and bundle.users == {loaded}:
-                        take_in(process, bundle, stock, may_share=may_share)
+                    if not bundle.holders.keys() <= {loaded}:
+                        take_in(process, bundle, stock, may_share=may_share, whole=bundle.users <= {loaded})
                 return self._unload(loaded)
 
     def _unload(self, loaded: Loaded[T]) -> Released:

@@ -32,6 +32,8 @@ def look_again(process: TorchProcess, loaded: Loaded[Any], *, may_share: bool) -
 def take_stock(loaded: Loaded[Any], inventory: Inventory) -> Stock:
     """Which bundle has what. New modules are guarded, odd tensors that were added or replaced are taken up."""
     stock = loaded.sort_out(inventory)
+    if loaded.awake:
+        _share_what_is_new(loaded, stock)
     if inventory.modules != loaded.guarded:
         loaded.gate.guard(inventory.modules)
         loaded.guarded = inventory.modules
@@ -46,6 +48,22 @@ def take_stock(loaded: Loaded[Any], inventory: Inventory) -> Stock:
     for gone in known.values():
         gone.forget()
     return stock
+
+
+def _share_what_is_new(loaded: Loaded[Any], stock: Stock) -> None:
+    """What was put into a model, and another that is awake has too, stays on the device for that one, also where the
+    two have no bundle in common any more."""
+    own = loaded.own
+    others = {holder for bundle in loaded.bundles for holder in bundle.holders if holder.awake} - own.holders.keys()
+    if not others:
+        return
+    new = {id(found.tensor) for found in stock.packable[own]} - {id(packed.tensor) for packed in own.packing.tensors}
+    for other in others:
+        theirs = other.reach() & new
+        if theirs:
+            own.holders[other], own.joined = theirs, True
+            own.users.add(other)
+            other.bundles = (*other.bundles, own)
 
 
 def take_in(process: TorchProcess, bundle: Bundle, stock: Stock, *, may_share: bool, whole: bool = True) -> int:

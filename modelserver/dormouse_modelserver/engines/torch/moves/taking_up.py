@@ -151,13 +151,15 @@ def _hold(loaded: Loaded[Any], added: Bundle) -> None:
 
 def _new(loaded: Loaded[Any], stock: Stock) -> list[Found]:
     """In no bundle yet. What another model uses on the device, or wakes with, stays where it is until that sleeps."""
+    holders = {holder for bundle in loaded.bundles for holder in bundle.holders if holder is not loaded}
+    in_use = frozenset[int]().union(*(holder.reach() for holder in holders if holder.awake))
     new: list[Found] = []
     for bundle in loaded.bundles:
         packed, alone = _packed(bundle), {id(found.tensor) for found in stock.alone[bundle]}
         new += [
             found
             for found in stock.packable[bundle]
-            if id(found.tensor) not in packed and (id(found.tensor) in alone or not bundle.users)
+            if (key := id(found.tensor)) not in packed and key not in in_use and (key in alone or not bundle.users)
         ]
     return new
 
