@@ -4,7 +4,6 @@ It is `sim-strict`, so no GPU is needed: what would fail on one because a tensor
 the report names the line of the user's code.
 """
 
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from ..errors import ConfigurationError, DormouseError
 from ..manager import ResidencyManager
 from ..model import Model
 from .answers import answer_of, same_answers
-from .target import find_function, make_app, where_in_users_code
+from .target import find_function, make_app, misfit_of, where_in_users_code
 
 # More than any machine has: whether the weights fit is another question.
 _DEVICE = "sim-strict:64TiB"
@@ -71,7 +70,7 @@ def check(target: str, example: str | None, project_dir: Path) -> list[Checked]:
     ask = _example(example) if example is not None else None
     manager = ResidencyManager(_DEVICE, wake_budget=_LOAD_SECONDS, socket="", gpu_arbiter="")
     try:
-        if _takes_nothing(function):
+        if misfit_of(function) is None:
             manager.register("model", function)
         else:
             make_app(function, manager, f"check {target!r}")
@@ -82,25 +81,12 @@ def check(target: str, example: str | None, project_dir: Path) -> list[Checked]:
 
 def _example(example: str) -> Callable[[Any], Any]:
     ask = find_function(example, "--example")
-    try:
-        inspect.signature(ask).bind("model")
-    except TypeError as error:
+    misfit = misfit_of(ask, "model")
+    if misfit is not None:
         raise ConfigurationError(
-            f"--example {example!r} can't be called with a model ({error}); write def say_hello(model)"
-        ) from error
-    except ValueError:
-        pass  # a builtin without a signature: calling it tells
+            f"--example {example!r} can't be called with a model ({misfit}); write def say_hello(model)"
+        ) from misfit
     return ask
-
-
-def _takes_nothing(function: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return False
-    except ValueError:
-        return True
-    return True
 
 
 def _checked(model: Model[Any], ask: Callable[[Any], Any] | None) -> Checked:

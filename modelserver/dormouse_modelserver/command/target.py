@@ -46,16 +46,24 @@ def find_function(target: str, option: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def misfit_of(function: Callable[..., Any], *arguments: object) -> TypeError | None:
+    """Why it can't be called with these. None also of a builtin without a signature: calling it says."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        return error
+    except ValueError:
+        pass
+    return None
+
+
 def make_app(create_app: Callable[..., Any], residency: object, option: str) -> ASGIApp:
     """What `create_app(residency)` returns. Raises `ConfigurationError` when it raises or gives no ASGI app."""
-    try:
-        inspect.signature(create_app).bind(residency)
-    except TypeError as error:
+    misfit = misfit_of(create_app, residency)
+    if misfit is not None:
         raise ConfigurationError(
-            f"{option}: it takes no ResidencyManager ({error}); write def create_app(residency)"
-        ) from error
-    except ValueError:
-        pass  # a builtin without a signature: calling it tells
+            f"{option}: it takes no ResidencyManager ({misfit}); write def create_app(residency)"
+        ) from misfit
     try:
         app = create_app(residency)
     except ConfigurationError as error:

@@ -270,11 +270,15 @@ def test_changes_that_may_be_discarded_are(model: Model[Any]) -> None:
         assert torch.equal(awake(X), load()(X))
 
 
+def two_with(encoder: nn.Module, residency: ResidencyManager | None = None) -> list[Model[Any]]:
+    """Two models that share it, each with a head of its own."""
+    residency = residency or ResidencyManager("sim:64MiB")
+    return [residency.register(name, lambda: nn.ModuleList([encoder, nn.Linear(8, 8)])) for name in ("one", "other")]
+
+
 def test_a_module_that_two_models_share_may_be_extended_while_both_sleep() -> None:
-    residency = ResidencyManager("sim:64MiB")
     encoder = seeded(lambda: nn.Sequential(nn.Linear(8, 8)))()
-    one = residency.register("one", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
-    other = residency.register("other", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    one, other = two_with(encoder)
     asleep(one)
     asleep(other)
     with one.on_gpu(), other.on_gpu():
@@ -296,10 +300,8 @@ def test_a_module_that_two_models_share_may_be_extended_while_both_sleep() -> No
 
 
 def test_a_shared_module_extended_while_the_other_is_awake_is_whole_for_both() -> None:
-    residency = ResidencyManager("sim:64MiB")
     encoder = seeded(lambda: nn.Sequential(nn.Linear(8, 8)))()
-    one = residency.register("one", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
-    other = residency.register("other", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    one, other = two_with(encoder)
     asleep(one)
     asleep(other)
     twin = seeded(lambda: nn.Sequential(nn.Linear(8, 8)))()
@@ -320,9 +322,7 @@ def test_a_shared_module_extended_while_the_other_is_awake_is_whole_for_both() -
 def test_what_one_replaced_asleep_hinders_no_sleep_of_the_other() -> None:
     """All that the first brought into the common bundle is replaced; the other falls asleep last."""
     residency = ResidencyManager("sim:64MiB")
-    encoder = seeded(lambda: nn.Linear(8, 8))()
-    one = residency.register("one", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
-    other = residency.register("other", lambda: nn.ModuleList([encoder, nn.Linear(8, 8)]))
+    one, other = two_with(seeded(lambda: nn.Linear(8, 8))(), residency)
     one.move_to(Residency.CPU)
     other.move_to(Residency.CPU)
     with one.on_gpu() as first:

@@ -8,6 +8,7 @@ import torch
 
 from .checks.gate import Gate
 from .layout.apart import Apart, why_apart
+from .layout.changes import removed
 from .layout.inventory import Found, Inventory
 from .layout.matching import as_found
 from .sharing.bundle import Bundle
@@ -18,12 +19,13 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class Stock:
     """The tensors that a model has at one moment: for each of its bundles what belongs to it, and those that can't
-    be packed. alone: of each bundle, what no other model has."""
+    be packed. alone: of each bundle, what no other model has. reach: what those have (by id) that share with it."""
 
     inventory: Inventory
     packable: dict[Bundle, list[Found]]
     alone: dict[Bundle, list[Found]]
     odd: list[Found]
+    reach: "dict[Loaded[Any], frozenset[int]]"
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +56,7 @@ class Loaded(Generic[T]):
         """The parameters and buffers that it had when it was loaded, and has under no name now, in words. A bundle
         knows of what is in it; which of its holders something was taken out of, it does not."""
         there = {path for found in inventory.tensors for path in found.paths}
-        return tuple(f"{path!r} (removed)" for path in self.saved_at_load if path not in there)
+        return tuple(removed(path) for path in self.saved_at_load if path not in there)
 
     def regroup(self, bundle: Bundle, parts: tuple[Bundle, ...]) -> None:
         """A shared bundle was split; see `SharedBundles`."""
@@ -77,7 +79,9 @@ class Loaded(Generic[T]):
         }
         reach = {holder: holder.reach() for bundle in self.bundles for holder in bundle.holders if holder is not self}
         moved_apart = {id(one.current) for one in self.apart}
-        stock = Stock(inventory, {bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [])
+        stock = Stock(
+            inventory, {bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [], reach
+        )
         new: dict[int, list[tuple[Found, list[Loaded[Any]]]]] = {}
         for found in inventory.tensors:
             key = id(found.tensor)
@@ -124,7 +128,7 @@ class Loaded(Generic[T]):
             key = id(found.tensor)
             fits = key in packed or (key not in moved_apart and why_apart(found.tensor) is None)
             (mine if fits else odd).append(found)
-        return Stock(inventory, {self.own: mine}, {self.own: mine}, odd)
+        return Stock(inventory, {self.own: mine}, {self.own: mine}, odd, {})
 
     @property
     def dirty(self) -> bool:

@@ -265,8 +265,7 @@ class Weights(Generic[T]):
             self.speed.offload_bytes_copied = 0
             with mirrors_kept(loaded):
                 for bundle in loaded.bundles:
-                    last = bundle.users <= {loaded}
-                    copied = take_in(process, bundle, stock, may_share=may_share, whole=last)
+                    copied = take_in(process, loaded, bundle, stock, may_share=may_share)
                     self.speed.offload_bytes_copied += copied
                 for one in loaded.apart:
                     one.take_in()
@@ -301,7 +300,7 @@ class Weights(Generic[T]):
             with mirrors_kept(loaded):
                 for bundle in loaded.bundles:
                     if not bundle.holders.keys() <= {loaded}:
-                        take_in(process, bundle, stock, may_share=may_share, whole=bundle.users <= {loaded})
+                        take_in(process, loaded, bundle, stock, may_share=may_share)
                 return self._unload(loaded)
 
     def _unload(self, loaded: Loaded[T]) -> Released:

@@ -20,7 +20,15 @@ def changes_between(loaded: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
     changed = [
         f"{path!r} ({_how(loaded.get(path), value)})" for path, value in now.items() if loaded.get(path) != value
     ]
-    return (*changed, *(f"{path!r} (removed)" for path in loaded if path not in now))
+    return (*changed, *(removed(path) for path in loaded if path not in now))
+
+
+def added(path: str) -> str:
+    return repr(path) + _ADDED
+
+
+def removed(path: str) -> str:
+    return repr(path) + _REMOVED
 
 
 def _how(before: tuple[object, ...] | None, after: tuple[object, ...]) -> str:

@@ -54,26 +54,24 @@ def _share_what_is_new(loaded: Loaded[Any], stock: Stock) -> None:
     """What was put into a model, and another that is awake has too, stays on the device for that one, also where the
     two have no bundle in common any more."""
     own = loaded.own
-    others = {holder for bundle in loaded.bundles for holder in bundle.holders if holder.awake} - own.holders.keys()
-    if not others:
-        return
-    new = {id(found.tensor) for found in stock.packable[own]} - {id(packed.tensor) for packed in own.packing.tensors}
-    for other in others:
-        theirs = other.reach() & new
-        if theirs:
+    packed = {id(packed.tensor) for packed in own.packing.tensors}
+    new = {id(found.tensor) for found in stock.packable[own]} - packed
+    for other, reach in stock.reach.items():
+        theirs = reach & new
+        if theirs and other.awake and other not in own.holders:
             own.holders[other], own.joined = theirs, True
             own.users.add(other)
             other.bundles = (*other.bundles, own)
 
 
-def take_in(process: TorchProcess, bundle: Bundle, stock: Stock, *, may_share: bool, whole: bool = True) -> int:
+def take_in(process: TorchProcess, loaded: Loaded[Any], bundle: Bundle, stock: Stock, *, may_share: bool) -> int:
     """Bring a bundle's mirror up to date; returns the bytes copied. Raises as `Bundle.take_in`.
 
-    whole: False while others go on using it on the device; then only what was added or replaced is taken in.
+    While others go on using it on the device, only what was added or replaced is taken in.
     """
     before = bundle.packing
     try:
-        if whole:
+        if bundle.users <= {loaded}:
             bundle.take_in(stock.packable[bundle])
         else:
             bundle.take_in_new(stock.packable[bundle])

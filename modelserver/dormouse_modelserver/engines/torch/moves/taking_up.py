@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ....errors import TransitionFailed
-from ..layout.changes import in_short
+from ..layout.changes import added, in_short, removed
 from ..layout.inventory import Found, Inventory
 from ..layout.matching import part_of
 from ..layout.packing import PackedTensor
@@ -48,12 +48,12 @@ def take_up(process: TorchProcess, loaded: Loaded[Any], bundle: Callable[[], Bun
                 f"model {loaded.gate.model_name!r} can't wake: {hollow[0]!r} was put in while it slept, is on the "
                 "meta device and has no bytes. The model sleeps on; give the tensor its data, on the CPU"
             )
-        added = bundle()
-        with added.lock:
-            added.take_up(new)
-            _hold(loaded, added)
+        extra = bundle()
+        with extra.lock:
+            extra.take_up(new)
+            _hold(loaded, extra)
         if may_share:
-            process.shared.add(added)
+            process.shared.add(extra)
         return inventory
 
 
@@ -70,12 +70,12 @@ def touched_asleep(loaded: Loaded[Any], stock: Stock) -> tuple[str, ...]:
     touched: list[str] = []
     for bundle in loaded.bundles:
         packed = _packed(bundle)
-        added = (found for found in stock.alone[bundle] if found.saved and id(found.tensor) not in packed)
-        touched += [f"{found.path!r} (added)" for found in added]
+        new = (found for found in stock.alone[bundle] if found.saved and id(found.tensor) not in packed)
+        touched += [added(found.path) for found in new]
         if bundle.holders.keys() <= {loaded}:
             there = {id(found.tensor) for found in stock.packable[bundle]}
             gone = (one for key, one in packed.items() if one.saved and key not in there)
-            touched += [f"{one.path!r} (removed)" for one in gone]
+            touched += [removed(one.path) for one in gone]
     return tuple(touched)
 
 
@@ -135,24 +135,23 @@ def _is_as_known(loaded: Loaded[Any], inventory: Inventory) -> bool:
     return there <= known.keys() and next(mine, None) is None and inventory.modules == loaded.guarded
 
 
-def _hold(loaded: Loaded[Any], added: Bundle) -> None:
+def _hold(loaded: Loaded[Any], extra: Bundle) -> None:
     """For the model, and for those that it shares modules with and that have the same tensors: they sleep too, and none
     of them can move, since the locks of what they share are held."""
-    added.holders[loaded] = None
+    extra.holders[loaded] = None
     theirs = {holder for bundle in loaded.bundles for holder in bundle.holders if holder is not loaded}
-    loaded.bundles = (*loaded.bundles, added)
-    there = {id(packed.tensor) for packed in added.packing.tensors}
+    loaded.bundles = (*loaded.bundles, extra)
+    there = {id(packed.tensor) for packed in extra.packing.tensors}
     for holder in theirs:
         chosen = holder.reach() & there
         if chosen:
-            added.holders[holder], added.joined = part_of(added.packing, chosen), True
-            holder.bundles = (*holder.bundles, added)
+            extra.holders[holder], extra.joined = part_of(extra.packing, chosen), True
+            holder.bundles = (*holder.bundles, extra)
 
 
 def _new(loaded: Loaded[Any], stock: Stock) -> list[Found]:
     """In no bundle yet. What another model uses on the device, or wakes with, stays where it is until that sleeps."""
-    holders = {holder for bundle in loaded.bundles for holder in bundle.holders if holder is not loaded}
-    in_use = frozenset[int]().union(*(holder.reach() for holder in holders if holder.awake))
+    in_use = frozenset[int]().union(*(theirs for holder, theirs in stock.reach.items() if holder.awake))
     new: list[Found] = []
     for bundle in loaded.bundles:
         packed, alone = _packed(bundle), {id(found.tensor) for found in stock.alone[bundle]}
