@@ -425,3 +425,23 @@ def test_a_buffer_that_shares_bytes_keeps_no_arena_that_all_have_left(family: Fa
     with held(on_gpu(family.b)) as model, torch.no_grad():
         model.middle[0].weight.mul_(2)  # type: ignore[index,union-attr]
         assert torch.equal(model.middle[0].view, model.middle[0].weight)  # type: ignore[index,union-attr,arg-type]
+
+
+def test_a_buffer_shares_the_bytes_of_a_weight_that_was_replaced(family: Family) -> None:
+    """Neither is in the arena when the buffer is put in; the weight has its place in a bundle, and the buffer none."""
+    on_gpu(family.b)
+    on_gpu(family.c)
+    family.b.offload()
+    encoder = family.b.model.encoder
+    torch.utils.swap_tensors(encoder.weight, nn.Parameter(torch.full((8, 8), 3.0)))
+    family.b.unload()
+    with held(family.c) as model:
+        model.encoder.register_buffer("view", model.encoder.weight.detach())  # type: ignore[operator,union-attr,arg-type]
+    on_gpu(family.a)
+    on_gpu(family.b)
+    for weights in (family.c, family.b, family.a):
+        weights.offload()
+    for weights in (family.a, family.c):
+        with held(on_gpu(weights)) as model, torch.no_grad():
+            model.encoder.weight.mul_(2)  # type: ignore[operator,union-attr]
+            assert torch.equal(model.encoder.view, model.encoder.weight)  # type: ignore[arg-type]

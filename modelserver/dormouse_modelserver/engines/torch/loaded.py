@@ -83,6 +83,7 @@ class Loaded(Generic[T]):
             inventory, {bundle: [] for bundle in self.bundles}, {bundle: [] for bundle in self.bundles}, [], reach
         )
         new: dict[int, list[tuple[Found, list[Loaded[Any]]]]] = {}
+        by_storage = {bundle.storage: bundle for bundle in self.bundles if bundle.on_device}
         for found in inventory.tensors:
             key = id(found.tensor)
             if key not in homes and (key in moved_apart or why_apart(found.tensor) is not None):
@@ -93,15 +94,15 @@ class Loaded(Generic[T]):
                 new.setdefault(_storage_of(found.tensor), []).append((found, others))
                 continue
             home = homes[key]
+            by_storage.setdefault(_storage_of(found.tensor), home)  # it may have got other bytes than its arena's
             # By the name that it was packed under: each of the models may have another.
             named = shared.get(home, {}).get(key, found)
             stock.packable[home].append(named)
             if not others:
                 stock.alone[home].append(named)
-        arenas = {bundle.storage: bundle for bundle in self.bundles if bundle.on_device}
         for storage, tensors in new.items():
             # Those that share bytes go together, or they would share none after the next wake.
-            home = arenas.get(storage) or self._home_with({other for _, others in tensors for other in others})
+            home = by_storage.get(storage) or self._home_with({other for _, others in tensors for other in others})
             stock.packable[home] += [found for found, _ in tensors]
             stock.alone[home] += [found for found, others in tensors if not others]
         for bundle, packed in shared.items():
