@@ -204,6 +204,18 @@ ORDERS = _counter(
     "desired outcome",
     "Orders sent to replicas, by what became of them",
 )
+OLDEST_WAITING_CALL = _gauge(
+    "dormouse_operator_oldest_waiting_call_seconds",
+    "namespace",
+    "How long the oldest order, question or policy for a pod of the namespace waits for its turn; no series where "
+    "nothing waits. A pod has two calls at once, a namespace a quarter of all",
+)
+VISIT_FAILURES = _counter(
+    "dormouse_operator_visit_failures_total",
+    "namespace name reason",
+    "Looks at a ManagedModel that came to no end: `VisitFailed`, something about it can't be processed; "
+    "`TooExpensive`, it takes more time than one may have. The others are looked at all the same",
+)
 PROMETHEUS_QUERIES = _counter(
     "dormouse_operator_prometheus_queries_total",
     "outcome",

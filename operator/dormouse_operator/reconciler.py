@@ -3,11 +3,16 @@
 Level-based, so a pass that was lost, doubled or cut off in the middle does no harm. Whom a pass visits is a saving
 and no more (`dirty_set.py`): a pass over the whole fleet finds the same. A pass itself waits for nothing but
 Prometheus, and for the trust that it publishes.
+
+Nobody's ManagedModel holds up another's: each is visited by itself, with a limit of time, the namespaces in turn
+(`waiting_visits.py`); a visit that fails is shown in the object's condition, counted, and the pass goes on.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+import math
+import time
+from collections.abc import Awaitable, Callable
 
 from dormouse_contract.idleness import IdleSignal, fresh_for_seconds
 from dormouse_contract.managed_model import ManagedModel, Name
@@ -17,19 +22,29 @@ from .dirty_set import DirtySet
 from .idle_signal.changes import changed_pods
 from .keys.trust import TrustPublisher
 from .lending import Lending
+from .quiet_log import QuietLog
 from .replicas import Replicas
+from .reporting.conditions import TOO_EXPENSIVE, VISIT_FAILED
 from .reporting.recorder import Recorder
 from .telemetry import Telemetry
+from .turn import OverBudget, Turn
 from .visit import Visits
+from .waiting_visits import WaitingVisits
 from .workqueue.queue import WorkQueue
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2
 # How often the published trust is looked at where it was published already.
 TRUST_CHECK_SECONDS = 60.0
-# So many visits are about 10 ms; then others have their turn, the Lease's renewal among them.
-VISITS_WITHOUT_PAUSE = 100
+# Of CPU. A ManagedModel with a thousand replicas takes about a third of it.
+VISIT_SECONDS = 0.25
+# Of CPU, for the visits of one pass: a fleet of 10,000 has its first ones in three or four.
+PASS_SECONDS = 1.0
+PASS_SHARE_OF_TICK = 0.25
+# A visit that failed is tried again then, or when something happens to the ManagedModel.
+FAILED_VISIT_SECONDS = 60.0
 log = logging.getLogger(__name__)
+quiet_log = QuietLog(log)
 
 
 class Reconciler:
@@ -49,9 +64,11 @@ class Reconciler:
         tick_seconds: float,
         scrape_interval_seconds: float,
         leads: Callable[[], bool] = lambda: True,
-        concurrency: int = 32,
+        cpu: Callable[[], float] = time.thread_time,
     ) -> None:
-        """`leads`: while false, a pass observes, plans and asks pods for their models, and changes nothing."""
+        """`leads`: while false, a pass observes, plans and asks pods for their models, and changes nothing.
+
+        `cpu` is the CPU time of the loop's thread."""
         self._fleet = fleet
         self._replicas = replicas
         self._recorder = recorder
@@ -62,12 +79,16 @@ class Reconciler:
         self._monotonic = monotonic
         self._tick_seconds = tick_seconds
         self._leads = leads
+        self._cpu = cpu
         self._fresh_for_seconds = fresh_for_seconds(scrape_interval_seconds, tick_seconds)
         self._signal = IdleSignal(failure="Prometheus was not asked yet")
         self._signal_read_at = float("-inf")
         self._trust_checked_at = float("-inf")
         self._dirty = DirtySet()
-        self._queue = WorkQueue(concurrency=concurrency, monotonic=monotonic)
+        self._waiting = WaitingVisits()
+        self._pass_seconds = min(PASS_SECONDS, PASS_SHARE_OF_TICK * tick_seconds)
+        self._queue = WorkQueue(monotonic=monotonic)
+        telemetry.waiting(self._queue.waiting_seconds)
         self._lending = Lending(
             replicas,
             self._queue,
@@ -90,18 +111,18 @@ class Reconciler:
     async def run(self) -> None:
         """Until cancelled. A pass that fails in an unforeseen way is logged, and the next one begins anew."""
         while True:
-            started = self._monotonic()
+            started, busy = self._monotonic(), self._cpu()
             self._fleet.changed.clear()
             try:
                 await self.reconcile()
             except Exception:
-                log.exception("A pass over the fleet failed; models stay as they are until the next one.")
+                quiet_log.exception("pass", "A pass over the fleet failed; models stay as they are until the next one.")
                 self._dirty.everything()
-            took = self._monotonic() - started
+            busy = self._cpu() - busy
             # Where a pass is expensive, a stream of changes must not make it the only thing we do.
-            await asyncio.sleep(max(DEBOUNCE_SECONDS, 5 * took))
+            await asyncio.sleep(max(DEBOUNCE_SECONDS, min(5 * busy, self._tick_seconds)))
             rest = started + self._tick_seconds - self._monotonic()
-            if rest > 0:
+            if rest > 0 and not self._waiting:
                 try:
                     async with asyncio.timeout(rest):
                         await self._fleet.changed.wait()
@@ -120,18 +141,10 @@ class Reconciler:
             self._lending.lead_anew()
             # As a standby nothing was changed, so nothing counts as settled.
             self._dirty.everything()
-        names = await self._whom()
-        for position, name in enumerate(names):
-            if position % VISITS_WITHOUT_PAUSE == VISITS_WITHOUT_PAUSE - 1:
-                await asyncio.sleep(0)
-            owner = self._fleet.managed_models.get(name)
-            if owner is None:
-                self._drop(name)
-            else:
-                self._visit(owner)
+        await self._find_whom()
+        await self._visit_waiting()
         if self._leads():
             self._lending.withdraw()
-        self._telemetry.fleet(self._visits.views)
         self.last_finished = self._monotonic()
         self._telemetry.reconciled(self.last_finished - started, self._clock())
 
@@ -144,16 +157,29 @@ class Reconciler:
         if new:
             await self._trust.publish(new)
 
-    async def _whom(self) -> Collection[Name]:
+    async def _find_whom(self) -> None:
         """A pass that a change brought forward may use what Prometheus said half a tick ago."""
-        names = self._fleet.take_touched()
+        self._waiting.add(self._fleet.take_touched())
         if self._monotonic() - self._signal_read_at >= self._tick_seconds / 2:
-            names |= await self._read_signal_anew()
+            self._waiting.add(await self._read_signal_anew())
         now = self._clock()
-        if not self._dirty.takes_everything(now):
-            return names.union(self._dirty.due(now))
-        self._forget_what_is_gone()
-        return self._fleet.managed_models.keys() | self._visits.visited
+        self._waiting.add(self._dirty.due(now))
+        if self._dirty.takes_everything(now):
+            self._forget_what_is_gone()
+            self._waiting.add(self._fleet.managed_models.keys() | self._visits.visited, routine=True)
+
+    async def _visit_waiting(self) -> None:
+        """The namespaces in turn, until nobody waits or the time of the pass is up."""
+        self._waiting.begin_pass()
+        used, between = 0.0, Turn(math.inf, self._cpu)
+        while used < self._pass_seconds and (name := self._waiting.next()) is not None:
+            turn = Turn(VISIT_SECONDS, self._cpu)
+            try:
+                await self._visit(name, turn)
+            finally:
+                used += turn.used_seconds
+                self._waiting.took(name[0], turn.used_seconds)
+                await between.pause()
 
     async def _read_signal_anew(self) -> set[Name]:
         """Those that something is under way of, and those for whose pods Prometheus shows something else."""
@@ -177,10 +203,28 @@ class Reconciler:
         self._lending.forget_all_but(pods, owners)
         self._visits.forget_pods_but(pods)
 
-    def _visit(self, owner: ManagedModel) -> None:
-        visited = self._visits.visit(owner, self._signal)
-        self._dirty.visited(owner.key, settled=visited.settled, again_at=visited.again_at)
+    async def _visit(self, name: Name, turn: Turn) -> None:
+        """The one place where a visit may fail: what is wrong with one object is that object's matter."""
+        owner = self._fleet.managed_models.get(name)
+        if owner is None:
+            self._visits.drop(name)
+            self._dirty.forget(name)
+            self._telemetry.dropped(name)
+            return
+        again_at: float | None = self._clock() + FAILED_VISIT_SECONDS
+        settled = True
+        try:
+            visited = await self._visits.visit(owner, self._signal, turn)
+            settled, again_at = visited.settled, visited.again_at
+            self._telemetry.visited(visited.view)
+        except OverBudget:
+            self._failed(owner, TOO_EXPENSIVE, f"To look at it takes more than {VISIT_SECONDS:g} s of CPU.")
+        except Exception as error:
+            quiet_log.exception(("visit", name), "%s/%s can't be looked at; the others are.", *name)
+            self._failed(owner, VISIT_FAILED, f"{type(error).__name__}: {error}")
+        self._dirty.visited(name, settled=settled, again_at=again_at)
 
-    def _drop(self, name: Name) -> None:
-        self._visits.drop(name)
-        self._dirty.forget(name)
+    def _failed(self, owner: ManagedModel, reason: str, why: str) -> None:
+        self._telemetry.visit_failed(owner.key, reason)
+        if self._leads():
+            self._recorder.record_failure(owner, reason, why)

@@ -4,7 +4,7 @@ Each call is work for the queue (`workqueue/`): whatever the pod answers becomes
 """
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from dormouse_contract.managed_model import ManagedModel
@@ -14,10 +14,11 @@ from .cluster.pods import Pod
 from .control_client import ControlClient
 from .loans import Lent, Terms, lease_of, loan, withdrawal
 from .orders import Answer, Fence, Outcome
+from .quiet_log import QuietLog
 from .telemetry import Telemetry
-from .view import Contact, ReplicaMemory, ReplicaView
+from .view import MAX_MODELS_PER_POD, Contact, ReplicaMemory, ReplicaView
 from .workqueue.keys import LeasePolicy
-from .workqueue.result import Done, RequeueAfter, Result, Retry
+from .workqueue.result import Done, RequeueAfter, Result, Retry, Unanswered
 
 # A healthy pod is asked again for its models this rarely; its transitions show in Prometheus at once.
 PROBE_HOLDS_SECONDS = 1800.0
@@ -25,6 +26,7 @@ REFUSAL_HOLDS_SECONDS = 60.0
 # Another operator leads; whoever leads next may try at once.
 NOTHING_SENT = Done()
 log = logging.getLogger(__name__)
+quiet_log = QuietLog(log)
 
 
 class Replicas:
@@ -83,9 +85,9 @@ class Replicas:
     async def probe(self, pod: Pod) -> Result:
         """Asks the pod for its models: proves that it is reachable and tells the last transitions."""
         answer = await self._client.list_models(pod.ip or "")
-        models = frozenset(snapshot.name for snapshot in answer.snapshots) if answer.outcome.accepted else None
+        models = sorted({snapshot.name for snapshot in answer.snapshots}) if answer.outcome.accepted else None
         self._record(pod, answer, models)
-        return RequeueAfter(PROBE_HOLDS_SECONDS) if answer.outcome.accepted else Retry()
+        return RequeueAfter(PROBE_HOLDS_SECONDS) if answer.outcome.accepted else _again(answer)
 
     async def order(self, owner: ManagedModel, replica: ReplicaView) -> Result:
         decision, pod = replica.decision, replica.pod
@@ -104,17 +106,7 @@ class Replicas:
         answer = await self._client.order(pod.ip or "", replica.model, body)
         outcome = answer.outcome
         self._telemetry.ordered(decision.desired, outcome)
-        log.info(
-            "%s/%s: %s of %s ordered to %s (%s): %s %s",
-            owner.namespace,
-            owner.name,
-            replica.model,
-            pod.name,
-            decision.desired,
-            decision.reason,
-            outcome,
-            answer.detail,
-        )
+        self._log(owner, replica, answer)
         memory = self.memory(pod, replica.model)
         if outcome.accepted:
             memory = replace(memory, refusal=None, refusal_detail="", dirty_idle_since=None)
@@ -141,8 +133,16 @@ class Replicas:
             lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
             self.lent[lease_of(owner, pod, model)] = lent
             return Done()
-        log.warning("%s of %s was not lent its policy: %s %s", model, pod.name, answer.outcome, answer.detail)
-        return Retry()
+        quiet_log.warning(
+            ("policy", pod.namespace, answer.outcome),
+            "%s/%s: %s does not take its policy yet: %s %s",
+            pod.namespace,
+            pod.name,
+            model,
+            answer.outcome,
+            answer.detail,
+        )
+        return _again(answer)
 
     async def withdraw(self, key: LeasePolicy, pod: Pod) -> Result:
         """Whatever the pod answers, it has heard it; only when nobody answers is it tried again."""
@@ -156,7 +156,7 @@ class Replicas:
         answer = await self._client.lend(pod.ip or "", key.model, withdrawal(stamp, pod.uid))
         self._record(pod, answer, None)
         if not answer.outcome.reached or answer.outcome is Outcome.CANNOT_NOW:
-            return Retry()
+            return _again(answer)
         if self.lent.get(key) is lent:
             del self.lent[key]
         return Done()
@@ -185,15 +185,42 @@ class Replicas:
             return RequeueAfter(self._settle_seconds)
         if outcome in (Outcome.DIRTY, Outcome.NO_SUCH_MODEL, Outcome.BAD_BODY):
             return RequeueAfter(REFUSAL_HOLDS_SECONDS)
-        return Retry() if answer.retry_after_seconds is None else RequeueAfter(answer.retry_after_seconds)
+        return _again(answer) if answer.retry_after_seconds is None else RequeueAfter(answer.retry_after_seconds)
 
-    def _record(self, pod: Pod, answer: Answer, models: frozenset[str] | None) -> None:
+    def _log(self, owner: ManagedModel, replica: ReplicaView, answer: Answer) -> None:
+        """Each order that is taken; of those that are not, one a minute of each kind and namespace."""
+        message, arguments = (
+            "%s/%s: %s of %s ordered to %s (%s): %s %s",
+            (
+                owner.namespace,
+                owner.name,
+                replica.model,
+                replica.pod.name,
+                replica.decision.desired,
+                replica.decision.reason,
+                answer.outcome,
+                answer.detail,
+            ),
+        )
+        if answer.outcome.accepted:
+            log.info(message, *arguments)
+        else:
+            quiet_log.info(("order", owner.namespace, answer.outcome), message, *arguments)
+
+    def _record(self, pod: Pod, answer: Answer, models: Sequence[str] | None) -> None:
+        """`models`: all that the pod has, sorted; None where it was not asked."""
         before = self._contacts.get(pod.uid, Contact())
-        after = Contact(answer.outcome, answer.detail, before.models if models is None else models)
+        after = replace(before, outcome=answer.outcome, detail=answer.detail)
+        if models is not None:
+            listed = frozenset(models[:MAX_MODELS_PER_POD])
+            after = replace(after, models=listed, unlisted=len(models) - len(listed))
         self._contacts[pod.uid] = after
-        moved = [self._remember(pod, snapshot) for snapshot in answer.snapshots]
+        # Of a pod with far too many models, only those that are managed are remembered, and what was ordered.
+        listing = answer.snapshots if models is None else [one for one in answer.snapshots if after.lists(one.name)]
+        moved = [self._remember(pod, snapshot) for snapshot in listing]
         reached = before.outcome is not None and before.outcome.reached
-        if any(moved) or before.models != after.models or reached != answer.outcome.reached:
+        same_models = (before.models, before.unlisted) == (after.models, after.unlisted)
+        if any(moved) or not same_models or reached != answer.outcome.reached:
             self._on_news(pod)
 
     def _remember(self, pod: Pod, snapshot: ModelReport) -> bool:
@@ -202,3 +229,8 @@ class Replicas:
             return False
         self._memories[(pod.uid, snapshot.name)] = replace(memory, last_transition=snapshot.last_transition)
         return True
+
+
+def _again(answer: Answer) -> Result:
+    """A pod that answers nothing is left alone as a whole for a while, one that says no for this one thing."""
+    return Retry() if answer.outcome.reached else Unanswered()

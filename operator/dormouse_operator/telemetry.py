@@ -1,9 +1,8 @@
 """The operator's own metrics, made from the contract's entries in the registry that is passed in."""
 
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from dormouse_contract import Action, Residency, metrics
+from dormouse_contract import Action, Mode, Residency, metrics
 from dormouse_contract.managed_model import MIXED, UNKNOWN, Name
 from dormouse_contract.metrics import Metric
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -17,6 +16,11 @@ from .view import View
 class Telemetry:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._managed_models = _gauge(metrics.MANAGED_MODELS, registry)
+        for residency in _RESIDENCIES:
+            self._managed_models.labels(residency)
+        self._residencies: dict[Name, str] = {}
+        self._visit_failures = _counter(metrics.VISIT_FAILURES, registry)
+        self._failed: dict[Name, set[str]] = {}
         self._duration = Histogram(metrics.RECONCILE_DURATION.name, metrics.RECONCILE_DURATION.help, registry=registry)
         self._last = _gauge(metrics.LAST_RECONCILE, registry)
         self._orders = _counter(metrics.ORDERS, registry)
@@ -26,7 +30,9 @@ class Telemetry:
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
         self._fresh_for = _gauge(metrics.IDLE_SIGNAL_FRESH_FOR, registry)
         self._owners = _Owners()
-        registry.register(self._owners)
+        self._waiting = _Waiting()
+        for collector in (self._owners, self._waiting):
+            registry.register(collector)
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
         self._key_source = _gauge(metrics.KEY_SOURCE_USABLE, registry)
         self._leader = _gauge(metrics.LEADER, registry)
@@ -60,36 +66,71 @@ class Telemetry:
         self._duration.observe(seconds)
         self._last.set(finished_at)
 
-    def fleet(self, views: Iterable[View]) -> None:
-        tally: Tally[str] = Tally()
-        missing: dict[Name, float] = {}
-        releasable: dict[Name, float] = {}
-        owners: list[tuple[str, str, str, str]] = []
-        for view in views:
-            key = view.owner.key
-            owners.extend((*key, replica.pod.name, replica.model) for replica in view.present)
-            tally[view.owner.status.residency or UNKNOWN] += 1
-            missing[key] = float(any(not replica.seen.state.known for replica in view.present))
-            if view.owner.policy.mode == "Observe":
-                releasable[key] = _would_release(view)
-        for residency in (*Residency, MIXED, UNKNOWN):
-            self._managed_models.labels(residency).set(tally[residency])
-        self._owners.shown = frozenset(owners)
-        self._missing.show(missing)
-        self._releasable.show(releasable)
+    def waiting(self, seconds_by_namespace: Callable[[], Mapping[str, float]]) -> None:
+        """How long the oldest call to a pod waits for its turn: asked at each scrape."""
+        self._waiting.seconds_by_namespace = seconds_by_namespace
+
+    def visited(self, view: View) -> None:
+        """What is exported of one ManagedModel is what its last visit found."""
+        key = view.owner.key
+        residency = view.owner.status.residency
+        self._count(key, residency if residency in _RESIDENCIES else UNKNOWN)
+        self._owners.shown[key] = tuple((*key, replica.pod.name, replica.model) for replica in view.present)
+        self._missing.show(key, float(any(not replica.seen.state.known for replica in view.present)))
+        self._releasable.show(key, _would_release(view) if view.owner.policy.mode is Mode.OBSERVE else None)
+
+    def visit_failed(self, key: Name, reason: str) -> None:
+        self._visit_failures.labels(*key, reason).inc()
+        self._failed.setdefault(key, set()).add(reason)
+
+    def dropped(self, key: Name) -> None:
+        """It is gone, and its series with it."""
+        self._count(key, None)
+        self._owners.shown.pop(key, None)
+        self._missing.show(key, None)
+        self._releasable.show(key, None)
+        for reason in self._failed.pop(key, ()):
+            self._visit_failures.remove(*key, reason)
+
+    def _count(self, key: Name, residency: str | None) -> None:
+        before = self._residencies.get(key)
+        if residency == before:
+            return
+        if before is not None:
+            self._managed_models.labels(before).dec()
+        if residency is None:
+            self._residencies.pop(key, None)
+        else:
+            self._residencies[key] = residency
+            self._managed_models.labels(residency).inc()
+
+
+_RESIDENCIES = (*Residency, MIXED, UNKNOWN)
 
 
 class _Owners(Collector):
     """Which ManagedModel has which replica: written out when asked, as a child per series is a KB each."""
 
     def __init__(self) -> None:
-        self.shown: frozenset[tuple[str, str, str, str]] = frozenset()
+        self.shown: dict[Name, tuple[tuple[str, str, str, str], ...]] = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         info = metrics.REPLICA_INFO
         family = GaugeMetricFamily(info.name, info.help, labels=info.labels)
-        for each in self.shown:
+        for each in {replica for replicas in self.shown.values() for replica in replicas}:
             family.add_metric(each, 1.0)
+        yield family
+
+
+class _Waiting(Collector):
+    def __init__(self) -> None:
+        self.seconds_by_namespace: Callable[[], Mapping[str, float]] = dict
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        waiting = metrics.OLDEST_WAITING_CALL
+        family = GaugeMetricFamily(waiting.name, waiting.help, labels=waiting.labels)
+        for namespace, seconds in self.seconds_by_namespace().items():
+            family.add_metric([namespace], seconds)
         yield family
 
 
@@ -107,13 +148,13 @@ class _PerManagedModel:
         self._gauge = gauge
         self._shown: dict[Name, float] = {}
 
-    def show(self, values: dict[Name, float]) -> None:
-        for key in self._shown.keys() - values.keys():
-            self._gauge.remove(*key)
-        for key, value in values.items():
-            if self._shown.get(key) != value:
-                self._gauge.labels(*key).set(value)
-        self._shown = values
+    def show(self, key: Name, value: float | None) -> None:
+        if value is None:
+            if self._shown.pop(key, None) is not None:
+                self._gauge.remove(*key)
+        elif self._shown.get(key) != value:
+            self._shown[key] = value
+            self._gauge.labels(*key).set(value)
 
 
 def _would_release(view: View) -> float:

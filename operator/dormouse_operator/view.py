@@ -1,7 +1,8 @@
 """One ManagedModel with everything known of its replicas at one moment: what status and telemetry are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 
 from dormouse_contract import Action, Decision, Policy, Residency, Trigger, plan
 from dormouse_contract.idleness import IdleSignal, Seen
@@ -12,14 +13,25 @@ from .cluster.fleet import Claim, Lost
 from .cluster.pods import Pod
 from .orders import Outcome
 
+# Of one pod; no engine that we know has so many. What a pod has beyond is named in a condition and left alone.
+MAX_MODELS_PER_POD = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """How the last call to a pod went. `outcome` None: none was made yet. `models` None: never told."""
+    """How the last call to a pod went. `outcome` None: none was made yet. `models` None: it has not said.
+
+    unlisted: so many models it has beside `models`, which are too many to be managed.
+    """
 
     outcome: Outcome | None = None
     detail: str = ""
     models: frozenset[str] | None = None
+    unlisted: int = 0
+
+    def lists(self, model: str) -> bool:
+        """Whether what the pod says of this model is remembered."""
+        return self.models is None or model in self.models
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +67,9 @@ class ReplicaView:
 
     @property
     def exists(self) -> bool:
-        """False only when the pod has told its models and neither it nor Prometheus knows this one."""
-        told = self.contact.models
-        return told is None or self.model in told or self.seen.reading is not None
+        """False only when the pod has said which models it has and neither it nor Prometheus knows this one."""
+        said = self.contact.models
+        return said is None or self.model in said or self.contact.unlisted > 0 or self.seen.reading is not None
 
     @property
     def misunderstood(self) -> str:
@@ -79,13 +91,17 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """contacts: of the selected pods that have a sidecar. replicas: the models of those that are its own."""
+    """contacts: of the selected pods that have a sidecar. replicas: the models of those that are its own.
+
+    crowded: of the pods of which it takes all models, those that have more than are managed.
+    """
 
     owner: ManagedModel
     selected: tuple[Pod, ...]
     contacts: tuple[tuple[Pod, Contact], ...]
     replicas: tuple[ReplicaView, ...]
     lost: tuple[Lost, ...]
+    crowded: tuple[Pod, ...] = ()
 
     @property
     def without_sidecar(self) -> list[Pod]:
@@ -102,27 +118,54 @@ class View:
 
 
 def look(
-    claim: Claim,
+    owner: ManagedModel,
+    claims: Iterable[Claim],
     signal: IdleSignal,
     now: float,
     *,
     fresh_for_seconds: float,
     contact_of: Callable[[Pod], Contact],
     memory_of: Callable[[Pod, str], ReplicaMemory],
-) -> View:
-    """Observes and decides for each replica that the claim holds. Pods without a sidecar have none."""
+) -> Generator[None, None, View]:
+    """Observes and decides for each replica that `owner` has. Pods without a sidecar have none.
+
+    Yields after each short step, so that whoever drives it can let others in; what it returns is the view.
+    """
+    selected: list[Pod] = []
+    contacts: list[tuple[Pod, Contact]] = []
     replicas: list[ReplicaView] = []
-    for pod, model in claim.held:
+    lost: list[Lost] = []
+    crowded: list[Pod] = []
+    for claim in claims:
+        pod = claim.pod
+        selected.append(pod)
+        lost += claim.lost
+        yield
         if not pod.has_sidecar:
             continue
-        memory = memory_of(pod, model)
-        seen = signal.see((pod.namespace, pod.name, model), fresh_for_seconds)
-        seen = _with_refusal(seen, memory)
-        decision = plan(claim.owner.policy, seen.observation, now)
-        held = _held_by_demand(claim.owner.policy, seen, decision, memory, now - fresh_for_seconds)
-        replicas.append(ReplicaView(pod, model, seen, decision, contact_of(pod), memory, held))
-    contacts = tuple((pod, contact_of(pod)) for pod in claim.selected if pod.has_sidecar)
-    return View(claim.owner, claim.selected, contacts, tuple(replicas), claim.lost)
+        contact = contact_of(pod)
+        contacts.append((pod, contact))
+        if owner.model is None and _is_crowded(contact, signal.models_of(pod.namespace, pod.name)):
+            crowded.append(pod)
+        for model in claim.held:
+            memory = memory_of(pod, model)
+            seen = signal.see((pod.namespace, pod.name, model), fresh_for_seconds)
+            seen = _with_refusal(seen, memory)
+            decision = plan(owner.policy, seen.observation, now)
+            by_demand = _held_by_demand(owner.policy, seen, decision, memory, now - fresh_for_seconds)
+            replicas.append(ReplicaView(pod, model, seen, decision, contact, memory, by_demand))
+            yield
+    return View(owner, tuple(selected), tuple(contacts), tuple(replicas), tuple(lost), tuple(crowded))
+
+
+def known_models(contact: Contact, shown: frozenset[str]) -> list[str]:
+    """The models of a pod that are managed: of those that it has by its own word and by Prometheus, the first ones."""
+    models = shown | contact.models if contact.models else shown
+    return nsmallest(MAX_MODELS_PER_POD, models)
+
+
+def _is_crowded(contact: Contact, shown: frozenset[str]) -> bool:
+    return contact.unlisted > 0 or len(shown | (contact.models or shown)) > MAX_MODELS_PER_POD
 
 
 def _held_by_demand(policy: Policy, seen: Seen, decision: Decision, memory: ReplicaMemory, lately: float) -> bool:

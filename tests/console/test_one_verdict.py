@@ -35,7 +35,7 @@ from dormouse_prometheus.api import PrometheusApi
 from localcluster.ports import reserve_port
 from localcluster.prometheus import Prometheus, Target
 from localcluster.workspace import Workspace
-from tests.operator.objects import fleet
+from tests.operator.objects import fleet, seen_by
 from tests.waiting import eventually
 
 NAMESPACE = "speech"
@@ -144,17 +144,20 @@ class Stand:
 
         made = fleet(body_of(name), pod_body_of(name))
         signal = asyncio.run(read())
-        claim = next(iter(made.claims(lambda _: {"tts"})))
+        owner = next(iter(made.managed_models.values()))
         # An operator that ordered the unload was refused; one that did not has only the figure.
         refused = ReplicaMemory(Outcome.DIRTY, "changed", dirty_idle_since=IDLE_SINCE)
         memory = refused if SITUATIONS[name].dirty else ReplicaMemory()
-        return look(
-            claim,
-            signal,
-            now,
-            fresh_for_seconds=FRESH_FOR,
-            contact_of=lambda _: Contact(Outcome.DONE, "", frozenset({"tts"})),
-            memory_of=lambda *_: memory,
+        return seen_by(
+            look(
+                owner,
+                made.claims(owner, lambda _: {"tts"}),
+                signal,
+                now,
+                fresh_for_seconds=FRESH_FOR,
+                contact_of=lambda _: Contact(Outcome.DONE, "", frozenset({"tts"})),
+                memory_of=lambda *_: memory,
+            )
         )
 
     def said_by_the_console(self, name: str) -> dict[str, Any]:

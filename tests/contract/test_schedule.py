@@ -1,10 +1,14 @@
 """Schedule windows in the user's own time zone, over both changes of daylight saving time."""
 
-from datetime import datetime
+from calendar import isleap
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim, CronSimError
 from dormouse_contract import Action, InvalidSchedule, Observation, Policy, Residency, Window, plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 BERLIN = ZoneInfo("Europe/Berlin")
 GPU = Residency.GPU
@@ -182,3 +186,66 @@ def test_a_window_is_closed_until_the_moment_at_which_it_opens() -> None:
     window, opens = daily("0 8 * * *", 60), berlin(2026, 1, 5, 8)
     assert window.open_until(opens - 0.001) is None
     assert window.open_until(opens) == opens + 60
+
+
+_FIELDS = {
+    "day": st.sampled_from(["*", "*/2", "*/31", "1", "28", "29", "30", "31", "30,31", "L", "LW", "15-20/5"]),
+    "month": st.sampled_from(["*", "2", "2,4", "12", "1,3", "*/5", "4,6,9,11"]),
+    "weekday": st.sampled_from(["*", "1", "0", "7", "1-5", "1#1", "3#5", "0#5", "7#5", "5L", "0L", "1#5,2#5,3#5"]),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(**_FIELDS)
+def test_just_what_fires_in_every_year_is_a_schedule(day: str, month: str, weekday: str) -> None:
+    cron = f"0 0 {day} {month} {weekday}"
+    try:
+        fields = CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC))
+    except CronSimError:
+        with pytest.raises(InvalidSchedule):
+            daily(cron, 60)
+        return
+    # All calendars come within 28 years.
+    years = [
+        any(
+            fields.match_day(date(year, 1, 1) + timedelta(days=number))
+            and (date(year, 1, 1) + timedelta(days=number)).month in fields.months
+            for number in range(366 if isleap(year) else 365)
+        )
+        for year in range(2001, 2029)
+    ]
+    if all(years):
+        assert daily(cron, 60).cron == cron
+    else:
+        with pytest.raises(InvalidSchedule, match="in every year" if any(years) else "never fires"):
+            daily(cron, 60)
+
+
+def test_a_calendar_is_searched_once_until_the_window_opens_or_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    opens = berlin(2026, 1, 5, 8)
+    policy = Policy(schedule=tuple(daily("0 8 * * *", 3600) for _ in range(32)), offload_after_seconds=60)
+    searches = 0
+    search = CronSim.__next__
+
+    def counted(cron: CronSim) -> datetime:
+        nonlocal searches
+        searches += 1
+        return search(cron)
+
+    monkeypatch.setattr(CronSim, "__next__", counted)
+    for replica in range(500):
+        plan(policy, Observation(GPU, 0, opens - 9000), opens - 100 + 0.1 * replica)
+    assert searches == 2 * 32
+    for replica in range(500):
+        assert plan(policy, Observation(GPU, 0, opens - 9000), opens + replica).desired is GPU
+    assert searches == 4 * 32
+    assert plan(policy, Observation(GPU, 0, opens - 9000), opens + 3600).desired is Residency.CPU
+
+
+@given(st.lists(st.floats(0, 3 * 86_400), min_size=1, max_size=30))
+def test_what_a_window_remembers_is_what_a_new_one_finds(moments: list[float]) -> None:
+    """Clocks go back as well."""
+    remembers = daily("*/20 1-4 * * *", 900)
+    for seconds in moments:
+        now, new = berlin(2026, 3, 28) + seconds, daily("*/20 1-4 * * *", 900)
+        assert (remembers.open_until(now), remembers.opens_after(now)) == (new.open_until(now), new.opens_after(now))

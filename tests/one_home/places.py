@@ -186,7 +186,7 @@ def _weights() -> torch.nn.Module:
 @cache
 def _operator() -> str:
     registry = CollectorRegistry()
-    Telemetry(registry).fleet([])
+    Telemetry(registry)
     return generate_latest(registry).decode()
 
 

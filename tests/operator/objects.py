@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from typing import Any
 
 from dormouse_contract.idleness import COLUMNS, IdleSignal, build
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.pods import Pod
 from dormouse_operator.orders import Outcome
-from dormouse_operator.view import Contact, ReplicaMemory, View, look
+from dormouse_operator.view import Contact, ReplicaMemory, View, known_models, look
 from dormouse_prometheus.answers import Vector
 
 NOW = 1_800_000_000.0
@@ -80,18 +81,31 @@ def view_of(
 ) -> View:
     reached = contact or Contact(Outcome.DONE, "", frozenset({"tts"}))
 
-    def models_of(each: Pod) -> frozenset[str]:
-        return (reached.models or frozenset()) | seen.models_of(each.namespace, each.name)
+    def models_of(each: Pod) -> list[str]:
+        return known_models(reached, seen.models_of(each.namespace, each.name))
 
-    claim = next(claim for claim in made.claims(models_of) if claim.owner.name == name)
-    return look(
-        claim,
-        seen,
-        NOW,
-        fresh_for_seconds=30,
-        contact_of=lambda _: reached,
-        memory_of=lambda *_: memory or ReplicaMemory(),
+    owner = made.managed_models[("speech", name)]
+    return seen_by(
+        look(
+            owner,
+            made.claims(owner, models_of),
+            seen,
+            NOW,
+            fresh_for_seconds=30,
+            contact_of=lambda _: reached,
+            memory_of=lambda *_: memory or ReplicaMemory(),
+        )
     )
+
+
+def seen_by(steps: Generator[None, None, View]) -> View:
+    """The view at the end of a look that nobody interrupts."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as finished:
+        view: View = finished.value
+        return view
 
 
 nan = math.nan

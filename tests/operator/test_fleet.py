@@ -7,6 +7,7 @@ import copy
 import pytest
 from dormouse_contract import Residency
 from dormouse_contract.managed_model import managed_model as typed
+from dormouse_operator.cluster.fleet import Fleet, Lost
 from dormouse_operator.cluster.pods import has_sidecar
 
 from .objects import fleet, managed_model, pod
@@ -75,19 +76,27 @@ OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 )
 def test_one_manages_and_the_other_knows_who(first: dict[str, str], second: dict[str, str], winner: str) -> None:
     made = fleet(managed_model("first", **first), managed_model("second", **second), pod())
-    claims = {claim.owner.name: claim for claim in made.claims(lambda _: {"tts"})}
+    held, lost = managed(made, "tts")
     loser = "second" if winner == "first" else "first"
-    assert [model for _, model in claims[winner].held] == ["tts"]
-    assert claims[winner].lost == ()
-    assert claims[loser].held == ()
-    assert {lost.winner for lost in claims[loser].lost} == {winner}
+    assert (held[winner], lost[winner]) == (["tts"], [])
+    assert held[loser] == []
+    assert {each.winner for each in lost[loser]} == {winner}
 
 
 def test_the_whole_pod_keeps_the_models_that_nobody_names() -> None:
     made = fleet(managed_model("whole"), managed_model("named", model="tts"), pod())
-    claims = {claim.owner.name: claim for claim in made.claims(lambda _: {"tts", "asr"})}
-    assert [model for _, model in claims["whole"].held] == ["asr"]
-    assert [lost.model for lost in claims["whole"].lost] == ["tts"]
+    held, lost = managed(made, "tts", "asr")
+    assert held["whole"] == ["asr"]
+    assert [each.model for each in lost["whole"]] == ["tts"]
+
+
+def managed(made: Fleet, *models: str) -> tuple[dict[str, list[str]], dict[str, list[Lost]]]:
+    """The models that each ManagedModel has, and what it lost, when each pod has `models`."""
+    claims = {owner.name: list(made.claims(owner, lambda _: models)) for owner in made.managed_models.values()}
+    return (
+        {name: [model for claim in each for model in claim.held] for name, each in claims.items()},
+        {name: [lost for claim in each for lost in claim.lost] for name, each in claims.items()},
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from dormouse_operator.reconciler import Reconciler
 from dormouse_operator.replicas import Replicas
 from dormouse_operator.reporting.recorder import Recorder
 from dormouse_operator.telemetry import Telemetry
+from dormouse_operator.turn import Turn
+from dormouse_operator.visit import Visited
 from dormouse_operator.workqueue.queue import WorkQueue
 from dormouse_prometheus.answers import Vector
 from hypothesis import HealthCheck, given, settings
@@ -309,13 +311,14 @@ async def test_a_quiet_fleet_is_not_looked_at_until_time_alone_calls_for_it(monk
     for _ in range(4):
         await side.step(TICK)
     looked: list[float] = []
-    visit = side.reconciler._visit
+    visits = side.reconciler._visits
+    visit = visits.visit
 
-    def watched(owner: ManagedModel) -> None:
+    async def watched(owner: ManagedModel, signal: IdleSignal, turn: Turn) -> Visited:
         looked.append(side.now)
-        visit(owner)
+        return await visit(owner, signal, turn)
 
-    monkeypatch.setattr(side.reconciler, "_visit", watched)
+    monkeypatch.setattr(visits, "visit", watched)
     while side.now < NOW + 1000 - TICK:
         # The trust that it published is looked at every minute.
         assert all("configmaps" in call[1] for call in await side.step(TICK))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from dormouse_operator.workqueue.keys import (
+    Key,
     LeasePolicy,
     OrderModel,
     ProbePod,
@@ -12,8 +13,11 @@ from dormouse_operator.workqueue.keys import (
     WriteFirstStatuses,
     WriteStatus,
 )
+from dormouse_operator.workqueue.places import Places
 from dormouse_operator.workqueue.queue import WorkQueue
-from dormouse_operator.workqueue.result import Done, RequeueAfter, Result, Retry
+from dormouse_operator.workqueue.result import Done, RequeueAfter, Result, Retry, Unanswered
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 class Clock:
@@ -28,7 +32,7 @@ def key(pod_uid: str) -> ProbePod:
 
 
 async def test_one_at_a_time_for_each_and_a_slow_one_delays_nobody_else() -> None:
-    queue = WorkQueue(concurrency=2, monotonic=Clock())
+    queue = WorkQueue(concurrency=2, per_namespace=2, monotonic=Clock())
     hang, done = asyncio.Event(), asyncio.Event()
 
     async def slow() -> Result:
@@ -49,7 +53,7 @@ async def test_one_at_a_time_for_each_and_a_slow_one_delays_nobody_else() -> Non
 
 
 async def test_no_more_than_the_limit_run_at_once() -> None:
-    queue = WorkQueue(concurrency=3, monotonic=Clock())
+    queue = WorkQueue(concurrency=3, per_namespace=3, monotonic=Clock())
     running = most = 0
 
     async def call() -> Result:
@@ -118,7 +122,7 @@ async def test_what_hangs_at_the_end_is_cut_off() -> None:
 
 
 async def test_at_the_end_what_runs_may_finish_and_what_waits_for_its_turn_never_begins() -> None:
-    queue = WorkQueue(concurrency=1, monotonic=Clock())
+    queue = WorkQueue(concurrency=1, per_namespace=1, monotonic=Clock())
     running, go_on = asyncio.Event(), asyncio.Event()
     begun: list[str] = []
 
@@ -147,7 +151,7 @@ async def test_at_the_end_what_runs_may_finish_and_what_waits_for_its_turn_never
 async def test_a_dead_and_a_slow_one_among_fifty_delay_nobody_else() -> None:
     """The dead one is tried again and again, the slow one holds its place; each has one place and no more."""
     clock = Clock()
-    queue = WorkQueue(concurrency=4, monotonic=clock)
+    queue = WorkQueue(concurrency=4, per_namespace=4, monotonic=clock)
     calls: dict[int, int] = {}
     hang = asyncio.Event()
 
@@ -221,3 +225,157 @@ async def test_work_that_raises_is_retried_with_back_off() -> None:
         await queue.drain(5)
         assert queue.due_in(key("pod")) == wait
         clock.now += wait
+
+
+class Calls:
+    """Work that runs until it is let go, and what of it has begun."""
+
+    def __init__(self, queue: WorkQueue) -> None:
+        self._queue = queue
+        self.begun: list[Key] = []
+        self._ends: dict[Key, asyncio.Future[Result]] = {}
+
+    def add(self, *keys: Key) -> None:
+        for each in keys:
+            assert self._queue.add(each, None, lambda each=each: self._run(each))  # type: ignore[misc]
+
+    async def __aenter__(self) -> Calls:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._queue.shut_down(0)
+
+    async def end(self, key: Key, result: Result | None = None) -> None:
+        self._ends.pop(key).set_result(result or Done())
+        await self.turn()
+
+    async def turn(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def _run(self, key: Key) -> Result:
+        self.begun.append(key)
+        self._ends[key] = asyncio.get_running_loop().create_future()
+        return await self._ends[key]
+
+
+def orders(namespace: str, pod_uid: str, models: int) -> list[OrderModel]:
+    return [OrderModel(namespace, pod_uid, f"model-{number}") for number in range(models)]
+
+
+async def test_a_pod_of_three_hundred_models_has_two_calls_at_once_and_a_namespace_its_share() -> None:
+    async with Calls(WorkQueue(concurrency=8, per_namespace=4, monotonic=Clock())) as calls:
+        calls.add(*orders("bad", "many", 300))
+        await calls.turn()
+        assert len(calls.begun) == 2
+        for number in range(50):
+            calls.add(*orders("bad", f"pod-{number}", 3))
+        await calls.turn()
+        assert len(calls.begun) == 4
+        calls.add(OrderModel("good", "pod", "tts"))
+        await calls.turn()
+        assert calls.begun[-1].namespace == "good", "it waits for nobody"
+
+
+async def test_a_place_that_is_free_goes_to_namespaces_and_pods_in_turn() -> None:
+    async with Calls(WorkQueue(concurrency=1, per_namespace=1, monotonic=Clock())) as calls:
+        calls.add(*orders("one", "a", 3), *orders("one", "b", 2), *orders("two", "c", 2), *orders("three", "d", 1))
+        await calls.turn()
+        while len(calls.begun) < 8:
+            await calls.end(calls.begun[-1])
+        assert [each.object_uid for each in calls.begun] == ["a", "c", "d", "a", "c", "b", "a", "b"]
+
+
+async def test_a_pod_that_does_not_answer_is_left_alone_as_a_whole() -> None:
+    clock = Clock()
+    queue = WorkQueue(monotonic=clock, jitter=lambda: 1.0)
+    async with Calls(queue) as calls:
+        first, second, *others = orders("bad", "silent", 300)
+        calls.add(first, second, *others)
+        await calls.turn()
+        await calls.end(first, Unanswered())
+        assert calls.begun == [first, second], "what waited is dropped"
+        assert queue.waiting_seconds() == {}
+        await calls.end(second, Unanswered())
+        assert not queue.add(others[0], "another subject", calls.turn)  # type: ignore[arg-type]
+        assert queue.due_in(others[0]) == queue.due_in(first) == 1.0, "both were one silence"
+        calls.add(OrderModel("bad", "another", "tts"))
+        for seconds in (2.0, 4.0):
+            clock.now += queue.due_in(first) or 0.0
+            calls.add(first)
+            await calls.turn()
+            await calls.end(first, Unanswered())
+            assert queue.due_in(others[0]) == seconds
+        clock.now += 4.0
+        calls.add(first)
+        await calls.turn()
+        await calls.end(first)
+        calls.add(*others[:5])
+        await calls.turn()
+        assert len(calls.begun) == 8, "it answers again"
+
+
+async def test_tells_how_long_the_oldest_of_a_namespace_waits() -> None:
+    clock = Clock()
+    queue = WorkQueue(concurrency=2, per_namespace=1, monotonic=clock)
+    async with Calls(queue) as calls:
+        calls.add(*orders("bad", "a", 1))
+        clock.now = 5.0
+        calls.add(*orders("bad", "b", 1))
+        clock.now = 9.0
+        calls.add(*orders("bad", "c", 1), *orders("good", "d", 1))
+        assert queue.waiting_seconds() == {"bad": 4.0}
+
+
+async def test_what_is_no_longer_wanted_waits_no_longer() -> None:
+    queue = WorkQueue(concurrency=1, per_namespace=1, monotonic=Clock())
+    async with Calls(queue) as calls:
+        first, second, third = orders("one", "a", 3)
+        calls.add(first, second, third)
+        await calls.turn()
+        queue.forget(second)
+        await calls.end(first)
+        assert calls.begun == [first, third]
+        calls.add(second)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "end", "leave", "silence"]), st.integers(0, 2), st.integers(0, 2)),
+        max_size=80,
+    ),
+    st.integers(0, 3),
+)
+def test_places_are_never_lost_nor_given_twice(steps: list[tuple[str, int, int]], model: int) -> None:
+    """Whatever happens in whatever order, the limits hold, and nobody waits while a place is there for it."""
+    places = Places(3, 2, 1)
+    waiting: set[Key] = set()
+    running: set[Key] = set()
+    for position, (what, namespace, pod) in enumerate(steps):
+        key: Key = OrderModel(f"n{namespace}", f"{namespace}{pod}", f"m{(position + model) % 4}")
+        if what == "add" and key not in waiting | running:
+            places.wait(key, position)
+            waiting.add(key)
+        elif what == "end" and running:
+            places.give_back(running.pop())
+        elif what == "leave" and waiting:
+            places.leave(gone := waiting.pop())
+            assert gone not in waiting
+        elif what == "silence":
+            waiting.difference_update(places.leave_all(key))
+        while (taken := places.take()) is not None:
+            waiting.remove(taken)
+            running.add(taken)
+        for name in ("n0", "n1", "n2"):
+            mine = [each for each in running if each.namespace == name]
+            assert len(mine) <= 2
+            assert len({each.object_uid for each in mine}) == len(mine)
+            idle = {
+                each
+                for each in waiting
+                if each.namespace == name and each.object_uid not in {m.object_uid for m in mine}
+            }
+            assert not idle or len(mine) == 2 or len(running) == 3
+        assert len(running) <= 3
+        assert {name for name, _ in places.waiting_since()} == {each.namespace for each in waiting}

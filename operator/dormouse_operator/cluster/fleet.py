@@ -7,13 +7,16 @@ size of what happened and not of the fleet.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from dormouse_contract.managed_model import ManagedModel, Name, managed_model
+from dormouse_contract.managed_model import Labels, ManagedModel, Name, managed_model
 
 from .pods import Pod, pod
+
+# So many pairs of a changed pod and a ManagedModel are compared; with more, the whole namespace counts as touched.
+PAIRS_COMPARED = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +29,26 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What one ManagedModel has of the fleet.
+class Managers:
+    """Which ManagedModel manages which model of one pod, by name. Naming the model beats the whole pod.
 
-    selected: the living pods that its labels match. held: the models of those pods that are its own to order.
+    version: of the namespace, for which that was found.
     """
 
-    owner: ManagedModel
-    selected: tuple[Pod, ...]
-    held: tuple[tuple[Pod, str], ...]
+    version: int
+    named: Mapping[str, str]
+    whole: str | None
+
+    def of(self, model: str) -> str | None:
+        return self.named.get(model, self.whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one ManagedModel has of one pod that its labels match. held: the models that are its own to order."""
+
+    pod: Pod
+    held: tuple[str, ...]
     lost: tuple[Lost, ...]
 
 
@@ -46,10 +60,17 @@ class Fleet:
         self._models: dict[Name, ManagedModel] = {}
         self._pods: dict[Name, Pod] = {}
         # Pods by each of their labels, so that selecting costs the size of the answer and not of the cluster.
-        self._by_label: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._by_label: defaultdict[_Label, set[str]] = defaultdict(set)
         # The other way round: ManagedModels by the first label of their selector.
-        self._by_selector: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._by_selector: defaultdict[_Label, set[str]] = defaultdict(set)
+        self._by_namespace: defaultdict[str, set[str]] = defaultdict(set)
+        # Grows whenever the same pod may be managed by another.
+        self._versions: defaultdict[str, int] = defaultdict(int)
+        self._managers: dict[Name, Managers] = {}
+        # What happened, as it came: whom it concerns is found when somebody asks, once for all of it.
         self._touched: set[Name] = set()
+        self._touched_labels: set[tuple[str, Labels]] = set()
+        self._touched_selectors: set[tuple[str, Labels]] = set()
 
     @property
     def managed_models(self) -> Mapping[Name, ManagedModel]:
@@ -58,6 +79,11 @@ class Fleet:
     @property
     def pods(self) -> Mapping[Name, Pod]:
         return self._pods
+
+    @property
+    def namespaces(self) -> Collection[str]:
+        """Those that have ManagedModels."""
+        return self._by_namespace.keys()
 
     def observe_managed_model(self, body: Mapping[str, Any], *, deleted: bool = False) -> None:
         seen = managed_model(body)
@@ -80,6 +106,7 @@ class Fleet:
         if known is not None:
             self._forget_managed_model(known)
         self._models[seen.key] = seen
+        self._by_namespace[seen.namespace].add(seen.name)
         # A selector that is not understood is empty, and selects nothing.
         for label in seen.selector[:1]:
             self._by_selector[(seen.namespace, *label)].add(seen.name)
@@ -100,8 +127,7 @@ class Fleet:
         self._pods[seen.key] = seen
         for key, value in seen.labels:
             self._by_label[(seen.namespace, key, value)].add(seen.name)
-        self._touched.update(owner.key for owner in self.owners_of(seen))
-        self.changed.set()
+        self.touch(seen)
 
     def forget_managed_model(self, gone: ManagedModel) -> None:
         """It was deleted, whoever says so."""
@@ -114,83 +140,122 @@ class Fleet:
 
     def touch(self, pod: Pod) -> None:
         """Something else is known of this pod than before: whoever selects it is looked at again."""
-        self._touched.update(owner.key for owner in self.owners_of(pod))
+        self._touched_labels.add((pod.namespace, pod.labels))
         self.changed.set()
 
     def take_touched(self) -> set[Name]:
-        """The ManagedModels that something happened to since the last call, deleted ones included."""
+        """The ManagedModels that something happened to since the last call, deleted ones included.
+
+        Where very much happened in a namespace, these are all that it has: to find out whom it concerns is dearer.
+        """
         touched, self._touched = self._touched, set()
+        by_namespace: defaultdict[str, set[Labels]] = defaultdict(set)
+        for namespace, labels in self._touched_labels:
+            by_namespace[namespace].add(labels)
+        for namespace, selector in self._touched_selectors:
+            names = self._matching(namespace, selector)
+            by_namespace[namespace].update(self._pods[(namespace, name)].labels for name in names)
+        self._touched_labels, self._touched_selectors = set(), set()
+        for namespace, sets in by_namespace.items():
+            pairs = sum(len(self._by_selector.get((namespace, *label), ())) for labels in sets for label in labels)
+            if pairs > PAIRS_COMPARED:
+                touched.update((namespace, name) for name in self._by_namespace.get(namespace, ()))
+            else:
+                touched.update(owner.key for labels in sets for owner in self._owners(namespace, labels))
         return touched
 
     def owners_of(self, pod: Pod) -> list[ManagedModel]:
         """The ManagedModels whose selector matches, whether or not the pod is alive."""
-        labels = set(pod.labels)
-        return [
-            owner
-            for label in pod.labels
-            for name in self._by_selector.get((pod.namespace, *label), ())
-            if labels.issuperset((owner := self._models[(pod.namespace, name)]).selector)
-        ]
+        return self._owners(pod.namespace, pod.labels)
 
     def select(self, owner: ManagedModel) -> tuple[Pod, ...]:
         """The living pods that carry all its labels, by name."""
-        sets = [self._by_label.get((owner.namespace, key, value)) for key, value in owner.selector]
-        present = [names for names in sets if names]
-        if not present or len(present) < len(sets):
-            return ()
-        found = set.intersection(*sorted(present, key=len))
-        pods = (self._pods[(owner.namespace, name)] for name in sorted(found))
+        pods = (self._pods[(owner.namespace, name)] for name in sorted(self._matching(owner.namespace, owner.selector)))
         return tuple(each for each in pods if each.alive)
 
-    def claims(self, models_of: Callable[[Pod], Iterable[str]]) -> Iterator[Claim]:
-        """Who manages what, for all of them."""
-        return (self.claim(owner, models_of) for owner in list(self._models.values()))
+    def managers_of(self, pod: Pod) -> Managers:
+        """Who manages the models of this pod. Remembered, since each of its ManagedModels asks."""
+        known = self._managers.get(pod.key)
+        version = self._versions[pod.namespace]
+        if known is None or known.version != version:
+            known = self._managers[pod.key] = _managers(version, self.owners_of(pod))
+        return known
 
-    def claim(self, owner: ManagedModel, models_of: Callable[[Pod], Iterable[str]]) -> Claim:
-        """What `owner` manages. `models_of` says which models a pod is known to have, in no order."""
-        selected = self.select(owner)
-        held: list[tuple[Pod, str]] = []
-        lost: list[Lost] = []
-        for each in selected:
-            rivals = self.owners_of(each)
-            for model in [owner.model] if owner.model else sorted(models_of(each)):
-                winner = _winner(rivals, model) if len(rivals) > 1 else owner
-                if winner is owner:
-                    held.append((each, model))
-                else:
-                    lost.append(Lost(each, model, winner.name))
-            if owner.model is None and len(rivals) > 1:
-                first = min((rival for rival in rivals if rival.model is None), key=_precedence)
-                if first is not owner:
-                    lost.append(Lost(each, None, first.name))
-        return Claim(owner, selected, tuple(held), tuple(lost))
+    def claims(self, owner: ManagedModel, models_of: Callable[[Pod], Iterable[str]]) -> Iterator[Claim]:
+        """What `owner` has of each living pod that it selects; one step is short, whatever there is.
+
+        `models_of` says which models a pod is known to have, in no order.
+        """
+        for each in self.select(owner):
+            managers = self.managers_of(each)
+            models = [owner.model] if owner.model else sorted(models_of(each))
+            lost = [
+                Lost(each, model, winner)
+                for model in models
+                if (winner := managers.of(model)) is not None and winner != owner.name
+            ]
+            if owner.model is None and managers.whole is not None and managers.whole != owner.name:
+                lost.append(Lost(each, None, managers.whole))
+            yield Claim(each, tuple(model for model in models if managers.of(model) == owner.name), tuple(lost))
+
+    def _owners(self, namespace: str, labels: Labels) -> list[ManagedModel]:
+        carried = set(labels)
+        return [
+            owner
+            for label in labels
+            for name in self._by_selector.get((namespace, *label), ())
+            if carried.issuperset((owner := self._models[(namespace, name)]).selector)
+        ]
+
+    def _matching(self, namespace: str, selector: Labels) -> set[str]:
+        sets = [self._by_label.get((namespace, key, value)) for key, value in selector]
+        present = [names for names in sets if names]
+        if not present or len(present) < len(sets):
+            return set()
+        return set.intersection(*sorted(present, key=len))
 
     def _forget_managed_model(self, known: ManagedModel) -> None:
         self._touch_rivals(known)
         del self._models[known.key]
+        _discard(self._by_namespace, known.namespace, known.name)
         for label in ((known.namespace, *pair) for pair in known.selector[:1]):
-            self._by_selector[label].discard(known.name)
-            if not self._by_selector[label]:
-                del self._by_selector[label]
+            _discard(self._by_selector, label, known.name)
 
     def _touch_rivals(self, owner: ManagedModel) -> None:
         """Its own coming or going may give a model to another, or take it away."""
+        self._versions[owner.namespace] += 1
         self._touched.add(owner.key)
-        for each in self.select(owner):
-            self._touched.update(rival.key for rival in self.owners_of(each))
+        self._touched_selectors.add((owner.namespace, owner.selector))
 
     def _forget_pod(self, known: Pod) -> None:
-        self._touched.update(owner.key for owner in self.owners_of(known))
+        self._touched_labels.add((known.namespace, known.labels))
         del self._pods[known.key]
+        self._managers.pop(known.key, None)
         for key, value in known.labels:
-            names = self._by_label[(known.namespace, key, value)]
-            names.discard(known.name)
-            if not names:
-                del self._by_label[(known.namespace, key, value)]
+            _discard(self._by_label, (known.namespace, key, value), known.name)
 
 
-def _winner(rivals: Iterable[ManagedModel], model: str) -> ManagedModel:
-    return min((rival for rival in rivals if rival.model in (None, model)), key=_precedence)
+_Label = tuple[str, str, str]
+"""Namespace, key and value."""
+_Key = TypeVar("_Key")
+
+
+def _discard(index: dict[_Key, set[str]], key: _Key, name: str) -> None:
+    names = index[key]
+    names.discard(name)
+    if not names:
+        del index[key]
+
+
+def _managers(version: int, owners: Iterable[ManagedModel]) -> Managers:
+    named: dict[str, str] = {}
+    whole: str | None = None
+    for owner in sorted(owners, key=_precedence, reverse=True):
+        if owner.model is None:
+            whole = owner.name
+        else:
+            named[owner.model] = owner.name
+    return Managers(version, named, whole)
 
 
 def _precedence(owner: ManagedModel) -> tuple[bool, float, str]:

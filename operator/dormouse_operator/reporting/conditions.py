@@ -2,11 +2,14 @@
 
 `Ready`, every replica is at its desired residency or above it by demand:
 
+    False    VisitFailed           something about it can't be processed; the message says what
+    False    TooExpensive          to look at it takes more time than one ManagedModel may have
     False    Conflict              another ManagedModel manages (some of) these models; the message names it
     False    InvalidSpec           a part of the spec is not understood; the message says what holds meanwhile
     False    InvalidSchedule       a window makes no sense; the rest of the policy holds
     False    NoReplicas            no living pod has the labels
     False    NoSidecar             a selected pod has no sidecar; the message names it
+    False    TooManyModels         a pod has more models than are managed
     False    UnknownModel          a pod has no such model; the message says which it has
     False    Untrusted             a sidecar lives but does not take our certificate (yet)
     False    Unreachable           a pod does not answer
@@ -44,18 +47,23 @@ from dormouse_contract.managed_model import (
     SpecProblemReason,
     Truth,
 )
+from dormouse_contract.printable import printable
 
 from ..orders import Outcome
-from ..view import Contact, ReplicaView, View
+from ..view import MAX_MODELS_PER_POD, Contact, ReplicaView, View
 
 # As many of a spec's problems as a condition has room for.
 MOST_PROBLEMS = 3
+MOST_CHARACTERS_OF_A_FAULT = 256
 
+VISIT_FAILED = "VisitFailed"
+TOO_EXPENSIVE = "TooExpensive"
 CONFLICT = "Conflict"
 INVALID_SPEC = SpecProblemReason.INVALID_SPEC
 INVALID_SCHEDULE = SpecProblemReason.INVALID_SCHEDULE
 NO_REPLICAS = "NoReplicas"
 NO_SIDECAR = "NoSidecar"
+TOO_MANY_MODELS = "TooManyModels"
 UNKNOWN_MODEL = "UnknownModel"
 UNTRUSTED = "Untrusted"
 UNREACHABLE = "Unreachable"
@@ -95,6 +103,19 @@ def conditions(view: View) -> tuple[Condition, ...]:
     )
 
 
+def failure(reason: str, why: str, generation: int) -> Condition:
+    """`Ready` of a ManagedModel that could not be looked at, for VISIT_FAILED and TOO_EXPENSIVE."""
+    if reason == TOO_EXPENSIVE:
+        what_to_do = "Select fewer pods with it, or shorten its schedule."
+    else:
+        what_to_do = "See the operator's log, and report it."
+    message = (
+        f"{printable(why, MOST_CHARACTERS_OF_A_FAULT)} Its models stay where they are and still wake; other "
+        f"ManagedModels are unharmed. {what_to_do}"
+    )
+    return Condition(READY, "False", reason, message[:1024], generation)
+
+
 def _ready(view: View) -> _Verdict:
     obstacle = _obstacle(view)
     if obstacle is not None:
@@ -124,6 +145,13 @@ def _obstacle(view: View) -> tuple[str, str] | None:
     if view.without_sidecar:
         names = _some(sorted(pod.name for pod in view.without_sidecar))
         return NO_SIDECAR, f"Pod {names} has no dormouse-sidecar, so it takes no orders. Add it to the pod."
+    if view.crowded:
+        names = _some(sorted(pod.name for pod in view.crowded))
+        return (
+            TOO_MANY_MODELS,
+            f"Pod {names} has more than {MAX_MODELS_PER_POD} models: the first of them by name are managed, the others "
+            "are left alone. Run fewer in one pod, or name those to manage in spec.model.",
+        )
     if view.missing:
         first = view.missing[0]
         has = _some(sorted(first.contact.models or ())) or "none"

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable, Container
+from dataclasses import replace
 from functools import partial
 
-from dormouse_contract.managed_model import GROUP, PLURAL, VERSION, ManagedModel, Status
+from dormouse_contract.managed_model import GROUP, PLURAL, READY, VERSION, ManagedModel, Status
+from dormouse_contract.timestamps import to_rfc3339
 
 from ..cluster.fleet import Fleet
 from ..cluster.kube import MERGE_PATCH, Kube
@@ -15,6 +17,7 @@ from ..workqueue.keys import WriteFirstStatuses, WriteStatus
 from ..workqueue.queue import WorkQueue
 from ..workqueue.result import Done, Result, Retry
 from .announcer import Announcer
+from .conditions import failure
 from .summary import summarize
 
 # Conditions apart, the status of one object is written at most this often.
@@ -45,7 +48,7 @@ class Recorder:
         self._written: dict[str, float] = {}
         self._first_visits: dict[str, tuple[ManagedModel, Status]] = {}
         # The API server is asked gently: a first visit to a large fleet is many writes at once.
-        self.queue = WorkQueue(concurrency=8, monotonic=monotonic)
+        self.queue = WorkQueue(concurrency=8, per_namespace=4, monotonic=monotonic)
         self._announcer = Announcer(
             kube, self.queue, clock=clock, monotonic=monotonic, instance=instance, settle_seconds=settle_seconds
         )
@@ -63,6 +66,15 @@ class Recorder:
                 self.queue.add(WriteFirstStatuses(), None, self._write_first)
         self._announcer.announce(view, status)
         return status == owner.status and not self._announcer.owes(owner.uid)
+
+    def record_failure(self, owner: ManagedModel, reason: str, why: str) -> None:
+        """It could not be looked at: of its status only `Ready` is written, the rest stays as it was last found."""
+        before = owner.status.condition(READY)
+        ready = failure(reason, why, owner.generation).after(before, to_rfc3339(self._clock()))
+        others = tuple(each for each in owner.status.conditions if each.type != READY)
+        status = replace(owner.status, conditions=(ready, *others), observed_generation=owner.generation)
+        if status != owner.status and self._may_write(owner, status):
+            self._start(owner, status)
 
     def forget_all_but(self, owner_uids: Container[str]) -> None:
         for uid in [uid for uid in self._written if uid not in owner_uids]:

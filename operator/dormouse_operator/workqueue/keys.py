@@ -1,7 +1,7 @@
 """What there is to do, one class per kind of work. Equal keys are the same work, which runs once at a time.
 
-The base says to which object the work belongs: with the object it is forgotten. `namespace` is there for a queue
-that shares its places fairly. A new kind of work is a new class here.
+The base says to which object the work belongs: with the object it is forgotten, and the queue shares its places by
+`namespace` and `object_uid`. A new kind of work is a new class here.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,10 @@ class PodKey:
 
     namespace: str
     pod_uid: str
+
+    @property
+    def object_uid(self) -> str:
+        return self.pod_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class ManagedModelKey:
     namespace: str
     owner_uid: str
 
+    @property
+    def object_uid(self) -> str:
+        return self.owner_uid
+
 
 @dataclass(frozen=True, slots=True)
 class WriteStatus(ManagedModelKey):
@@ -57,7 +65,15 @@ class WriteEvent(ManagedModelKey):
 
 @dataclass(frozen=True, slots=True)
 class FleetKey:
-    """Work that belongs to no single object and is never forgotten."""
+    """Work that belongs to no single object and is never forgotten. Each kind of it counts as an object."""
+
+    @property
+    def namespace(self) -> str:
+        return ""
+
+    @property
+    def object_uid(self) -> str:
+        return type(self).__name__
 
 
 @dataclass(frozen=True, slots=True)

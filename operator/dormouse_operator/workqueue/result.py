@@ -14,10 +14,15 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The object that the work is for did not answer: all work for it backs off, and what waits is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequeueAfter:
     """There is no need for the same, or no use in it, for so many seconds. It does not count as a failure."""
 
     seconds: float
 
 
-Result = Done | Retry | RequeueAfter
+Result = Done | Retry | Unanswered | RequeueAfter

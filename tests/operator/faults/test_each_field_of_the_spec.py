@@ -46,7 +46,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "policy.minResidentSeconds": (_policy(minResidentSeconds=0), _policy(minResidentSeconds=3600)),
     "policy.wakeBudgetSeconds": (_policy(wakeBudgetSeconds=30), _policy(wakeBudgetSeconds=90)),
     "policy.schedule": (_window(), _policy(schedule=None)),
-    "policy.schedule.cron": (_window(cron="0 0 29 2 *"), _window()),
+    "policy.schedule.cron": (_window(cron="0 0 29 12 *"), _window()),
     "policy.schedule.timeZone": (_window(timeZone="Asia/Shanghai"), _window(timeZone="Europe/Berlin")),
     "policy.schedule.durationSeconds": (_window(durationSeconds=3600), _window(durationSeconds=7200)),
     "policy.schedule.residency": (_window(residency="GPU"), _window(residency="CPU", cron="* * * * *")),
