@@ -1,23 +1,36 @@
-"""A log that says the same once a minute, however often it happens: what others do must not fill it."""
+"""A log that says the same a few times a minute, however often it happens: what others do must not fill it."""
 
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
-SAME_AGAIN_SECONDS = 60.0
+MINUTE_SECONDS = 60.0
 # So many causes are remembered; of more, some are said again early.
 CAUSES = 1000
 
 
-class QuietLog:
-    """`cause` is what a line is about, such as a namespace with a reason. A line of a cause that was silenced
-    meanwhile says how many lines were left out."""
+@dataclass(slots=True)
+class _Said:
+    """What was said of one cause since `since` (monotonic seconds), and what was left out since it was said last."""
 
-    def __init__(self, logger: logging.Logger, monotonic: Callable[[], float] = time.monotonic) -> None:
+    since: float
+    lines: int = 0
+    left_out: int = 0
+
+
+class QuietLog:
+    """`cause` is what a line is about, such as a namespace with a reason; of each there are `lines` a minute.
+
+    The first line of a cause after others were left out says how many.
+    """
+
+    def __init__(self, logger: logging.Logger, lines: int = 1, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
+        self._lines = lines
         self._monotonic = monotonic
-        self._said: OrderedDict[Hashable, list[float]] = OrderedDict()
+        self._said: OrderedDict[Hashable, _Said] = OrderedDict()
 
     def warning(self, cause: Hashable, message: str, *arguments: object) -> None:
         self._say(logging.WARNING, cause, message, arguments)
@@ -33,14 +46,17 @@ class QuietLog:
         self, level: int, cause: Hashable, message: str, arguments: tuple[object, ...], traceback: bool = False
     ) -> None:
         now = self._monotonic()
-        said_at, left_out = self._said.get(cause, (float("-inf"), 0.0))
-        if now - said_at < SAME_AGAIN_SECONDS:
-            self._said[cause] = [said_at, left_out + 1]
-            return
-        self._said[cause] = [now, 0.0]
+        said = self._said.setdefault(cause, _Said(now))
         self._said.move_to_end(cause)
         if len(self._said) > CAUSES:
             self._said.popitem(last=False)
-        if left_out:
-            message, arguments = f"{message} (and %d more like it since)", (*arguments, int(left_out))
+        if now - said.since >= MINUTE_SECONDS:
+            said.since, said.lines = now, 0
+        if said.lines >= self._lines:
+            said.left_out += 1
+            return
+        said.lines += 1
+        if said.left_out:
+            message, arguments = f"{message} (and %d more like it before)", (*arguments, said.left_out)
+            said.left_out = 0
         self._logger.log(level, message, *arguments, exc_info=traceback, stacklevel=3)

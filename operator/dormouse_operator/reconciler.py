@@ -43,8 +43,7 @@ PASS_SECONDS = 1.0
 PASS_SHARE_OF_TICK = 0.25
 # A visit that failed is tried again then, or when something happens to the ManagedModel.
 FAILED_VISIT_SECONDS = 60.0
-log = logging.getLogger(__name__)
-quiet_log = QuietLog(log)
+log = QuietLog(logging.getLogger(__name__))
 
 
 class Reconciler:
@@ -116,7 +115,7 @@ class Reconciler:
             try:
                 await self.reconcile()
             except Exception:
-                quiet_log.exception("pass", "A pass over the fleet failed; models stay as they are until the next one.")
+                log.exception("pass", "A pass over the fleet failed; models stay as they are until the next one.")
                 self._dirty.everything()
             busy = self._cpu() - busy
             # Where a pass is expensive, a stream of changes must not make it the only thing we do.
@@ -220,7 +219,7 @@ class Reconciler:
         except OverBudget:
             self._failed(owner, TOO_EXPENSIVE, f"To look at it takes more than {VISIT_SECONDS:g} s of CPU.")
         except Exception as error:
-            quiet_log.exception(("visit", name), "%s/%s can't be looked at; the others are.", *name)
+            log.exception(("visit", name), "%s/%s can't be looked at; the others are.", *name)
             self._failed(owner, VISIT_FAILED, f"{type(error).__name__}: {error}")
         self._dirty.visited(name, settled=settled, again_at=again_at)
 

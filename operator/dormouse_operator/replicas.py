@@ -25,8 +25,10 @@ PROBE_HOLDS_SECONDS = 1800.0
 REFUSAL_HOLDS_SECONDS = 60.0
 # Another operator leads; whoever leads next may try at once.
 NOTHING_SENT = Done()
-log = logging.getLogger(__name__)
-quiet_log = QuietLog(log)
+# Of one namespace; a replica that takes each order and does not move is ordered again and again.
+ORDERS_LOGGED_PER_MINUTE = 60
+log = QuietLog(logging.getLogger(__name__))
+order_log = QuietLog(logging.getLogger(__name__), lines=ORDERS_LOGGED_PER_MINUTE)
 
 
 class Replicas:
@@ -133,7 +135,7 @@ class Replicas:
             lent = Lent(terms, owner.uid, owner.generation, self._clock(), valid_for_seconds)
             self.lent[lease_of(owner, pod, model)] = lent
             return Done()
-        quiet_log.warning(
+        log.warning(
             ("policy", pod.namespace, answer.outcome),
             "%s/%s: %s does not take its policy yet: %s %s",
             pod.namespace,
@@ -189,23 +191,19 @@ class Replicas:
 
     def _log(self, owner: ManagedModel, replica: ReplicaView, answer: Answer) -> None:
         """Each order that is taken; of those that are not, one a minute of each kind and namespace."""
-        message, arguments = (
+        quiet = order_log if answer.outcome.accepted else log
+        quiet.info(
+            ("order", owner.namespace, answer.outcome),
             "%s/%s: %s of %s ordered to %s (%s): %s %s",
-            (
-                owner.namespace,
-                owner.name,
-                replica.model,
-                replica.pod.name,
-                replica.decision.desired,
-                replica.decision.reason,
-                answer.outcome,
-                answer.detail,
-            ),
+            owner.namespace,
+            owner.name,
+            replica.model,
+            replica.pod.name,
+            replica.decision.desired,
+            replica.decision.reason,
+            answer.outcome,
+            answer.detail,
         )
-        if answer.outcome.accepted:
-            log.info(message, *arguments)
-        else:
-            quiet_log.info(("order", owner.namespace, answer.outcome), message, *arguments)
 
     def _record(self, pod: Pod, answer: Answer, models: Sequence[str] | None) -> None:
         """`models`: all that the pod has, sorted; None where it was not asked."""

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import SettingsError
+from ..quiet_log import QuietLog
 from .injection import Injection, inject
 from .settings import SidecarSettings, WebhookSettings
 
@@ -23,6 +24,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 """etcd takes 1.5 MiB for an object; a review carries it and little else."""
 CERTIFICATE_LOOK_SECONDS = 10.0
 log = logging.getLogger(__name__)
+quiet_log = QuietLog(log)
 
 
 def answer(review: Any, sidecar: SidecarSettings) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def answer(review: Any, sidecar: SidecarSettings) -> dict[str, Any]:
     try:
         done = inject(request.get("object") or {}, sidecar)
     except Exception:
-        log.exception("A pod could not be read; it runs without a sidecar.")
+        quiet_log.exception("pod", "A pod could not be read; it runs without a sidecar.")
         done = Injection(warnings=("dormouse: no sidecar was injected: the pod could not be read",))
     if done.patch:
         response["patchType"] = "JSONPatch"
