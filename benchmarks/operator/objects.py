@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -11,6 +11,8 @@ from dormouse_contract.ports import Port
 from localcluster.controlplane import ControlPlane
 from localcluster.pods import NODE_NAME
 
+from . import bad
+from .bad import Bad
 from .replicas import MODEL, Replica
 
 NAMESPACES = 10
@@ -30,14 +32,17 @@ def plan_fleet(models: int) -> list[Replica]:
     ]
 
 
+def plan_bad(kinds: Sequence[Bad]) -> list[Replica]:
+    return [
+        Replica(bad.NAMESPACE, f"{kind.name.lower().replace('_', '-')}-{number}-0-0", bad.address(kind, number), kind)
+        for number, kind in enumerate(kinds, 1)
+    ]
+
+
 async def create_fleet(control_plane: ControlPlane, fleet: list[Replica], progress: Callable[[int], None]) -> None:
     """Three requests for each model, side by side. Fills in the UIDs."""
     room, done = asyncio.Semaphore(CONCURRENCY), 0
-    tls = control_plane.api.tls
-    limits = httpx.Limits(max_connections=CONCURRENCY)
-    async with httpx.AsyncClient(
-        base_url=control_plane.url, verify=tls, limits=limits, timeout=60, trust_env=False
-    ) as http:
+    async with _client(control_plane) as http:
 
         async def one(replica: Replica) -> None:
             nonlocal done
@@ -51,6 +56,34 @@ async def create_fleet(control_plane: ControlPlane, fleet: list[Replica], progre
         await _all(one(replica) for replica in fleet)
 
 
+async def delete(control_plane: ControlPlane, fleet: list[Replica]) -> None:
+    async with _client(control_plane) as http:
+        for each in fleet:
+            for path in [_managed_models(each), *([_pods(each)] if each.has_pod else [])]:
+                name = _app(each) if path == _managed_models(each) else each.pod
+                response = await http.delete(f"{path}/{name}?gracePeriodSeconds=0")
+                response.raise_for_status()
+
+
+def _client(control_plane: ControlPlane) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=CONCURRENCY)
+    return httpx.AsyncClient(
+        base_url=control_plane.url, verify=control_plane.api.tls, limits=limits, timeout=60, trust_env=False
+    )
+
+
+def _pods(replica: Replica) -> str:
+    return f"/api/v1/namespaces/{replica.namespace}/pods"
+
+
+def _managed_models(replica: Replica) -> str:
+    return f"/apis/dormouse.dev/v1alpha1/namespaces/{replica.namespace}/managedmodels"
+
+
+def _app(replica: Replica) -> str:
+    return replica.pod.rsplit("-", 2)[0]
+
+
 async def _all(calls: Any) -> None:
     async with asyncio.TaskGroup() as group:
         for call in calls:
@@ -62,17 +95,17 @@ async def _awaited(call: Awaitable[Any]) -> None:
 
 
 async def _create(http: httpx.AsyncClient, replica: Replica) -> None:
-    app = replica.pod.rsplit("-", 2)[0]
-    pods = f"/api/v1/namespaces/{replica.namespace}/pods"
-    created = await _post(http, pods, _pod(replica, app))
-    replica.uid = created["metadata"]["uid"]
-    status = await http.patch(
-        f"{pods}/{replica.pod}/status",
-        content=json.dumps({"status": _status(replica, created)}),
-        headers={"Content-Type": "application/merge-patch+json"},
-    )
-    status.raise_for_status()
-    await _post(http, f"/apis/dormouse.dev/v1alpha1/namespaces/{replica.namespace}/managedmodels", _managed(app))
+    app = _app(replica)
+    if replica.has_pod:
+        created = await _post(http, _pods(replica), _pod(replica, app))
+        replica.uid = created["metadata"]["uid"]
+        status = await http.patch(
+            f"{_pods(replica)}/{replica.pod}/status",
+            content=json.dumps({"status": _status(replica, created)}),
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+        status.raise_for_status()
+    await _post(http, _managed_models(replica), _managed(app, replica.bad))
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -83,15 +116,18 @@ async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dic
     return dict(response.json())
 
 
-def _managed(app: str) -> dict[str, Any]:
+def _managed(app: str, kind: Bad | None) -> dict[str, Any]:
+    usual = {"offloadAfterSeconds": OFFLOAD_AFTER_SECONDS, "unloadAfterSeconds": 7 * 86_400}
+    # A crowd is managed whole, as its owner would have it.
+    model = {} if kind is Bad.CROWDED else {"model": MODEL}
     return {
         "apiVersion": "dormouse.dev/v1alpha1",
         "kind": "ManagedModel",
         "metadata": {"name": app},
         "spec": {
             "selector": {"matchLabels": {"app": app}},
-            "model": MODEL,
-            "policy": {"offloadAfterSeconds": OFFLOAD_AFTER_SECONDS, "unloadAfterSeconds": 7 * 86_400},
+            "policy": usual | (bad.policy(kind) if kind else {}),
+            **model,
         },
     }
 

@@ -15,17 +15,21 @@ from dormouse_contract import metrics
 from dormouse_sidecar.identity import Identity
 from dormouse_sidecar.tls import server_context
 
+from . import bad
+from .bad import Bad
+
 HELD_BYTES = 4 << 30
 MODEL = "main"
 
 
 @dataclass(slots=True)
 class Replica:
-    """`ordered_at`: Unix time of each order to move it."""
+    """A pod. `ordered_at`: Unix time of each order to move it. `bad` None for an honest one."""
 
     namespace: str
     pod: str
     ip: str
+    bad: Bad | None = None
     uid: str = ""
     residency: str = "GPU"
     idle_since: float = field(default_factory=time.time)
@@ -68,13 +72,21 @@ class Replica:
             "lastTransition": self.moved,
         }
 
+    @property
+    def has_pod(self) -> bool:
+        return self.bad is not Bad.WITHOUT_PODS
+
     def exposition(self) -> list[str]:
+        names = [MODEL, *(f"model-{number}" for number in range(1, self.bad.models if self.bad else 1))]
+        return [line for name in names for line in self._series(name)]
+
+    def _series(self, model: str) -> list[str]:
         awake = self.residency == "GPU"
         labels = (
             f'namespace="{self.namespace}",pod="{self.pod}",container="dormouse-sidecar",endpoint="dormouse-metrics",'
-            f'model="{MODEL}"'
+            f'model="{model}"'
         )
-        values = {
+        honest = {
             metrics.IN_FLIGHT: 0,
             metrics.IDLE_SINCE: self.idle_since,
             metrics.LAST_TRANSITION: self.moved["time"] if self.moved else 0,
@@ -82,6 +94,7 @@ class Replica:
             metrics.RELEASED: 0 if awake else HELD_BYTES,
             metrics.GPU_MEMORY: HELD_BYTES if awake else 0,
         }
+        values = bad.figures(self.bad, honest) if self.bad else honest
         lines = [f"{metric.name}{{{labels}}} {value!r}" for metric, value in values.items()]
         return lines + [
             f'{metrics.RESIDENCY.name}{{{labels},residency="{tier}"}} {int(tier == self.residency)}'
@@ -100,10 +113,22 @@ class Replicas:
 
     async def serve(self, trusted_pem: bytes) -> tuple[int, int]:
         tls = server_context(Identity.make("replicas"), [ssl.PEM_cert_to_DER_cert(trusted_pem.decode())])
-        control = await asyncio.start_server(self._connection, "0.0.0.0", 0, ssl=tls, backlog=512)  # noqa: S104 - one server for many addresses of loopback
+        control = await asyncio.start_server(
+            self._connection,
+            "0.0.0.0",  # noqa: S104 - one server for many addresses of loopback
+            0,
+            ssl=tls,
+            backlog=512,
+            # Who listens on one of these addresses alone is preferred there.
+            reuse_port=True,
+        )
         plain = await asyncio.start_server(self._connection, "127.0.0.1", 0)
         self._servers += [control, plain]
-        return control.sockets[0].getsockname()[1], plain.sockets[0].getsockname()[1]
+        port = control.sockets[0].getsockname()[1]
+        for each in self.all:
+            if each.bad and each.bad.answers_before_tls:
+                self._servers.append(await asyncio.start_server(self._connection, each.ip, port, reuse_port=True))
+        return port, plain.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         for server in self._servers:
@@ -119,12 +144,19 @@ class Replicas:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a server's callback runs as one
         self._open[writer] = task
+        address = writer.get_extra_info("sockname")[0]
+        replica = self._by_ip.get(address)
+        wrong = replica.bad if replica else None
         try:
+            if wrong and wrong.answers_before_tls:
+                return await bad.before_tls(wrong, writer)
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             length = next((int(line[15:]) for line in head.lower().split("\r\n") if line[:15] == "content-length:"), 0)
             body = json.loads(await reader.readexactly(length)) if length else {}
             method, path, _ = head.split("\r\n", 1)[0].split(" ")
-            kind, content = self._answer(method, path, body, writer.get_extra_info("sockname")[0])
+            if wrong and wrong.answers_wrongly:
+                return await bad.answer(wrong, writer)
+            kind, content = self._answer(method, path, body, address)
             writer.write(
                 f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n"
                 "Connection: close\r\n\r\n".encode()
@@ -140,7 +172,8 @@ class Replicas:
     def _answer(self, method: str, path: str, body: dict[str, Any], ip: str) -> tuple[str, bytes]:
         if path.startswith("/metrics/"):
             namespace = path.removeprefix("/metrics/")
-            lines = [line for each in self.all if each.namespace == namespace for line in each.exposition()]
+            own = (each for each in self.all if each.namespace == namespace and each.has_pod)
+            lines = [line for each in own for line in each.exposition()]
             return "text/plain; version=0.0.4", "\n".join([*lines, ""]).encode()
         replica = self._by_ip[ip]
         if method == "GET":

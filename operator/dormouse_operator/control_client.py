@@ -14,6 +14,7 @@ from dormouse_contract.problems import Problem, ProblemReason
 from dormouse_contract.wire import CONTROL_PREFIX, ModelReport, ModelReports, PolicyLoan, ResidencyOrder
 from pydantic import BaseModel, ValidationError
 
+from .one_connection import OneConnectionPerCall
 from .orders import Answer, Outcome
 
 CALL_TIMEOUT_SECONDS = 15.0
@@ -97,10 +98,8 @@ class ControlClient:
     def _dial(self, tls: ssl.SSLContext) -> _Line:
         # Nothing is kept alive: a pooled connection could outlive the pod that it was made to.
         http = httpx.AsyncClient(
-            verify=tls,
-            transport=self._transport,
+            transport=self._transport or OneConnectionPerCall(tls),
             timeout=HTTP_TIMEOUT,
-            limits=httpx.Limits(max_keepalive_connections=0, max_connections=None),
             # Uncompressed, so that the limit below is the limit.
             headers={"Connection": "close", "User-Agent": "dormouse-operator", "Accept-Encoding": "identity"},
             trust_env=False,
