@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 INTERVAL_SECONDS = 0.004
-SHOWN = 60
+SHOWN = 120
 
 
 class Samples:

@@ -282,7 +282,7 @@ BEGINNING = (
 @pytest.fixture(autouse=True)
 def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WorkQueue, "_back_off", lambda _, failures: min(60.0, 2.0 ** (failures - 1)))
-    monkeypatch.setattr("dormouse_operator.reporting.recorder.FIRST_VISITS_PER_SECOND", 1e6)
+    monkeypatch.setattr("dormouse_operator.reporting.first_statuses.PER_SECOND", 1e6)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

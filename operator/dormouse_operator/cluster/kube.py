@@ -108,14 +108,14 @@ class Kube:
         accept: str,
     ) -> tuple[int, bytes]:
         async with asyncio.timeout(self._timeout_seconds):
-            call = await self._client.param_serialize(
+            # Without the body, which it would copy to make JSON of what is JSON.
+            method, url, headers, *_ = await self._client.param_serialize(
                 method,
                 f"{path}?{urlencode(query)}" if query else path,
                 header_params={"Content-Type": content_type, "Accept": accept},
-                body=body,
                 auth_settings=["BearerToken"],
             )
-            response = await self._client.call_api(*call, _request_timeout=self._timeout_seconds)
+            response = await self._client.call_api(method, url, headers, body, _request_timeout=self._timeout_seconds)
             data: bytes = await response.read()  # type: ignore[no-untyped-call]
         return response.status, data
 

@@ -1,6 +1,5 @@
 """Writes what was found: the status, only when it changed, and the Events that go with it."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Container
 from dataclasses import replace
@@ -12,20 +11,23 @@ from dormouse_contract.timestamps import to_rfc3339
 from ..cluster.fleet import Fleet
 from ..cluster.kube import MERGE_PATCH, Kube
 from ..errors import KubeConflict, KubeError, KubeNotFound
+from ..quiet_log import QuietLog
 from ..view import View
 from ..workqueue.keys import WriteFirstStatuses, WriteStatus
 from ..workqueue.queue import WorkQueue
 from ..workqueue.result import Done, Result, Retry
 from .announcer import Announcer
 from .conditions import failure
+from .first_statuses import FirstStatuses
 from .summary import summarize
 
 # Conditions apart, the status of one object is written at most this often.
 MIN_INTERVAL_SECONDS = 10.0
-# So many ManagedModels get their first status in a second: a large fleet that is new to us would otherwise be
-# thousands of writes at once, in front of everybody else's.
-FIRST_VISITS_PER_SECOND = 50.0
-log = logging.getLogger(__name__)
+# A first status waits so long for the first call to its pods, which says most of what is in it.
+FIRST_CALL_SECONDS = 20.0
+# The API server is asked gently. Some of these places are never taken by first statuses.
+WRITES_AT_ONCE, WRITES_OF_A_NAMESPACE = 12, 6
+log = QuietLog(logging.getLogger(__name__))
 
 
 class Recorder:
@@ -46,9 +48,9 @@ class Recorder:
         self._clock = clock
         self._monotonic = monotonic
         self._written: dict[str, float] = {}
-        self._first_visits: dict[str, tuple[ManagedModel, Status]] = {}
-        # The API server is asked gently: a first visit to a large fleet is many writes at once.
-        self.queue = WorkQueue(concurrency=8, per_namespace=4, monotonic=monotonic)
+        self._first_seen: dict[str, float] = {}
+        self._first = FirstStatuses(self._start_first)
+        self.queue = WorkQueue(concurrency=WRITES_AT_ONCE, per_namespace=WRITES_OF_A_NAMESPACE, monotonic=monotonic)
         self._announcer = Announcer(
             kube, self.queue, clock=clock, monotonic=monotonic, instance=instance, settle_seconds=settle_seconds
         )
@@ -58,12 +60,12 @@ class Recorder:
         owner = view.owner
         now = self._clock()
         status = summarize(view, now)
-        if status != owner.status and not _too_early(view) and self._may_write(owner, status):
+        if status != owner.status and not self._too_early(view) and self._may_write(owner, status):
             if owner.status.conditions:
                 self._start(owner, status)
             else:
-                self._first_visits[owner.uid] = (owner, status)
-                self.queue.add(WriteFirstStatuses(), None, self._write_first)
+                self._first.want(owner, status)
+                self.queue.add(WriteFirstStatuses(), None, self._first.write)
         self._announcer.announce(view, status)
         return status == owner.status and not self._announcer.owes(owner.uid)
 
@@ -77,22 +79,39 @@ class Recorder:
             self._start(owner, status)
 
     def forget_all_but(self, owner_uids: Container[str]) -> None:
-        for uid in [uid for uid in self._written if uid not in owner_uids]:
-            del self._written[uid]
+        for known in (self._written, self._first_seen):
+            for uid in [uid for uid in known if uid not in owner_uids]:
+                del known[uid]
         self._announcer.forget_all_but(owner_uids)
         self.queue.forget_managed_models_but(owner_uids)
 
-    async def _write_first(self) -> Result:
-        """One after the other, and each as it was last seen: with a long queue, better news may have come."""
-        while self._first_visits:
-            owner, status = self._first_visits.pop(next(iter(self._first_visits)))
-            # What is still being written was seen again meanwhile; that it differs will be seen at the next look.
-            if self._start(owner, status):
-                await asyncio.sleep(1 / FIRST_VISITS_PER_SECOND)
-        return Done()
-
     def _start(self, owner: ManagedModel, status: Status) -> bool:
         return self.queue.add(WriteStatus(owner.namespace, owner.uid), status, partial(self._write, owner, status))
+
+    def _start_first(self, owner: ManagedModel, status: Status, ended: Callable[[Result], None]) -> bool:
+        async def write() -> Result:
+            result: Result = Retry()
+            try:
+                result = await self._write(owner, status)
+            finally:
+                ended(result)
+            return result
+
+        known = self._fleet.managed_models.get(owner.key)
+        if known is None or known.status.conditions:
+            # It is gone, or its first status was written meanwhile, and the next visit sees what differs.
+            return False
+        return self.queue.add(WriteStatus(owner.namespace, owner.uid), status, write)
+
+    def _too_early(self, view: View) -> bool:
+        """Before a pod was asked we know little of it: less than a status that is there, and soon more than now."""
+        owner = view.owner
+        if all(contact.outcome is not None for _, contact in view.contacts):
+            return False
+        if owner.status.conditions:
+            return owner.status.observed_generation == owner.generation
+        now = self._monotonic()
+        return now - self._first_seen.setdefault(owner.uid, now) < FIRST_CALL_SECONDS
 
     def _may_write(self, owner: ManagedModel, status: Status) -> bool:
         if status.conditions != owner.status.conditions:
@@ -109,15 +128,11 @@ class Recorder:
         except (KubeNotFound, KubeConflict):
             return Done()
         except KubeError as error:
-            log.warning("The status of %s/%s is not written yet: %s", owner.namespace, owner.name, error)
+            # An API server that is away is one cause, however many statuses wait for it.
+            log.warning(error.status, "The status of %s/%s is not written yet: %s", owner.namespace, owner.name, error)
             return Retry()
+        self._first_seen.pop(owner.uid, None)
         self._written[owner.uid] = self._monotonic()
         if owner.key in self._fleet.managed_models:
             self._fleet.observe_managed_model(answer)
         return Done()
-
-
-def _too_early(view: View) -> bool:
-    """Before a pod was asked, an operator that has just started knows less than the status that it found."""
-    known = view.owner.status.observed_generation == view.owner.generation
-    return known and any(contact.outcome is None for _, contact in view.contacts)
