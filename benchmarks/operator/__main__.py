@@ -3,6 +3,7 @@
 examples:
   python -m benchmarks.operator                       100, 1,000 and 10,000 models: some twenty minutes, 3 GB of RAM
   python -m benchmarks.operator --sizes 100 --tick 2  does it run?
+  python -m benchmarks.operator --sizes 1000 --bad 0 --samples build/bench/samples   where does the CPU time go?
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from .bad import kinds
 from .one_size import measure
 from .page import machine, write_page
 
@@ -23,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--sizes", default="100,1000,10000", help="comma-separated numbers of models")
     parser.add_argument("--tick", type=float, default=15.0, help="seconds; also the scrape interval (default 15)")
+    parser.add_argument("--bad", type=int, help="so many of them are bad, in ways that take turns (default 1 %%)")
+    parser.add_argument("--samples", type=Path, help="a folder for what the CPU time went to, phase by phase")
     parser.add_argument("--out", type=Path, default=Path("build/bench/operator.json"))
     parser.add_argument("--page", type=Path, help="the page whose table is written anew")
     options = parser.parse_args(arguments)
@@ -40,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
         "sizes": [],
     }
     for size in map(int, options.sizes.split(",")):
-        figures = asyncio.run(measure(size, options.tick, say))
+        bad = kinds(size // 100 if options.bad is None else options.bad)
+        samples = options.samples.resolve() / str(size) if options.samples else None
+        figures = asyncio.run(measure(size, options.tick, say, bad=bad, samples=samples))
         content["sizes"].append(figures.as_dict())
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=2) + "\n")

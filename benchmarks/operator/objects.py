@@ -60,7 +60,7 @@ async def delete(control_plane: ControlPlane, fleet: list[Replica]) -> None:
     async with _client(control_plane) as http:
         for each in fleet:
             for path in [_managed_models(each), *([_pods(each)] if each.has_pod else [])]:
-                name = _app(each) if path == _managed_models(each) else each.pod
+                name = each.app if path == _managed_models(each) else each.pod
                 response = await http.delete(f"{path}/{name}?gracePeriodSeconds=0")
                 response.raise_for_status()
 
@@ -80,10 +80,6 @@ def _managed_models(replica: Replica) -> str:
     return f"/apis/dormouse.dev/v1alpha1/namespaces/{replica.namespace}/managedmodels"
 
 
-def _app(replica: Replica) -> str:
-    return replica.pod.rsplit("-", 2)[0]
-
-
 async def _all(calls: Any) -> None:
     async with asyncio.TaskGroup() as group:
         for call in calls:
@@ -95,7 +91,7 @@ async def _awaited(call: Awaitable[Any]) -> None:
 
 
 async def _create(http: httpx.AsyncClient, replica: Replica) -> None:
-    app = _app(replica)
+    app = replica.app
     if replica.has_pod:
         created = await _post(http, _pods(replica), _pod(replica, app))
         replica.uid = created["metadata"]["uid"]

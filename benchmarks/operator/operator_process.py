@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import httpx
+from dormouse_contract.metrics import MANAGED_MODELS, RECONCILE_DURATION
 
 from localcluster import Process
 from localcluster.ports import reserve_port
@@ -20,15 +23,28 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class OperatorProcess:
+    """Its log is its own: whatever is read there, this very process has written."""
+
     def __init__(
-        self, kubeconfig: Path, prometheus_url: str, log: Path, *, seconds: float, control_port: int, flags: list[str]
+        self,
+        kubeconfig: Path,
+        prometheus_url: str,
+        log: Path,
+        *,
+        seconds: float,
+        control_port: int,
+        flags: list[str],
+        samples: Path | None = None,
     ) -> None:
-        """`seconds`: scrape interval and tick."""
+        """`seconds`: scrape interval and tick. `samples`: where it notes what its CPU time goes to, for each phase."""
+        if log.exists():
+            raise FileExistsError(f"{log} has what another operator wrote; give each one a log of its own")
         self.metrics_port = reserve_port()
+        self._samples = samples
         command = [
             sys.executable,
             "-m",
-            "dormouse_operator.cli",
+            *(["benchmarks.operator.sampled", str(samples)] if samples else ["dormouse_operator.cli"]),
             "run",
             f"--kubeconfig={kubeconfig}",
             f"--prometheus-url={prometheus_url}",
@@ -42,11 +58,22 @@ class OperatorProcess:
         ]
         # Should the benchmark be killed, it goes along.
         self._process = Process("operator", command, directory=log.parent, log=log, grace_seconds=30)
-        self.started_at = time.monotonic()
+        self.started_at, self.started_unix = time.monotonic(), time.time()
         self._process.start()
 
     def log(self) -> str:
         return self._process.log.read_text()
+
+    def watching(self) -> tuple[int, int] | None:
+        """How many ManagedModels and pods it took for the whole of the cluster at first; None before."""
+        found = re.search(r"Watching (\d+) ManagedModels and (\d+) pods", self.log())
+        return (int(found[1]), int(found[2])) if found else None
+
+    def end_phase(self) -> float:
+        """The CPU seconds since its start; where they went is noted, if it is noted at all."""
+        if self._samples is not None:
+            self._process.send_signal(signal.SIGUSR2)
+        return self.cpu_seconds()
 
     @property
     def running(self) -> bool:
@@ -67,25 +94,39 @@ class OperatorProcess:
         found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
         return int(found[1]) / 1024 if found else 0.0
 
-    def passes(self) -> tuple[float, float]:
-        """How many passes there were, and how long they took together."""
+    def metrics(self) -> "Metrics":
         text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False, timeout=30).text
-        name = "dormouse_operator_reconcile_duration_seconds"
-        return _value(text, f"{name}_count"), _value(text, f"{name}_sum")
+        duration = RECONCILE_DURATION.name
+        return Metrics(
+            managed_models=_sum(text, MANAGED_MODELS.name),
+            passes=_sum(text, f"{duration}_count"),
+            pass_seconds=_sum(text, f"{duration}_sum"),
+        )
 
 
-def _value(text: str, name: str) -> float:
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """passes: how many there were; pass_seconds: how long they took together."""
+
+    managed_models: float
+    passes: float
+    pass_seconds: float
+
+
+def _sum(text: str, name: str) -> float:
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`at` is Unix seconds."""
+    """`at`: when it was answered (Unix seconds)."""
 
     at: float
     verb: str
     resource: str
+    namespace: str
+    name: str
+    ok: bool
 
     @property
     def is_write(self) -> bool:
@@ -134,4 +175,11 @@ class AuditLog:
                 event = json.loads(line)
                 reference = event.get("objectRef") or {}
                 resource = "/".join(filter(None, (reference.get("resource", ""), reference.get("subresource", ""))))
-                yield Request(time.time(), event["verb"], resource)
+                yield Request(
+                    datetime.fromisoformat(event["stageTimestamp"]).timestamp(),
+                    event["verb"],
+                    resource,
+                    reference.get("namespace", ""),
+                    reference.get("name", ""),
+                    event.get("responseStatus", {}).get("code", 0) < 300,
+                )

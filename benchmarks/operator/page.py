@@ -8,17 +8,22 @@ from typing import Any
 
 BEGIN, END = "<!-- operator: begin -->", "<!-- operator: end -->"
 ROWS = (
+    ("of them bad, each in one of ten ways", "bad", None),
     ("initial sync (s)", "initial_sync_seconds", 30.0),
-    ("until each has its first status (s)", "settled_seconds", None),
+    ("until each honest one has its first status (s)", "first_status_seconds", 120.0),
+    ("until the last write about an honest one (s)", "settled_seconds", None),
     ("memory, steady (MB)", "rss_mb", 256.0),
-    ("memory, most (MB)", "peak_rss_mb", None),
+    ("memory, most (MB)", "peak_rss_mb", 256.0),
     ("steady CPU (% of one core)", "steady_cpu_percent", 5.0),
     ("one pass, steady (s)", "tick_seconds", None),
     ("API requests per minute, nothing changes", "api_requests_per_minute_idle", None),
     ("API writes, nothing changes", "api_writes_idle", 0.0),
-    ("CPU while 5 % become idle per tick (% of one core)", "idle_cpu_percent", None),
+    ("CPU while 5 % become idle per tick (% of one core)", "idle_cpu_percent", 15.0),
     ("idle reached → order sent, p50 (s)", "idle_to_order_seconds_p50", None),
     ("idle reached → order sent, p99 (s)", "idle_to_order_seconds_p99", 45.0),
+    ("the same without the bad ones, p50 (s)", "idle_to_order_seconds_p50_alone", None),
+    ("the same without the bad ones, p99 (s)", "idle_to_order_seconds_p99_alone", None),
+    ("/healthz not 200, of one question a second", "unhealthy", 0.0),
 )
 
 
@@ -50,7 +55,7 @@ def table(content: dict[str, Any]) -> str:
         "| --- " + "| ---: " * (len(sizes) + 1) + "|",
     ]
     for title, name, target in ROWS:
-        cells = [f"{size[name]:,}" for size in sizes]
+        cells = ["" if size[name] is None else f"{size[name]:,}" for size in sizes]
         limit = "" if target is None else f"{'≤ ' if target else ''}{target:g}"
         lines.append("| " + " | ".join([title, *cells, limit]) + " |")
     return "\n".join(lines)

@@ -73,6 +73,16 @@ class Replica:
         }
 
     @property
+    def app(self) -> str:
+        """What its label says, and the name of its ManagedModel."""
+        return self.pod.rsplit("-", 2)[0]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name of its ManagedModel."""
+        return (self.namespace, self.app)
+
+    @property
     def has_pod(self) -> bool:
         return self.bad is not Bad.WITHOUT_PODS
 
