@@ -26,6 +26,7 @@ class FirstStatuses:
         self._waiting: dict[str, dict[str, tuple[ManagedModel, Status]]] = {}
         self._places = asyncio.Semaphore(AT_ONCE)
         self._rest_seconds = 0.0
+        self._refused = False
 
     def want(self, owner: ManagedModel, status: Status) -> None:
         """In the place of what was wanted for it before."""
@@ -34,8 +35,9 @@ class FirstStatuses:
     async def write(self) -> Result:
         """Each as it was last wanted, until none is left."""
         while self._waiting:
-            await asyncio.sleep(self._rest_seconds)
             await self._places.acquire()
+            if self._refused:
+                await self._rest()
             if self._start(*self._next(), self._ended):
                 await asyncio.sleep(1 / PER_SECOND)
             else:
@@ -51,7 +53,15 @@ class FirstStatuses:
             self._waiting[namespace] = waiting
         return first
 
+    async def _rest(self) -> None:
+        """Longer and longer. What was under way by then may still be refused, which says nothing new."""
+        self._rest_seconds = min(LAST_REST_SECONDS, max(FIRST_REST_SECONDS, 2 * self._rest_seconds))
+        await asyncio.sleep(self._rest_seconds)
+        self._refused = False
+
     def _ended(self, result: Result) -> None:
         self._places.release()
-        longer = min(LAST_REST_SECONDS, max(FIRST_REST_SECONDS, 2 * self._rest_seconds))
-        self._rest_seconds = longer if isinstance(result, Retry) else 0.0
+        if isinstance(result, Retry):
+            self._refused = True
+        elif not self._refused:
+            self._rest_seconds = 0.0
