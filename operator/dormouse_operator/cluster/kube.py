@@ -26,6 +26,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 async def load_configuration(kubeconfig: Path | None) -> Configuration:
     """From the kubeconfig file, or from the service account of the pod that we run in."""
     configuration = Configuration()
+    # As kopf does it for the watches. To look for proxies and passwords in the environment is dear at each request.
+    configuration.client_session_kwargs = {"trust_env": False}
     if kubeconfig is None:
         load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
