@@ -15,7 +15,7 @@ class Figures:
     idle_cpu_percent: of one core while a share of the fleet becomes idle per tick.
     api_writes_idle: in the steady time; the Lease and watches are in no count.
     idle_to_order_seconds_…_alone: the same once the bad ones were deleted; None when there were none.
-    unhealthy: how often /healthz said something else than 200, asked once a second from the first sync on.
+    unhealthy: how often /healthz said something else than 200, asked every five seconds from the first sync on.
     """
 
     models: int

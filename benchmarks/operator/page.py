@@ -23,7 +23,7 @@ ROWS = (
     ("idle reached → order sent, p99 (s)", "idle_to_order_seconds_p99", 45.0),
     ("the same without the bad ones, p50 (s)", "idle_to_order_seconds_p50_alone", None),
     ("the same without the bad ones, p99 (s)", "idle_to_order_seconds_p99_alone", None),
-    ("/healthz not 200, of one question a second", "unhealthy", 0.0),
+    ("/healthz not 200, of one question in five seconds", "unhealthy", 0.0),
 )
 
 

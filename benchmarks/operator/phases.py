@@ -137,7 +137,7 @@ async def become_idle(waiting: list[Replica], operator: OperatorProcess, seconds
 
 
 class Health:
-    """`unhealthy`: how often /healthz said something else than 200 within two seconds, asked once a second."""
+    """`unhealthy`: how often /healthz said something else than 200 within two seconds, asked every five seconds."""
 
     def __init__(self, operator: OperatorProcess) -> None:
         self._url = f"http://127.0.0.1:{operator.metrics_port}/healthz"
@@ -151,4 +151,4 @@ class Health:
                     self.unhealthy += (await http.get(self._url)).status_code != 200
                 except httpx.HTTPError:
                     self.unhealthy += 1
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(5.0)

@@ -34,6 +34,8 @@ class Lending:
         self._clock = clock
         self._scrape_interval_seconds = scrape_interval_seconds
         self._wanted: dict[str, frozenset[LeasePolicy]] = {}
+        # What may be lent and was wanted once; so that a pass need not look through all that is lent.
+        self._dropped: set[LeasePolicy] = set()
         self._inherited = Inherited()
 
     def lead_anew(self) -> None:
@@ -42,13 +44,17 @@ class Lending:
 
     def want(self, view: View) -> None:
         may_lend = terms_for(view.owner.policy, self._scrape_interval_seconds, self._clock()) is not None
+        self.want_nothing(view.owner.uid)
         wanted = self._wanted[view.owner.uid] = frozenset(
             lease_of(view.owner, replica.pod, replica.model) for replica in view.replicas if may_lend
         )
-        self._replicas.lent.update(self._inherited.suspects(view, wanted))
+        suspects = dict(self._inherited.suspects(view, wanted))
+        self._replicas.lent.update(suspects)
+        self._dropped.update(suspects)
+        self._dropped -= wanted
 
     def want_nothing(self, owner_uid: str) -> None:
-        self._wanted.pop(owner_uid, None)
+        self._dropped |= self._wanted.pop(owner_uid, frozenset())
 
     def lend(self, owner: ManagedModel, replica: ReplicaView) -> None:
         """Starts the call when the replica has no loan, another one, or an old one."""
@@ -72,8 +78,7 @@ class Lending:
 
     def withdraw(self) -> None:
         """What was lent and is no longer wanted: Paused, Observe, in conflict, deleted, or not selected."""
-        nobody: frozenset[LeasePolicy] = frozenset()
-        unwanted = [key for key in self._replicas.lent if key not in self._wanted.get(key.owner_uid, nobody)]
+        unwanted = [key for key in self._dropped if key in self._replicas.lent]
         if unwanted:
             alive = {pod.uid: pod for pod in self._pods() if pod.alive and pod.ip is not None}
             for key in unwanted:
@@ -82,3 +87,5 @@ class Lending:
 
     def forget_all_but(self, pod_uids: Container[str], owner_uids: Container[str]) -> None:
         self._inherited.forget_all_but(pod_uids, owner_uids)
+        nobody: frozenset[LeasePolicy] = frozenset()
+        self._dropped = {key for key in self._replicas.lent if key not in self._wanted.get(key.owner_uid, nobody)}
