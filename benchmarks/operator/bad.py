@@ -84,7 +84,7 @@ async def answer(bad: Bad, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00\xff\x1b[2J no HTTP\r\n\r\n" * 100)
     elif bad is Bad.FLOODS:
         writer.write(head)
-        for _ in range(64):
+        while not writer.transport.is_closing():
             writer.write(b'{"models": [' * 8192)
             await writer.drain()
     else:

@@ -173,7 +173,8 @@ class Replicas:
             )
             writer.write(content)
             await writer.drain()
-        except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
+        except (OSError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
+            # Cancelled by `close`, where nobody waits for it.
             pass
         finally:
             self._open.pop(writer, None)
