@@ -12,7 +12,7 @@ from dormouse_contract.managed_model import ManagedModel, Status
 
 from ..workqueue.result import Done, Result, Retry
 
-AT_ONCE = 8
+AT_ONCE = 16
 PER_SECOND = 200.0
 FIRST_REST_SECONDS, LAST_REST_SECONDS = 1.0, 30.0
 Start = Callable[[ManagedModel, Status, Callable[[Result], None]], bool]

@@ -26,7 +26,7 @@ MIN_INTERVAL_SECONDS = 10.0
 # A first status waits so long for the first call to its pods, which says most of what is in it.
 FIRST_CALL_SECONDS = 20.0
 # The API server is asked gently. First statuses leave some of these places to others, in their own namespace too.
-WRITES_AT_ONCE, WRITES_OF_A_NAMESPACE = 12, 10
+WRITES_AT_ONCE, WRITES_OF_A_NAMESPACE = 24, 20
 log = QuietLog(logging.getLogger(__name__))
 
 
