@@ -13,7 +13,6 @@ import pytest
 import yaml
 from dormouse_contract.idleness import IdleSignal, SignalState
 from dormouse_operator.idle_signal.failure import failed
-from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_prometheus.api import PrometheusApi
 from dormouse_prometheus.connection import PrometheusConnection
 from dormouse_prometheus.errors import PrometheusUnavailable
@@ -25,7 +24,7 @@ from localcluster.ports import reserve_port
 from localcluster.process import Process
 from localcluster.workspace import Workspace
 
-from .objects import NOW
+from .objects import NOW, read_idle_signal
 
 EMPTY = b'{"status": "success", "data": {"resultType": "vector", "result": []}}'
 # bcrypt of "open sesame" at the lowest cost, as Prometheus wants passwords.
@@ -174,7 +173,7 @@ async def test_a_real_prometheus_with_tls_and_a_password_is_read(
     settings = PrometheusSettings(url, username="dormouse", password_file=password, ca_file=authority.certificate)
     connection = PrometheusConnection(settings)
     try:
-        for namespaces, state in (((), "IdleSignalFresh"), (("speech", "a-b"), "IdleSignalFresh"), (("a-b",), "")):
+        for namespaces, state in ((("speech", "a-b"), "IdleSignalFresh"), (("a-b",), ""), ((), "")):
             api = PrometheusApi(await connection.client(), url)
             signal = await read_idle_signal(api, namespaces=namespaces, clock=lambda: NOW)
             assert not signal.failure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .. import metrics
-from .columns import Values
+from .columns import MOST_VALUES, Values
 from .reading import COLUMNS, Reading, ReplicaKey, read
 from .signal import IdleSignal, ahead
 
@@ -55,13 +55,13 @@ class Join:
             key = _key(labels)
             if key is None:
                 self._unlabelled += 1
-            else:
-                self._tiers[key].add(str(labels.get("residency", "")))
+            elif len(tiers := self._tiers[key]) <= MOST_VALUES:
+                tiers.add(str(labels.get("residency", "")))
         self._keys = {key: key for key in self._tiers}
         self.is_empty = not self._tiers and not self._unlabelled
 
     def add(self, name: str, answer: Answer) -> None:
-        """The column `name`. Values that are given more than once are kept once; NaN differs from itself."""
+        """The column `name`. Values that are given more than once are kept once, and one more than are looked at."""
         self._warnings[name] = answer.warning
         if answer.samples and abs(answer.evaluated_at - self.evaluated_at) > SAME_INSTANT_SECONDS:
             self._one_instant = False
@@ -74,7 +74,7 @@ class Join:
             known = column.get(key)
             if known is None:
                 column[key] = (value,)
-            elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
+            elif len(known) <= MOST_VALUES and not any(_same(value, other) for other in known):
                 column[key] = (*known, value)
         self._columns[name] = column
 
@@ -140,6 +140,10 @@ class _Samples:
     evaluated_at: float
     samples: Sequence[Sample]
     warning: str = ""
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
 
 
 def _key(labels: Labels) -> ReplicaKey | None:
