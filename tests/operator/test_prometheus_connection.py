@@ -69,7 +69,8 @@ async def test_a_token_that_was_replaced_is_used_at_the_next_look(tmp_path: Path
         token.write_text(text)
         assert not (await look_again(connection, settings)).failure
     await connection.close()
-    assert [headers["authorization"] for headers in seen] == ["Bearer one", "Bearer two"]
+    # Of an empty fleet it is asked twice.
+    assert [headers["authorization"] for headers in seen[::2]] == ["Bearer one", "Bearer two"]
 
 
 async def test_a_look_that_goes_on_while_files_are_replaced_is_not_cut_off(
@@ -268,7 +269,8 @@ async def test_a_client_certificate_is_shown_and_a_replaced_one_is_used_at_the_n
             renew()
             assert not (await look_again(connection, settings)).failure
         assert not (await look_again(connection, settings)).failure
-        assert len(shown) == 3
+        # Each look at an empty fleet asks twice.
+        assert len(shown) == 6
         assert len(set(shown)) == 2
         # Half of a renewal: the key of another certificate.
         write(tmp_path / "tls.key", own.key.read_text())

@@ -38,8 +38,9 @@ class Part:
 
     def halves(self) -> tuple["Part", ...]:
         """Empty for a single namespace or pod."""
-        return tuple(
-            Part(*each) for each in zip(_halves(self.namespaces), _halves(self.pods), strict=True) if any(each)
+        return (
+            *(Part(namespaces=each) for each in _halves(self.namespaces)),
+            *(Part(pods=each) for each in _halves(self.pods)),
         )
 
     def limit_bytes(self, pods_in: Mapping[str, int]) -> int:

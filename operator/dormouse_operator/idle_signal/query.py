@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from dormouse_contract.idleness import IdleSignal, Join
+from dormouse_contract.idleness import NOT_ONE_INSTANT, IdleSignal, Join, at_same_instant
 from dormouse_contract.promql import idle_signal
 from dormouse_prometheus.answers import Vector
 from dormouse_prometheus.api import Prometheus, size
@@ -27,12 +27,14 @@ from dormouse_prometheus.garbage import without_collector
 from dormouse_prometheus.settings import QUERY_TIMEOUT_SECONDS
 
 from .failure import failed
-from .parts import Part
+from .parts import BYTES_OF_ANY_PART, Part
 from .split import Split
 from .wanted import Wanted
 
 # Each answer may be 3 MB, and is reduced when it is there.
 QUERIES_AT_ONCE = 2
+# Of one question: enough to find one in 32 namespaces each noisy, and no storm on a Prometheus that answers nobody.
+MOST_IN_VAIN = 64
 
 
 class SignalReader:
@@ -93,7 +95,7 @@ async def _join(look: "_Look") -> tuple[Join, int]:
             fleet.add(name, vector)
 
     if fleet.is_empty:
-        return fleet, await look.unlabelled()
+        return fleet, await look.unlabelled() or 0
     await asyncio.gather(*(add(name) for name in idle_signal.columns()))
     return fleet, 0
 
@@ -119,7 +121,7 @@ class _Look:
         too_much: list[PrometheusTooMuchAsked] = []
         while waiting:
             part = waiting.popleft()
-            if self._is_over():
+            if self._is_over() or (not answers and len(too_much) >= MOST_IN_VAIN):
                 self._split.left(part)
                 continue
             try:
@@ -127,20 +129,24 @@ class _Look:
             except PrometheusTooMuchAsked as error:
                 too_much.append(error)
                 waiting.extend(self._split.failed(part))
-        if not answers:
-            # An answer with more bytes than we read is one: it says of whom there is too much.
-            for each in too_much:
-                if not isinstance(each, PrometheusAnswerTooLarge):
-                    raise each
+        if too_much and not answers and not await self._is_well(too_much):
+            raise too_much[0]
         return self._together(answers)
 
-    async def unlabelled(self) -> int:
-        """For the words alone, so a failure is none."""
+    async def unlabelled(self) -> int | None:
+        """None where Prometheus does not answer even that."""
         try:
-            found = await self._prometheus.query(idle_signal.unlabelled(*self._selector))
+            found = await self._prometheus.query(
+                idle_signal.unlabelled(*self._selector), self._at, max_bytes=BYTES_OF_ANY_PART
+            )
         except PrometheusUnavailable:
-            return 0
+            return None
         return next((int(value) for _, value in found.samples if math.isfinite(value)), 0)
+
+    async def _is_well(self, too_much: Sequence[PrometheusTooMuchAsked]) -> bool:
+        """Whether Prometheus answers as such, though none of what was asked: all whom we want are too large then."""
+        by_size = all(isinstance(each, PrometheusAnswerTooLarge) for each in too_much)
+        return by_size and await self.unlabelled() is not None
 
     async def _query(self, part: Part, about: Callable[..., str]) -> Vector:
         query, limit = part.query(about, self._selector), self._split.limit_bytes(part)
@@ -151,13 +157,14 @@ class _Look:
         return vector
 
     def _together(self, answers: Sequence[Vector]) -> Vector:
-        """One answer; of another instant when one of them is, which is for `Join` to judge."""
+        """As one answer. Raises PrometheusUnavailable where they are of several instants."""
         if len(answers) == 1:
             return answers[0]
         at = self._at if self._at is not None else math.nan
-        instants = (each.evaluated_at for each in answers if each.samples)
+        if not all(at_same_instant(each, at) for each in answers):
+            raise PrometheusUnavailable(NOT_ONE_INSTANT)
         return Vector(
-            max(instants, key=lambda instant: abs(instant - at), default=math.nan),
+            at,
             tuple(chain.from_iterable(each.samples for each in answers)),
             next((each.warning for each in answers if each.warning), ""),
         )
@@ -166,7 +173,7 @@ class _Look:
 def _unread(split: Split) -> Iterator[tuple[tuple[str, ...], str]]:
     for unit in split.not_in_time:
         what = f"namespace {unit[0]}" if len(unit) == 1 else f"pod {unit[1]} of namespace {unit[0]}"
-        yield unit, f"Prometheus did not answer for {what} in time; the next look asks in smaller parts"
+        yield unit, f"Prometheus did not answer for {what} in this look; the next one asks in smaller parts"
     for namespace, pod in split.pods_too_large:
         limit = size(Part(pods=((namespace, pod),)).limit_bytes({}))
         yield (

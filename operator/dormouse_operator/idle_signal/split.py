@@ -38,12 +38,12 @@ class Split:
         self._unresolved: list[Part] = []
         self._left: list[Part] = []
         self._most_pods = MOST_PODS
-        self._in_halves = 0
+        self._too_many_pods = 0
 
     def begin(self, wanted: Wanted) -> None:
         self._wanted, self._look = wanted, self._look + 1
         self._names = sorted(wanted.pods_in)
-        self._in_halves = 0
+        self._too_many_pods = 0
         self._unresolved = [
             Part(namespaces=names)
             for part in self._left
@@ -71,7 +71,7 @@ class Split:
         """What is asked instead of a part that was too much; empty when nothing is left to ask."""
         if len(part.namespaces) > 1:
             pods = sum(self._wanted.pods_in.get(name, 0) for name in part.namespaces)
-            self._in_halves = max(self._in_halves, pods)
+            self._too_many_pods = min(self._too_many_pods or pods, pods)
         if part in self._unresolved:
             # Its halves say who it is; the others are asked for with everybody else from here on.
             self._unresolved.remove(part)
@@ -90,9 +90,9 @@ class Split:
     def end(self) -> None:
         """Forgets what fits into an answer again, and what is asked for no more."""
         found_now = any(each.found == self._look for each in self._too_large.values())
-        if self._in_halves and not found_now and not self._left:
+        if self._too_many_pods and not found_now and not self._left:
             # Nobody is too large: all of them together are.
-            self._most_pods = max(LEAST_PODS, min(self._in_halves, self._most_pods) // 2)
+            self._most_pods = max(LEAST_PODS, self._too_many_pods // 2)
         elif self._look % MOST_RETRY_LOOKS == 0:
             self._most_pods = min(MOST_PODS, 2 * self._most_pods)
         left = _namespaces(self._left)
@@ -104,7 +104,6 @@ class Split:
     def forget(self) -> None:
         """Prometheus answered nobody, so what was found is no fact about a namespace."""
         self._too_large.clear()
-        self._left.clear()
 
     @property
     def too_large(self) -> frozenset[str]:
