@@ -140,7 +140,7 @@ def test_a_scrape_of_a_pod_has_limits_and_one_that_is_0_is_left_out() -> None:
     models, samples_of_a_model, bytes_of_a_model = 64, 120, 8000
     assert limited["sampleLimit"] == 20_000 > 2 * models * samples_of_a_model
     assert limited["bodySizeLimit"] == "2MB"
-    assert 2e6 > 2 * models * bytes_of_a_model
+    assert 2 * models * bytes_of_a_model < 2_000_000
     lengths = limited["labelLimit"], limited["labelNameLengthLimit"], limited["labelValueLengthLimit"]
     assert lengths == (64, 128, 512)
     # Many pods of one tenant would reach it, and then no pod of anybody is scraped.
