@@ -91,6 +91,6 @@ async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[Time
         _log.warning("%s", settings.risk)
     connection = PrometheusConnection(settings, user_agent="dormouse-console", max_answer_bytes=MAX_ANSWER_BYTES)
     try:
-        yield TimeSeries(connection)
+        yield TimeSeries(connection, selector=settings.selector)
     finally:
         await connection.close()

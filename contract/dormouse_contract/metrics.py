@@ -23,6 +23,11 @@ class Metric:
     labels: tuple[str, ...]
     help: str
 
+    @property
+    def of_operator(self) -> bool:
+        """Whether the operator exports it, and no pod that it watches."""
+        return self.name.startswith("dormouse_operator_")
+
 
 def _gauge(name: str, labels: str, text: str) -> Metric:
     return Metric(name, MetricType.GAUGE, tuple(labels.split()), text)
@@ -237,6 +242,12 @@ IDLE_SIGNAL_FRESH_FOR = _gauge(
     "dormouse_operator_idle_signal_fresh_for_seconds",
     "",
     "How old a sample may be and still be believed: two scrape intervals and a tick. The console judges by it too",
+)
+IDLE_SIGNAL_TOO_LARGE = _gauge(
+    "dormouse_operator_idle_signal_too_large",
+    "namespace",
+    "1 while the namespace has more series of the idle signal than one answer takes. Its replicas are asked for by the "
+    "names of their pods; one that is too large by itself is unknown. Other namespaces are unharmed",
 )
 OBSERVED_RELEASABLE = _gauge(
     "dormouse_operator_observed_releasable_bytes",

@@ -88,7 +88,7 @@ async def _operate(
         await keeper.start(stop)
         if stop.is_set():
             return
-        source = wire_signal_source(settings, prometheus, direct, telemetry)
+        source = wire_signal_source(settings, fleet, prometheus, direct, telemetry)
         reconciler = wire_reconciler(settings, kube, fleet, client, source, trust, telemetry, leadership)
         endpoints = Endpoints(
             registry,

@@ -19,7 +19,7 @@ from dormouse_contract.managed_model import ManagedModel, Name
 
 from .cluster.fleet import Fleet
 from .dirty_set import DirtySet
-from .idle_signal.changes import changed_pods
+from .idle_signal.changes import changed_namespaces, changed_pods
 from .keys.trust import TrustPublisher
 from .lending import Lending
 from .quiet_log import QuietLog
@@ -189,6 +189,9 @@ class Reconciler:
         if changed is None:
             self._dirty.everything()
             return names
+        namespaces = changed_namespaces(before, self._signal)
+        if namespaces:
+            names |= {name for name in self._fleet.managed_models if name[0] in namespaces}
         pods = filter(None, map(self._fleet.pods.get, changed))
         return names.union(owner.key for pod in pods for owner in self._fleet.owners_of(pod))
 

@@ -28,6 +28,7 @@ class Telemetry:
         self._api_requests = _counter(metrics.API_REQUESTS, registry)
         self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
+        self._too_large = _gauge(metrics.IDLE_SIGNAL_TOO_LARGE, registry)
         self._fresh_for = _gauge(metrics.IDLE_SIGNAL_FRESH_FOR, registry)
         self._owners = _Owners()
         self._waiting = _Waiting()
@@ -44,6 +45,12 @@ class Telemetry:
     def believes_for(self, fresh_for_seconds: float) -> None:
         """How old a sample may be: said once, for whoever judges the same signal."""
         self._fresh_for.set(fresh_for_seconds)
+
+    def too_large(self, namespaces: Iterable[str]) -> None:
+        """The namespaces whose series don't fit into an answer."""
+        self._too_large.clear()
+        for namespace in namespaces:
+            self._too_large.labels(namespace).set(1)
 
     def certificate(self, expires_at: float) -> None:
         """Of the key that orders go out with; 0 without one."""

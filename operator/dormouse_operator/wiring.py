@@ -16,8 +16,9 @@ from .cluster.kube import Kube
 from .control_client import ControlClient
 from .idle_signal.direct import DirectReader
 from .idle_signal.failure import failed
-from .idle_signal.query import read_idle_signal
+from .idle_signal.query import SignalReader
 from .idle_signal.source import SignalSource
+from .idle_signal.wanted import wanted
 from .keys.keeper import KeyKeeper
 from .keys.news import RotationNews
 from .keys.reports import all_report, ordered_pods
@@ -48,18 +49,25 @@ def instance() -> str:
 
 
 def wire_signal_source(
-    settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
+    settings: Settings, fleet: Fleet, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
 ) -> SignalSource:
+    reader = SignalReader(
+        selector=settings.prometheus.selector,
+        look_seconds=2 * settings.prometheus.timeout_seconds,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
     if settings.prometheus.risk:
         log.warning("%s", settings.prometheus.risk)
 
     async def ask() -> IdleSignal:
         try:
             api = await connection.api()
-            signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
+            signal = await reader.read(api, wanted(fleet))
         except PrometheusUnavailable as error:
             signal = failed(error)
         telemetry.queried(ok=not signal.failure)
+        telemetry.too_large(signal.too_large)
         return signal
 
     return SignalSource(
@@ -129,7 +137,7 @@ def wire_key_keeper(
             api = await connection.api()
         except PrometheusUnavailable:
             return False
-        return await all_report(api, ordered_pods(fleet).values(), expires_at)
+        return await all_report(api, ordered_pods(fleet).values(), expires_at, settings.prometheus.selector)
 
     return KeyKeeper(
         KeyStore(kube, settings.operator_namespace),

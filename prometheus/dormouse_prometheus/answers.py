@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from pydantic_core import from_json
 
-from .errors import PrometheusUnavailable
+from .errors import PrometheusTooMuchAsked, PrometheusUnavailable
 
 MAX_QUOTED_CHARACTERS = 200
 Labels = Mapping[str, str]
+_TOO_MUCH = ((422, "execution"), (503, "timeout"))
 _Parsed = TypeVar("_Parsed")
 
 
@@ -67,7 +68,10 @@ def _read(
         ) from error
     if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
         detail = answer.get("error") if isinstance(answer, dict) else None
-        raise PrometheusUnavailable(f"Prometheus answered HTTP {status}: {quoted(detail or 'no error text')}")
+        reason = answer.get("errorType") if isinstance(answer, dict) else None
+        # For a mere selector, what fails while it is evaluated is a limit: of samples, of series, of time.
+        unavailable = PrometheusTooMuchAsked if (status, str(reason)) in _TOO_MUCH else PrometheusUnavailable
+        raise unavailable(f"Prometheus answered HTTP {status}: {quoted(detail or 'no error text')}")
     try:
         return parse(answer)
     # OverflowError: JSON has integers that no float holds.

@@ -21,7 +21,7 @@ from dormouse_contract.idleness import (
 )
 from dormouse_contract.idleness.columns import agreed, as_column, column, counted, earliest, present
 from dormouse_contract.promql import idle_signal
-from dormouse_operator.idle_signal.changes import changed_pods
+from dormouse_operator.idle_signal.changes import changed_namespaces, changed_pods
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,14 +104,35 @@ def test_a_reading_that_became_old_is_noticed() -> None:
 
 # What is compared by itself, or is another one at each look and in no verdict.
 OF_THE_LOOK = {"readings", "models_by_pod", "evaluated_at", "clock_ahead_seconds", "retry_after_seconds"}
+OF_A_NAMESPACE = {"asked", "unread", "too_large"}
 CHANGES: dict[str, Any] = {"failure_state": SignalState.PROMETHEUS_THROTTLED, "silent": {("a", "b"): "away"}}
 
 
-@pytest.mark.parametrize("name", sorted({each.name for each in fields(IdleSignal)} - OF_THE_LOOK))
+@pytest.mark.parametrize("name", sorted({each.name for each in fields(IdleSignal)} - OF_THE_LOOK - OF_A_NAMESPACE))
 def test_a_look_that_differs_in_any_circumstance_may_concern_anybody(name: str) -> None:
     before = IdleSignal({KEY: SEEN}, evaluated_at=NOW)
     value = CHANGES[name] if name in CHANGES else another(getattr(before, name))
     assert changed_pods(before, replace(before, **{name: value}), FRESH) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "namespaces"),
+    [
+        ({"asked": {"a"}}, {"asked": {"a", "b"}}, {"b"}),
+        ({"asked": {"a", "b"}}, {"asked": {"a"}}, set()),
+        ({}, {"unread": {("a", "a-0"): "too large"}}, {"a"}),
+        ({"unread": {("a",): "not in time"}}, {"unread": {("a",): "too large"}}, {"a"}),
+        ({"unread": {("a",): "not in time"}}, {}, {"a"}),
+        ({}, {"too_large": {"a"}}, set()),
+    ],
+    ids=["asked for the first time", "asked no more", "too large", "for another reason", "well again", "by pod"],
+)
+def test_what_concerns_a_namespace_concerns_no_other(
+    before: dict[str, Any], after: dict[str, Any], namespaces: set[str]
+) -> None:
+    one, other = (IdleSignal({KEY: SEEN}, evaluated_at=NOW, **each) for each in (before, after))
+    assert changed_pods(one, other, FRESH) == frozenset()
+    assert changed_namespaces(one, other) == namespaces
 
 
 def test_a_new_circumstance_is_compared_too() -> None:

@@ -13,6 +13,8 @@ from ..metrics import Metric
 
 Values = tuple[float, ...]
 """What was found of one replica: empty for nothing, more than one where two scrapes disagree."""
+MOST_VALUES = 8
+"""So many values of one replica are looked at; two jobs, each in three copies, make six. More is a disagreement."""
 Check = Callable[[Values], Any]
 """From what was found to what is believed. Raises Disbelieved; given nothing, it says what nothing means."""
 _COLUMN = "column"
@@ -82,8 +84,9 @@ def counted(values: Values) -> int | None:
 
 
 def earliest(values: Values) -> float | None:
-    """Several jobs may scrape one pod; then the oldest sample counts. None where one is no time at all."""
-    return min(values) if values and all(map(math.isfinite, values)) else None
+    """Several jobs may scrape one pod; then the oldest sample counts. None where one is no time at all, or where there
+    are more than are kept, of which one may be older."""
+    return min(values) if 0 < len(values) <= MOST_VALUES and all(map(math.isfinite, values)) else None
 
 
 def present(values: Values) -> bool:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .. import metrics
-from .columns import Values
+from .columns import MOST_VALUES, Values
 from .reading import COLUMNS, Reading, ReplicaKey, read
 from .signal import IdleSignal, ahead
 
 # Of one answer's instant to another's, in seconds; what travels is rounded to milliseconds.
 SAME_INSTANT_SECONDS = 0.1
+NOT_ONE_INSTANT = "Prometheus did not answer for the instant that was asked for; is a cache before it?"
 # What pods export that the signal is made of.
 EXPORTED = tuple(dict.fromkeys((metrics.RESIDENCY, *(each.metric for each in COLUMNS))))
 
@@ -55,15 +56,15 @@ class Join:
             key = _key(labels)
             if key is None:
                 self._unlabelled += 1
-            else:
-                self._tiers[key].add(str(labels.get("residency", "")))
+            elif len(tiers := self._tiers[key]) <= MOST_VALUES:
+                tiers.add(str(labels.get("residency", "")))
         self._keys = {key: key for key in self._tiers}
         self.is_empty = not self._tiers and not self._unlabelled
 
     def add(self, name: str, answer: Answer) -> None:
-        """The column `name`. Values that are given more than once are kept once; NaN differs from itself."""
+        """The column `name`. Values that are given more than once are kept once, and one more than are looked at."""
         self._warnings[name] = answer.warning
-        if answer.samples and abs(answer.evaluated_at - self.evaluated_at) > SAME_INSTANT_SECONDS:
+        if not at_same_instant(answer, self.evaluated_at):
             self._one_instant = False
         column: dict[ReplicaKey, Values] = {}
         for labels, value in answer.samples:
@@ -74,16 +75,14 @@ class Join:
             known = column.get(key)
             if known is None:
                 column[key] = (value,)
-            elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
+            elif len(known) <= MOST_VALUES and not any(_same(value, other) for other in known):
                 column[key] = (*known, value)
         self._columns[name] = column
 
     def signal(self, asked_at: float = math.nan) -> IdleSignal:
         """`asked_at`: when the first question was asked, by our own clock; NaN where the two are one clock."""
         if not self._one_instant:
-            return IdleSignal(
-                failure="Prometheus did not answer for the instant that was asked for; is a cache before it?"
-            )
+            return IdleSignal(failure=NOT_ONE_INSTANT)
         columns = list(self._columns.items())
         readings: dict[ReplicaKey, Reading] = {}
         models: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -106,6 +105,11 @@ class Join:
         """The first in the order of the table: answers come in any order, and two looks must compare equal."""
         warnings = (self._first_warning, *(self._warnings.get(each.name, "") for each in COLUMNS))
         return next(filter(None, warnings), "")
+
+
+def at_same_instant(answer: Answer, instant: float) -> bool:
+    """Whether it may be joined with answers of `instant`. An empty one says nothing, so it may."""
+    return not answer.samples or abs(answer.evaluated_at - instant) <= SAME_INSTANT_SECONDS
 
 
 def build(residencies: Answer, answers: Mapping[str, Answer]) -> IdleSignal:
@@ -140,6 +144,10 @@ class _Samples:
     evaluated_at: float
     samples: Sequence[Sample]
     warning: str = ""
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
 
 
 def _key(labels: Labels) -> ReplicaKey | None:

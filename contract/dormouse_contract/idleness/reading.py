@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import metrics
 from ..residency import Residency
-from .columns import Asked, Disbelieved, Values, agreed, as_column, column, counted, earliest, present
+from .columns import MOST_VALUES, Asked, Disbelieved, Values, agreed, as_column, column, counted, earliest, present
 
 # What a clock may be ahead before its times are not believed; half a minute of drift is no rarity.
 FUTURE_SECONDS = 60.0
@@ -69,6 +69,8 @@ def read(key: ReplicaKey, tiers: Collection[str], values: Mapping[str, Values]) 
 def _no_residency(tiers: list[str]) -> str:
     if len(tiers) == 1:
         return f"residency is {tiers[0] or 'empty'}, which is not known here"
+    if len(tiers) > MOST_VALUES:
+        return f"residency is more than {MOST_VALUES} tiers at once"
     return f"residency is {' and '.join(tiers) or 'empty'} at once"
 
 

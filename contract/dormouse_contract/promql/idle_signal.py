@@ -11,7 +11,7 @@ from ..idleness.columns import Asked
 from ..idleness.join import EXPORTED
 from ..idleness.reading import COLUMNS
 from ..metrics import Metric
-from .selection import Selection, one_of
+from .selection import Selection, equals
 
 _ASKED: Mapping[Asked, str] = {
     Asked.VALUE: "%s",
@@ -50,6 +50,6 @@ def fresh_for() -> str:
     return f"max({metrics.IDLE_SIGNAL_FRESH_FOR.name} < Inf)"
 
 
-def among(namespaces: Sequence[str]) -> tuple[str, ...]:
-    """A matcher of these namespaces; none for all."""
-    return (one_of("namespace", namespaces),) if namespaces else ()
+def unlabelled(*matchers: str) -> str:
+    """How many series a scrape gave no namespace, so that they belong to nobody: for who wonders why all lack."""
+    return f"count({Selection(matchers).series(metrics.RESIDENCY, equals('namespace', ''))} == 1)"

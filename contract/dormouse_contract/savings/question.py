@@ -31,10 +31,9 @@ class Question:
     price: Price | None
     as_json: bool
 
-    @property
-    def queries(self) -> dict[str, str]:
-        """PromQL by name; to be asked for one instant."""
-        return savings.queries(self.seconds, self.namespace)
+    def queries(self, of_pods: tuple[str, ...]) -> dict[str, str]:
+        """PromQL by name; to be asked for one instant. `of_pods`: matchers of the jobs that are believed."""
+        return savings.queries(self.seconds, self.namespace, of_pods)
 
     def answer(self, answers: Mapping[str, Samples], now: float) -> str:
         """What is printed. `answers` by the names of `queries`, `now` their instant."""

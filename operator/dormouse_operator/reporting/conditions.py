@@ -18,7 +18,8 @@
     Unknown  NotYetContacted       a pod was not asked yet
     Unknown  PrometheusUnauthorized  Prometheus does not let the operator in
     Unknown  PrometheusThrottled   Prometheus asks to come later
-    Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalStale, PrometheusIncomplete, IdleSignalMissing
+    Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalTooLarge, IdleSignalStale, PrometheusIncomplete,
+             IdleSignalMissing
     False    CannotNow             a replica can't wake or sleep at the moment; the message says why
     False    Observing             it would order something
     False    Transitioning         an order is on its way
@@ -84,6 +85,7 @@ _WORST_SIGNAL_FIRST = (
     SignalState.PROMETHEUS_THROTTLED,
     SignalState.PROMETHEUS_UNAVAILABLE,
     SignalState.INVALID,
+    SignalState.TOO_LARGE,
     SignalState.STALE,
     SignalState.PROMETHEUS_INCOMPLETE,
     SignalState.MISSING,
