@@ -199,6 +199,12 @@ LAST_RECONCILE = _gauge(
     "",
     "When the last pass was completed. The one to alert on: everything else may look well while nothing is done",
 )
+WATCH_LAST_ALIVE = _gauge(
+    "dormouse_operator_watch_last_alive_timestamp_seconds",
+    "resource namespace",
+    "When the API server last showed `pods` or `managedmodels` to the watch; 0 for never. `namespace` is empty for the "
+    "whole cluster. While a watch lives that is at most 20 s ago",
+)
 ORDERS = _counter(
     "dormouse_operator_orders_total",
     "desired outcome",

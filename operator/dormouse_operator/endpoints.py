@@ -23,7 +23,11 @@ _LIMITS: dict[str, Any] = {
 
 
 class Endpoints:
-    """`seconds_since_progress` is the age of the last finished pass; beyond the limit we are not alive."""
+    """`seconds_since_progress` is the age of the last finished pass; beyond the limit we are not alive.
+
+    `dead_watches` names the watches without a sign of life for longer than its argument, though the API server would
+    show them. An API server that is away or refuses is no reason to be restarted.
+    """
 
     def __init__(
         self,
@@ -31,10 +35,12 @@ class Endpoints:
         *,
         seconds_since_progress: Callable[[], float],
         stalled_after_seconds: float,
+        dead_watches: Callable[[float], str] = lambda after_seconds: "",
     ) -> None:
         self._registry = registry
         self._seconds_since_progress = seconds_since_progress
         self._stalled_after_seconds = stalled_after_seconds
+        self._dead_watches = dead_watches
 
     async def serve(self, host: str, port: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -53,11 +59,18 @@ class Endpoints:
                 return _response(HTTPStatus.NOT_FOUND, b"Here are /metrics and /healthz.\n")
 
     def _health(self) -> web.Response:
-        age = self._seconds_since_progress()
-        if age <= self._stalled_after_seconds:
+        wrong = self._what_is_wrong()
+        if not wrong:
             return _response(HTTPStatus.OK, b"ok\n")
-        text = f"The last pass over the fleet ended {age:.0f} s ago. Models stay as they are; restart me.\n"
+        text = f"{wrong} Models stay as they are; restart me.\n"
         return _response(HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
+
+    def _what_is_wrong(self) -> str:
+        age = self._seconds_since_progress()
+        if age > self._stalled_after_seconds:
+            return f"The last pass over the fleet ended {age:.0f} s ago."
+        dead = self._dead_watches(self._stalled_after_seconds)
+        return f"No sign of life from the watches of {dead}, which the API server would show." if dead else ""
 
 
 class _Connection(web.RequestHandler):

@@ -1,7 +1,7 @@
 """The operator's own metrics, made from the contract's entries in the registry that is passed in."""
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dormouse_contract import Action, Residency, metrics
 from dormouse_contract.managed_model import MIXED, UNKNOWN, Name
@@ -30,10 +30,16 @@ class Telemetry:
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
         self._key_source = _gauge(metrics.KEY_SOURCE_USABLE, registry)
         self._leader = _gauge(metrics.LEADER, registry)
+        self._watches = _Watches()
+        registry.register(self._watches)
 
     def started(self, leads: Callable[[], bool]) -> None:
         """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
         self._leader.set_function(leads)
+
+    def watches(self, last_alive: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        """`last_alive` is asked at each scrape, for Unix seconds by resource and namespace."""
+        self._watches.last_alive = last_alive
 
     def believes_for(self, fresh_for_seconds: float) -> None:
         """How old a sample may be: said once, for whoever judges the same signal."""
@@ -77,6 +83,20 @@ class Telemetry:
         self._owners.shown = frozenset(owners)
         self._missing.show(missing)
         self._releasable.show(releasable)
+
+
+class _Watches(Collector):
+    """Asked when it is scraped, so that a loop that stands still can't show a time that is fresh."""
+
+    def __init__(self) -> None:
+        self.last_alive: Callable[[], Mapping[tuple[str, str], float]] = dict
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        alive = metrics.WATCH_LAST_ALIVE
+        family = GaugeMetricFamily(alive.name, alive.help, labels=alive.labels)
+        for watch, at in self.last_alive().items():
+            family.add_metric(watch, at)
+        yield family
 
 
 class _Owners(Collector):
