@@ -253,6 +253,12 @@ KEY_SOURCE_USABLE = _gauge(
     "",
     "0 while the source of the key has nothing that can be used; orders go on with the key as it was",
 )
+TRUST_NOT_PUBLISHED = _gauge(
+    "dormouse_operator_trust_not_published",
+    "namespace",
+    "1 for each namespace that keeps the operator's certificate out, so that sidecars there may take no orders; no "
+    "series for the others",
+)
 LEADER = _gauge(
     "dormouse_operator_leader",
     "",

@@ -88,7 +88,9 @@ async def _operate(
         direct = DirectReader(fleet.pods.values, clock=time.time, monotonic=time.monotonic)
         stack.push_async_callback(direct.close)
         telemetry.started(lambda: leadership.leads)
-        trust = TrustPublisher(kube, settings.operator_namespace)
+        trust = TrustPublisher(
+            kube, settings.operator_namespace, monotonic=time.monotonic, on_news=fleet.touch_namespace
+        )
         keeper = wire_key_keeper(settings, kube, fleet, client, prometheus, trust, telemetry, lambda: leadership.leads)
         source = wire_signal_source(settings, prometheus, direct, telemetry)
         reconciler = wire_reconciler(settings, kube, fleet, client, source, trust, telemetry, leadership)
@@ -105,6 +107,7 @@ async def _operate(
             monotonic=time.monotonic,
         )
         telemetry.watches(watches.last_alive)
+        telemetry.trust(trust.problems)
         endpoints = Endpoints(
             registry,
             # Before the fleet is known there is no pass: only the watches are judged then.

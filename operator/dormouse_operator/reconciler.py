@@ -2,7 +2,7 @@
 
 Level-based, so a pass that was lost, doubled or cut off in the middle does no harm. Whom a pass visits is a saving
 and no more (`dirty_set.py`): a pass over the whole fleet finds the same. A pass itself waits for nothing but
-Prometheus, and for the trust that it publishes.
+Prometheus.
 """
 
 import asyncio
@@ -25,8 +25,6 @@ from .workqueue.queue import WorkQueue
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2
-# How often the published trust is looked at where it was published already.
-TRUST_CHECK_SECONDS = 60.0
 # So many visits are about 10 ms; then others have their turn, the Lease's renewal among them.
 VISITS_WITHOUT_PAUSE = 100
 log = logging.getLogger(__name__)
@@ -65,7 +63,6 @@ class Reconciler:
         self._fresh_for_seconds = fresh_for_seconds(scrape_interval_seconds, tick_seconds)
         self._signal = IdleSignal(failure="Prometheus was not asked yet")
         self._signal_read_at = float("-inf")
-        self._trust_checked_at = float("-inf")
         self._dirty = DirtySet()
         self._queue = WorkQueue(concurrency=concurrency, monotonic=monotonic)
         self._lending = Lending(
@@ -84,6 +81,7 @@ class Reconciler:
             clock=clock,
             fresh_for_seconds=self._fresh_for_seconds,
             leads=leads,
+            trust_problem=trust.problem,
         )
         self.last_finished = monotonic()
 
@@ -109,13 +107,14 @@ class Reconciler:
                     pass
 
     async def stop(self, within_seconds: float) -> None:
-        await asyncio.gather(self._queue.shut_down(within_seconds), self._recorder.queue.shut_down(within_seconds))
+        queues = self._queue, self._recorder.queue, self._trust.queue
+        await asyncio.gather(*(queue.shut_down(within_seconds) for queue in queues))
 
     async def reconcile(self) -> None:
         """One pass."""
         started = self._monotonic()
         if self._leads():
-            await self._publish_trust()
+            self._trust.keep({namespace for namespace, _ in self._fleet.managed_models})
         if self._leads() and self._replicas.lead_anew():
             self._lending.lead_anew()
             # As a standby nothing was changed, so nothing counts as settled.
@@ -134,15 +133,6 @@ class Reconciler:
         self._telemetry.fleet(self._visits.views)
         self.last_finished = self._monotonic()
         self._telemetry.reconciled(self.last_finished - started, self._clock())
-
-    async def _publish_trust(self) -> None:
-        namespaces = {namespace for namespace, _ in self._fleet.managed_models}
-        new = self._trust.unpublished(namespaces)
-        if self._monotonic() - self._trust_checked_at >= TRUST_CHECK_SECONDS:
-            self._trust_checked_at = self._monotonic()
-            new = namespaces
-        if new:
-            await self._trust.publish(new)
 
     async def _whom(self) -> Collection[Name]:
         """A pass that a change brought forward may use what Prometheus said half a tick ago."""

@@ -30,16 +30,22 @@ class Telemetry:
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
         self._key_source = _gauge(metrics.KEY_SOURCE_USABLE, registry)
         self._leader = _gauge(metrics.LEADER, registry)
-        self._watches = _Watches()
+        self._watches = _Asked(metrics.WATCH_LAST_ALIVE)
         registry.register(self._watches)
+        self._trust = _Asked(metrics.TRUST_NOT_PUBLISHED)
+        registry.register(self._trust)
 
     def started(self, leads: Callable[[], bool]) -> None:
         """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
         self._leader.set_function(leads)
 
-    def watches(self, last_alive: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+    def watches(self, last_alive: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
         """`last_alive` is asked at each scrape, for Unix seconds by resource and namespace."""
-        self._watches.last_alive = last_alive
+        self._watches.ask = last_alive
+
+    def trust(self, kept_out_of: Callable[[], Iterable[str]]) -> None:
+        """`kept_out_of` is asked at each scrape, for namespaces."""
+        self._trust.ask = lambda: {(namespace,): 1.0 for namespace in kept_out_of()}
 
     def believes_for(self, fresh_for_seconds: float) -> None:
         """How old a sample may be: said once, for whoever judges the same signal."""
@@ -85,17 +91,17 @@ class Telemetry:
         self._releasable.show(releasable)
 
 
-class _Watches(Collector):
-    """Asked when it is scraped, so that a loop that stands still can't show a time that is fresh."""
+class _Asked(Collector):
+    """Asked when it is scraped, so that a loop that stands still can't show a value that is fresh."""
 
-    def __init__(self) -> None:
-        self.last_alive: Callable[[], Mapping[tuple[str, str], float]] = dict
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self.ask: Callable[[], Mapping[tuple[str, ...], float]] = dict
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        alive = metrics.WATCH_LAST_ALIVE
-        family = GaugeMetricFamily(alive.name, alive.help, labels=alive.labels)
-        for watch, at in self.last_alive().items():
-            family.add_metric(watch, at)
+        family = GaugeMetricFamily(self._metric.name, self._metric.help, labels=self._metric.labels)
+        for labels, value in self.ask().items():
+            family.add_metric(labels, value)
         yield family
 
 

@@ -79,13 +79,17 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """contacts: of the selected pods that have a sidecar. replicas: the models of those that are its own."""
+    """contacts: of the selected pods that have a sidecar. replicas: the models of those that are its own.
+
+    trust_problem: why the operator's certificate can't be published in the namespace; empty when it can.
+    """
 
     owner: ManagedModel
     selected: tuple[Pod, ...]
     contacts: tuple[tuple[Pod, Contact], ...]
     replicas: tuple[ReplicaView, ...]
     lost: tuple[Lost, ...]
+    trust_problem: str = ""
 
     @property
     def without_sidecar(self) -> list[Pod]:
@@ -109,6 +113,7 @@ def look(
     fresh_for_seconds: float,
     contact_of: Callable[[Pod], Contact],
     memory_of: Callable[[Pod, str], ReplicaMemory],
+    trust_problem: str = "",
 ) -> View:
     """Observes and decides for each replica that the claim holds. Pods without a sidecar have none."""
     replicas: list[ReplicaView] = []
@@ -122,7 +127,7 @@ def look(
         held = _held_by_demand(claim.owner.policy, seen, decision, memory, now - fresh_for_seconds)
         replicas.append(ReplicaView(pod, model, seen, decision, contact_of(pod), memory, held))
     contacts = tuple((pod, contact_of(pod)) for pod in claim.selected if pod.has_sidecar)
-    return View(claim.owner, claim.selected, contacts, tuple(replicas), claim.lost)
+    return View(claim.owner, claim.selected, contacts, tuple(replicas), claim.lost, trust_problem)
 
 
 def _held_by_demand(policy: Policy, seen: Seen, decision: Decision, memory: ReplicaMemory, lately: float) -> bool:

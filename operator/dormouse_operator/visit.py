@@ -48,8 +48,12 @@ class Visits:
         clock: Callable[[], float],
         fresh_for_seconds: float,
         leads: Callable[[], bool],
+        trust_problem: Callable[[str], str] = lambda namespace: "",
     ) -> None:
-        """`leads`: while false, a visit observes, plans and asks pods for their models, and changes nothing."""
+        """`leads`: while false, a visit observes, plans and asks pods for their models, and changes nothing.
+
+        `trust_problem`: why the operator's certificate can't be published in a namespace; empty when it can.
+        """
         self._fleet = fleet
         self._replicas = replicas
         self._lending = lending
@@ -58,6 +62,7 @@ class Visits:
         self._clock = clock
         self._fresh_for_seconds = fresh_for_seconds
         self._leads = leads
+        self._trust_problem = trust_problem
         self._views: dict[Name, View] = {}
         self._shown: set[tuple[str, str]] = set()
 
@@ -108,6 +113,7 @@ class Visits:
             fresh_for_seconds=self._fresh_for_seconds,
             contact_of=self._replicas.contact,
             memory_of=self._replicas.memory,
+            trust_problem=self._trust_problem(owner.namespace),
         )
 
     def _notice_restarts(self, view: View) -> None:

@@ -29,7 +29,9 @@ class Operator:
             registry,
             seconds_since_progress=lambda: self.age,
             stalled_after_seconds=STALLED_AFTER_SECONDS,
+            dead_watches=lambda after_seconds: self.dead if after_seconds == STALLED_AFTER_SECONDS else "",
         )
+        self.dead = ""
         self.port = 0
 
     def show(self, series: int) -> None:
@@ -92,6 +94,13 @@ async def test_health_is_progress(operator: Operator, age: float, status: int, t
     answer = await operator.ask("GET", "/healthz")
     assert (answer.status_code, answer.text[: len(text)]) == (status, text)
     assert answer.headers["content-type"] == "text/plain"
+
+
+async def test_a_dead_watch_is_named(operator: Operator) -> None:
+    operator.dead = "pods in speech"
+    answer = await operator.ask("GET", "/healthz")
+    assert answer.status_code == 503
+    assert answer.text.startswith("No sign of life from the watches of pods in speech, which the API server would")
 
 
 async def test_a_query_changes_nothing(operator: Operator) -> None:

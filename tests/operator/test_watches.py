@@ -1,4 +1,4 @@
-"""Each watch lives or is begun anew, whatever becomes of its kind, its rights and its namespace: on the real API server.
+"""Each watch lives or is begun anew, whatever becomes of its kind, its rights and its namespace: on a real API server.
 
 Two operators watch side by side, each its own objects: one the whole cluster, one listed namespaces with Roles alone.
 """
@@ -167,3 +167,54 @@ def test_a_crd_that_is_deleted_and_made_anew_is_watched_again_ten_times(watching
     watching.new_one_is_seen("first", "last")
     watching.are_well()
     assert (watching.whole.pid, watching.listed.pid) == pids
+
+
+def test_a_namespace_that_takes_its_rights_away_keeps_them_from_itself_only(watching: Watching) -> None:
+    api, listed = watching.control_plane.api, watching.listed
+    for namespace in ("first", "second"):
+        watching.new_one_is_seen(namespace, "before")
+    api.request("DELETE", "/apis/rbac.authorization.k8s.io/v1/namespaces/second/rolebindings/dormouse-operator-watched")
+    eventually("it is said", lambda: "The pods in second are not watched" in listed.log)
+    watching.create("second", "meanwhile")
+    watching.new_one_is_seen("first", "meanwhile")
+    assert health(listed) == (200, "ok\n")
+    listed.terminate()
+    listed.start()
+    watching.new_one_is_seen("first", "after a start")
+    assert not watching.is_seen("second", "meanwhile")
+    assert health(listed) == (200, "ok\n")
+    watching.control_plane.kubectl("apply", "-f", "-", input=roles("second"))
+    watching.sees("second", "meanwhile")
+    assert listed.log.count("The pods in second are not watched") <= 4, "at most once a minute"
+    watching.are_well()
+
+
+def test_a_listed_namespace_that_is_deleted_and_made_anew_is_watched_again(watching: Watching) -> None:
+    api = watching.control_plane.api
+    watching.new_one_is_seen("first", "before")
+    watching.new_one_is_seen("second", "before")
+    api.request("DELETE", "/apis/rbac.authorization.k8s.io/v1/namespaces/first/rolebindings/dormouse-operator-watched")
+    api.remove_namespace("first")
+    eventually("what was there is forgotten", lambda: managed(watching.listed) == 1)
+    api.create_namespace("first")
+    watching.control_plane.kubectl("apply", "-f", "-", input=roles("first"))
+    watching.new_one_is_seen("first", "after")
+    watching.new_one_is_seen("second", "after")
+    watching.are_well()
+
+
+def test_each_watch_shows_when_it_last_lived(watching: Watching) -> None:
+    watching.new_one_is_seen("first", "tts")
+    began = time.time()
+
+    def alive() -> dict[str, float]:
+        name = "dormouse_operator_watch_last_alive_timestamp_seconds"
+        shown = (line.removeprefix(name).rsplit(" ", 1) for line in metrics(watching.listed) if line.startswith(name))
+        return {labels: float(value) for labels, value in shown}
+
+    assert set(alive()) == {
+        f'{{namespace="{namespace}",resource="{resource}"}}'
+        for namespace in ("first", "second")
+        for resource in ("pods", "managedmodels")
+    }
+    eventually("each goes on living, though nothing happens", lambda: min(alive().values()) > began)

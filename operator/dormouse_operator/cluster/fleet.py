@@ -117,6 +117,11 @@ class Fleet:
         self._touched.update(owner.key for owner in self.owners_of(pod))
         self.changed.set()
 
+    def touch_namespace(self, namespace: str) -> None:
+        """Something else is known of this namespace than before: all its ManagedModels are looked at again."""
+        self._touched.update(key for key in self._models if key[0] == namespace)
+        self.changed.set()
+
     def take_touched(self) -> set[Name]:
         """The ManagedModels that something happened to since the last call, deleted ones included."""
         touched, self._touched = self._touched, set()

@@ -56,7 +56,7 @@ class Watches:
         """Names those that have shown no life for so long though nothing is in their way; empty when there are none."""
         return ", ".join(str(w.collection) for w in self._watches if w.unaccounted_seconds() > after_seconds)
 
-    def last_alive(self) -> Mapping[tuple[str, str], float]:
+    def last_alive(self) -> Mapping[tuple[str, ...], float]:
         """Of each by kind and namespace, in Unix seconds; 0 for never."""
         return {(w.collection.plural, w.collection.namespace): w.last_alive for w in self._watches}
 
