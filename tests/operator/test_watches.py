@@ -180,7 +180,7 @@ def test_a_namespace_that_takes_its_rights_away_keeps_them_from_itself_only(watc
     assert health(listed) == (200, "ok\n")
     listed.terminate()
     listed.start()
-    watching.new_one_is_seen("first", "after a start")
+    watching.new_one_is_seen("first", "after-a-start")
     assert not watching.is_seen("second", "meanwhile")
     assert health(listed) == (200, "ok\n")
     watching.control_plane.kubectl("apply", "-f", "-", input=roles("second"))
