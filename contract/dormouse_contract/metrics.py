@@ -259,6 +259,12 @@ TRUST_NOT_PUBLISHED = _gauge(
     "1 for each namespace that keeps the operator's certificate out, so that sidecars there may take no orders; no "
     "series for the others",
 )
+SHARED_MANAGED_MODELS = _gauge(
+    "dormouse_operator_shared_managed_models",
+    "operator",
+    "ManagedModels of ours whose status another operator wrote within the last hour: two installations manage the same. "
+    "`operator` is its namespace and, with a Lease, the Lease's name; no series when there is none",
+)
 LEADER = _gauge(
     "dormouse_operator_leader",
     "",

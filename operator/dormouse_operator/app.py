@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from importlib.metadata import version
 
 from dormouse_prometheus.connection import PrometheusConnection
 from kubernetes.aio.client import ApiClient, Configuration
@@ -19,6 +20,7 @@ from .cluster.fleet import Fleet
 from .cluster.kube import Kube, kopf_connection, load_configuration
 from .cluster.mirror import Mirror
 from .cluster.resync import Resync
+from .cluster.rivals import Rivals, field_manager
 from .cluster.watches import Watches, wire_watches
 from .control_client import ControlClient
 from .endpoints import Endpoints
@@ -74,11 +76,16 @@ async def _operate(
 ) -> None:
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
-    kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads, on_answer=telemetry.answered)
+    manager = field_manager(settings.operator_namespace, settings.lease.name if settings.lease.enabled else "")
+    api = ApiClient(configuration)
+    # What comes before the slash is whom the API server names as the writer of a status.
+    api.user_agent = f"{manager}/{version('dormouse')}"
+    kube = Kube(api, may_write=lambda: leadership.leads, on_answer=telemetry.answered)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(kube.close)
         census = Census(kube)
-        mirrors = [Mirror(fleet, collection) for collection in collections(settings.scope)]
+        rivals = Rivals(manager, monotonic=time.monotonic)
+        mirrors = [Mirror(fleet, collection, rivals) for collection in collections(settings.scope)]
         await check_selector(census, mirrors[-1].collection)
         # Until the key is there, sidecars refuse us and nothing else happens.
         client = ControlClient(anonymous_context(), control_port=settings.control_port)
@@ -108,6 +115,7 @@ async def _operate(
         )
         telemetry.watches(watches.last_alive)
         telemetry.trust(trust.problems)
+        telemetry.shared(rivals.shared)
         endpoints = Endpoints(
             registry,
             # Before the fleet is known there is no pass: only the watches are judged then.

@@ -34,6 +34,8 @@ class Telemetry:
         registry.register(self._watches)
         self._trust = _Asked(metrics.TRUST_NOT_PUBLISHED)
         registry.register(self._trust)
+        self._shared = _Asked(metrics.SHARED_MANAGED_MODELS)
+        registry.register(self._shared)
 
     def started(self, leads: Callable[[], bool]) -> None:
         """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
@@ -46,6 +48,10 @@ class Telemetry:
     def trust(self, kept_out_of: Callable[[], Iterable[str]]) -> None:
         """`kept_out_of` is asked at each scrape, for namespaces."""
         self._trust.ask = lambda: {(namespace,): 1.0 for namespace in kept_out_of()}
+
+    def shared(self, by_rival: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """`by_rival` is asked at each scrape, for numbers of ManagedModels."""
+        self._shared.ask = by_rival
 
     def believes_for(self, fresh_for_seconds: float) -> None:
         """How old a sample may be: said once, for whoever judges the same signal."""
