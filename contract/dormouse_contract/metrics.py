@@ -194,6 +194,12 @@ MANAGED_MODELS = _gauge(
     "residency",
     "ManagedModels by `status.residency`: `GPU`, `CPU`, `Unloaded`, `Mixed`, `Unknown`",
 )
+CONDITION = _gauge(
+    "dormouse_operator_managed_model_condition",
+    "namespace name type status reason",
+    "1 for each condition of a ManagedModel that is `False` or `Unknown`, with its reason; one that is `True` has no "
+    "series",
+)
 RECONCILE_DURATION = _histogram(
     "dormouse_operator_reconcile_duration_seconds",
     "",
@@ -203,6 +209,12 @@ LAST_RECONCILE = _gauge(
     "dormouse_operator_last_reconcile_timestamp_seconds",
     "",
     "When the last pass was completed. The one to alert on: everything else may look well while nothing is done",
+)
+WATCH_LAST_ALIVE = _gauge(
+    "dormouse_operator_watch_last_alive_timestamp_seconds",
+    "resource namespace",
+    "When the API server last showed `pods` or `managedmodels` to the watch; 0 for never. `namespace` is empty for the "
+    "whole cluster. While a watch lives that is at most 20 s ago",
 )
 ORDERS = _counter(
     "dormouse_operator_orders_total",
@@ -269,6 +281,18 @@ KEY_SOURCE_USABLE = _gauge(
     "dormouse_operator_key_source_usable",
     "",
     "0 while the source of the key has nothing that can be used; orders go on with the key as it was",
+)
+TRUST_NOT_PUBLISHED = _gauge(
+    "dormouse_operator_trust_not_published",
+    "namespace",
+    "1 for each namespace that keeps the operator's certificate out, so that sidecars there may take no orders; no "
+    "series for the others",
+)
+SHARED_MANAGED_MODELS = _gauge(
+    "dormouse_operator_shared_managed_models",
+    "operator",
+    "ManagedModels of ours whose status another operator wrote within the last hour: two installations manage the "
+    "same. `operator` is its namespace and, with a Lease, the Lease's name; no series when there is none",
 )
 LEADER = _gauge(
     "dormouse_operator_leader",

@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Both tell of each request and each event, which at 10,000 objects is all one would see.
     for noisy in ("httpx", "kopf"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # Why a watch ended is said once where it is begun anew (`cluster/watch.py`); kopf adds a traceback for each task.
+    if logging.getLogger().level > logging.DEBUG:
+        for noisy in ("kopf._cogs", "kopf._core.engines", "kopf._core.reactor", "kopf.activities"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         if given.command == "savings":
             print(asyncio.run(savings_command.run(given)))

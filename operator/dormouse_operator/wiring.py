@@ -147,7 +147,7 @@ def wire_key_keeper(
         telemetry,
         use=client.use,
         publish=publish,
-        is_everywhere=lambda: trust.is_everywhere({namespace for namespace, _ in fleet.managed_models}),
+        is_everywhere=lambda: trust.is_everywhere(fleet.namespaces),
         reported=reported,
         leads=leads,
         clock=time.time,

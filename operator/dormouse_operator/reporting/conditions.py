@@ -11,6 +11,7 @@
     False    NoSidecar             a selected pod has no sidecar; the message names it
     False    TooManyModels         a pod has more models than are managed
     False    UnknownModel          a pod has no such model; the message says which it has
+    False    TrustNotPublished     the namespace keeps the operator's certificate out; the message says how
     False    Untrusted             a sidecar lives but does not take our certificate (yet)
     False    Unreachable           a pod does not answer
     False    VersionSkew           a sidecar does not know what we send it
@@ -66,6 +67,7 @@ NO_REPLICAS = "NoReplicas"
 NO_SIDECAR = "NoSidecar"
 TOO_MANY_MODELS = "TooManyModels"
 UNKNOWN_MODEL = "UnknownModel"
+TRUST_NOT_PUBLISHED = "TrustNotPublished"
 UNTRUSTED = "Untrusted"
 UNREACHABLE = "Unreachable"
 VERSION_SKEW = "VersionSkew"
@@ -161,6 +163,13 @@ def _obstacle(view: View) -> tuple[str, str] | None:
             UNKNOWN_MODEL,
             f"Pod {_pods(view.missing)} has no model {first.model}; it has: {has}. "
             "Correct spec.model by creating the ManagedModel anew, or register the model in the server.",
+        )
+    if view.trust_problem:
+        return (
+            TRUST_NOT_PUBLISHED,
+            f"The operator's certificate can't be published in namespace {owner.namespace}: {view.trust_problem}. "
+            "Sidecars that don't have it take no orders; requests are unharmed. Delete the ConfigMap "
+            "dormouse-operator-trust there, or what refuses it; it is written within a minute after that.",
         )
     return _unreached(view) or _skewed(view)
 
