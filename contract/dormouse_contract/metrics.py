@@ -226,6 +226,12 @@ IDLE_SIGNAL_FRESH_FOR = _gauge(
     "",
     "How old a sample may be and still be believed: two scrape intervals and a tick. The console judges by it too",
 )
+IGNORED_MODELS = _counter(
+    "dormouse_operator_ignored_models_total",
+    "namespace",
+    "Models that a look at Prometheus or an answer of a pod has and that are passed over: no model can have their "
+    "name, or the pod names it twice. Counted anew each time; `namespace` is empty where no ManagedModel is",
+)
 OBSERVED_RELEASABLE = _gauge(
     "dormouse_operator_observed_releasable_bytes",
     "namespace name",

@@ -22,6 +22,7 @@ class Telemetry:
         self._orders = _counter(metrics.ORDERS, registry)
         self._queries = _counter(metrics.PROMETHEUS_QUERIES, registry)
         self._api_requests = _counter(metrics.API_REQUESTS, registry)
+        self._ignored = _counter(metrics.IGNORED_MODELS, registry)
         self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
         self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
         self._fresh_for = _gauge(metrics.IDLE_SIGNAL_FRESH_FOR, registry)
@@ -55,6 +56,9 @@ class Telemetry:
 
     def queried(self, ok: bool) -> None:
         self._queries.labels("ok" if ok else "failed").inc()
+
+    def ignored(self, namespace: str, models: int) -> None:
+        self._ignored.labels(namespace).inc(models)
 
     def reconciled(self, seconds: float, finished_at: float) -> None:
         self._duration.observe(seconds)

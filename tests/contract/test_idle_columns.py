@@ -103,7 +103,7 @@ def test_a_reading_that_became_old_is_noticed() -> None:
 
 
 # What is compared by itself, or is another one at each look and in no verdict.
-OF_THE_LOOK = {"readings", "models_by_pod", "evaluated_at", "clock_ahead_seconds", "retry_after_seconds"}
+OF_THE_LOOK = {"readings", "models_by_pod", "evaluated_at", "clock_ahead_seconds", "retry_after_seconds", "ignored"}
 CHANGES: dict[str, Any] = {"failure_state": SignalState.PROMETHEUS_THROTTLED, "silent": {("a", "b"): "away"}}
 
 

@@ -29,7 +29,13 @@ def _circumstances(signal: IdleSignal) -> IdleSignal:
     """What is in the verdict on a replica besides its own reading: all but what is compared by itself or is another
     one at each look."""
     return replace(
-        signal, readings={}, models_by_pod={}, evaluated_at=0.0, clock_ahead_seconds=0.0, retry_after_seconds=None
+        signal,
+        readings={},
+        models_by_pod={},
+        ignored={},
+        evaluated_at=0.0,
+        clock_ahead_seconds=0.0,
+        retry_after_seconds=None,
     )
 
 

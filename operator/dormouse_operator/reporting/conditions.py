@@ -44,12 +44,15 @@ from dormouse_contract.managed_model import (
     SpecProblemReason,
     Truth,
 )
+from dormouse_contract.printable import printable
 
 from ..orders import Outcome
 from ..view import Contact, ReplicaView, View
 
 # As many of a spec's problems as a condition has room for.
 MOST_PROBLEMS = 3
+# Clean where it came in; what a user's spec and the API server have of it is cleaned here.
+MAX_MESSAGE_CHARACTERS = 1024
 
 CONFLICT = "Conflict"
 INVALID_SPEC = SpecProblemReason.INVALID_SPEC
@@ -91,7 +94,8 @@ def conditions(view: View) -> tuple[Condition, ...]:
     )
     generation = view.owner.generation
     return tuple(
-        Condition(kind, truth, reason, message[:1024], generation) for kind, (truth, reason, message) in verdicts
+        Condition(kind, truth, reason, printable(message, MAX_MESSAGE_CHARACTERS), generation)
+        for kind, (truth, reason, message) in verdicts
     )
 
 
