@@ -59,16 +59,10 @@ def _integral(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _seen_whole(name: str) -> str:
-    if printable(name, len(name)) != name:
-        raise PydanticCustomError("not_printable", "has characters that can't be shown")
-    return name
-
-
 _LongText = Annotated[
     str, Field(max_length=MAX_TEXT_CHARACTERS), AfterValidator(partial(printable, limit=MAX_TEXT_CHARACTERS))
 ]
-_Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_seen_whole)]
+_Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(partial(printable, limit=253))]
 _Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_integral)]
 

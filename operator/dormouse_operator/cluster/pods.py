@@ -46,7 +46,7 @@ def pod(body: Mapping[str, Any]) -> Pod:
 
 
 def has_sidecar(pod: Mapping[str, Any]) -> bool:
-    """A container, or native sidecar, that is named `dormouse-sidecar`, or in a pod with our label has the control port.
+    """A container, or native one, that is named `dormouse-sidecar`; in a pod with our label, one with the control port.
 
     An injected sidecar may be renamed, and a hand-written one may not list its ports. The port alone says nothing:
     7443 is many an HTTPS server's.
