@@ -163,8 +163,8 @@ class ControlClient:
 
 
 def _without_transfer(headers: httpx.Headers) -> httpx.Headers:
-    """The content is complete by now, whatever way it came."""
-    return httpx.Headers([(name, value) for name, value in headers.items() if name != "transfer-encoding"])
+    """The content is complete by now, whatever way it came. As bytes: a pod need not write ASCII there."""
+    return httpx.Headers([(name, value) for name, value in headers.raw if name.lower() != b"transfer-encoding"])
 
 
 def _read(response: httpx.Response, expected: type[Wire] | None) -> Answer:

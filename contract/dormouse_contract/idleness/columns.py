@@ -83,7 +83,7 @@ def counted(values: Values) -> int | None:
     value = agreed(values)
     if value is None:
         return None
-    if not value.is_integer():
+    if value != int(value):
         raise Disbelieved(f"is {value:g}, which is no count")
     return int(value)
 
