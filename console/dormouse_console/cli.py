@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dormouse_contract.log_lines import log_by_lines
 from dormouse_contract.ports import Port
 from dormouse_prometheus.errors import PrometheusError
 from dormouse_prometheus.flags import add_prometheus_flags, prometheus_settings
@@ -31,7 +32,7 @@ Each flag can be given by the variable named in its help; flags win.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser(os.environ).parse_args(arguments)
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_by_lines()
     # It would tell of each request to the API server.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

@@ -261,6 +261,12 @@ IDLE_SIGNAL_TOO_LARGE = _gauge(
     "1 while the namespace has more series of the idle signal than one answer takes. Its replicas are asked for by the "
     "names of their pods; one that is too large by itself is unknown. Other namespaces are unharmed",
 )
+IGNORED_MODELS = _counter(
+    "dormouse_operator_ignored_models_total",
+    "namespace",
+    "Models that a look at Prometheus or an answer of a pod has and that are passed over: no model can have their "
+    "name, or the pod names it twice. Counted anew each time; `namespace` is empty where no ManagedModel is",
+)
 OBSERVED_RELEASABLE = _gauge(
     "dormouse_operator_observed_releasable_bytes",
     "namespace name",

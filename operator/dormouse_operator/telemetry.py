@@ -24,6 +24,7 @@ class Telemetry:
         self._queries = _counter(metrics.PROMETHEUS_QUERIES, registry)
         self._api_requests = _counter(metrics.API_REQUESTS, registry)
         self._too_large = _gauge(metrics.IDLE_SIGNAL_TOO_LARGE, registry)
+        self._ignored = _counter(metrics.IGNORED_MODELS, registry)
         self._fresh_for = _gauge(metrics.IDLE_SIGNAL_FRESH_FOR, registry)
         self._fleet = _FleetFigures()
         registry.register(self._fleet)
@@ -81,6 +82,9 @@ class Telemetry:
 
     def queried(self, ok: bool) -> None:
         self._queries.labels("ok" if ok else "failed").inc()
+
+    def ignored(self, namespace: str, models: int) -> None:
+        self._ignored.labels(namespace).inc(models)
 
     def reconciled(self, seconds: float, finished_at: float) -> None:
         self._duration.observe(seconds)

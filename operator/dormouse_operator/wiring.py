@@ -94,6 +94,14 @@ def wire_reconciler(
         settle_seconds=settings.order_settles_seconds,
         on_news=fleet.touch,
     )
+
+    async def read_signal() -> IdleSignal:
+        signal = await source.read()
+        if signal.ignored:
+            for namespace, models in signal.ignored.items():
+                telemetry.ignored(namespace if namespace in fleet.namespaces else "", models)
+        return signal
+
     return Reconciler(
         fleet,
         replicas,
@@ -107,7 +115,7 @@ def wire_reconciler(
         ),
         trust,
         telemetry,
-        source.read,
+        read_signal,
         clock=time.time,
         monotonic=time.monotonic,
         tick_seconds=settings.tick_seconds,

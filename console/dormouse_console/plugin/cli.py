@@ -13,6 +13,7 @@ from typing import Any
 
 from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS
 from dormouse_contract.managed_model import managed_model
+from dormouse_contract.printable import printable_lines
 from dormouse_contract.savings.question import BadQuestion, add_arguments, question
 from dormouse_prometheus.api import at_one_instant
 from dormouse_prometheus.connection import PrometheusConnection
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(_run(given, os.environ))
     except (ConsoleError, PrometheusError) as error:
-        print(f"kubectl dormouse: {error}", file=sys.stderr)
+        # kubectl's own words among them, which may quote an object of somebody else.
+        print(printable_lines(f"kubectl dormouse: {error}"), file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
         return 130

@@ -1,12 +1,14 @@
 """What was answered, joined by replica: one reading each, with what can't be believed of it."""
 
 import math
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from .. import metrics
+from ..wire import is_model_name
 from .columns import MOST_VALUES, Values
 from .reading import COLUMNS, Reading, ReplicaKey, read
 from .signal import IdleSignal, ahead
@@ -14,6 +16,9 @@ from .signal import IdleSignal, ahead
 # Of one answer's instant to another's, in seconds; what travels is rounded to milliseconds.
 SAME_INSTANT_SECONDS = 0.1
 NOT_ONE_INSTANT = "Prometheus did not answer for the instant that was asked for; is a cache before it?"
+# What is ignored is counted for so many namespaces by name, and together for the rest.
+MOST_NAMESPACES = 64
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # What pods export that the signal is made of.
 EXPORTED = tuple(dict.fromkeys((metrics.RESIDENCY, *(each.metric for each in COLUMNS))))
 
@@ -47,6 +52,7 @@ class Join:
     def __init__(self, residencies: Answer) -> None:
         self.evaluated_at = residencies.evaluated_at
         self._unlabelled = 0
+        self._ignored: Counter[str] = Counter()
         self._first_warning = residencies.warning
         self._warnings: dict[str, str] = {}
         self._one_instant = True
@@ -56,6 +62,8 @@ class Join:
             key = _key(labels)
             if key is None:
                 self._unlabelled += 1
+            elif not is_model_name(key[2]):
+                self._ignore(key[0])
             elif len(tiers := self._tiers[key]) <= MOST_VALUES:
                 tiers.add(str(labels.get("residency", "")))
         self._keys = {key: key for key in self._tiers}
@@ -95,11 +103,17 @@ class Join:
         return IdleSignal(
             readings,
             unlabelled=self._unlabelled,
+            ignored=self._ignored,
             warning=self._warning(),
             models_by_pod=by_pod,
             evaluated_at=self.evaluated_at,
             clock_ahead_seconds=ahead(asked_at, self.evaluated_at),
         )
+
+    def _ignore(self, namespace: str) -> None:
+        named = _NAMESPACE.fullmatch(namespace) is not None
+        known = namespace in self._ignored or len(self._ignored) < MOST_NAMESPACES
+        self._ignored[namespace if named and known else ""] += 1
 
     def _warning(self) -> str:
         """The first in the order of the table: answers come in any order, and two looks must compare equal."""

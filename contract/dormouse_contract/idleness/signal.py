@@ -62,6 +62,7 @@ class IdleSignal:
     """One look at the fleet. With `failure` nothing is known of anybody, and `failure_state` is its kind.
 
     unlabelled: series without the labels namespace and pod, which a scrape configuration forgot.
+    ignored: by namespace, how many series there are of models with a name that no model can have.
     warning: Prometheus says that its answer may lack something. What is there is right, so each replica is
         judged by what there is of it.
     evaluated_at: the instant of the queries, on Prometheus' clock. clock_ahead_seconds: how far ours is ahead of
@@ -86,6 +87,7 @@ class IdleSignal:
     asked: Set[str] | None = None
     unread: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     too_large: Set[str] = frozenset()
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     def models_of(self, namespace: str, pod: str) -> frozenset[str]:
         return self.models_by_pod.get((namespace, pod), frozenset())

@@ -38,6 +38,7 @@ def _circumstances(signal: IdleSignal) -> IdleSignal:
         signal,
         readings={},
         models_by_pod={},
+        ignored={},
         evaluated_at=0.0,
         clock_ahead_seconds=0.0,
         retry_after_seconds=None,

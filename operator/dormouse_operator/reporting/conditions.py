@@ -57,6 +57,8 @@ from ..view import MAX_MODELS_PER_POD, Contact, ReplicaView, View
 # As many of a spec's problems as a condition has room for.
 MOST_PROBLEMS = 3
 MOST_CHARACTERS_OF_A_FAULT = 256
+# Clean where it came in; what a user's spec and the API server have of it is cleaned here.
+MAX_MESSAGE_CHARACTERS = 1024
 
 VISIT_FAILED = "VisitFailed"
 TOO_EXPENSIVE = "TooExpensive"
@@ -103,7 +105,8 @@ def conditions(view: View) -> tuple[Condition, ...]:
     )
     generation = view.owner.generation
     return tuple(
-        Condition(kind, truth, reason, message[:1024], generation) for kind, (truth, reason, message) in verdicts
+        Condition(kind, truth, reason, printable(message, MAX_MESSAGE_CHARACTERS), generation)
+        for kind, (truth, reason, message) in verdicts
     )
 
 
@@ -117,7 +120,7 @@ def failure(reason: str, why: str, generation: int) -> Condition:
         f"{printable(why, MOST_CHARACTERS_OF_A_FAULT)} Its models stay where they are and still wake; other "
         f"ManagedModels are unharmed. {what_to_do}"
     )
-    return Condition(READY, "False", reason, message[:1024], generation)
+    return Condition(READY, "False", reason, printable(message, MAX_MESSAGE_CHARACTERS), generation)
 
 
 def _ready(view: View) -> _Verdict:
