@@ -237,7 +237,7 @@ PROMETHEUS_QUERIES = _counter(
     "dormouse_operator_prometheus_queries_total",
     "outcome",
     "Looks at the fleet through Prometheus (each is one query, and when there are replicas one more for each figure of "
-    "the idle signal): `ok`, `failed`",
+    "the idle signal; more where an answer is too large): `ok`, `failed`",
 )
 API_REQUESTS = _counter(
     "dormouse_operator_api_requests_total",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -28,6 +28,14 @@ class Series:
     selected: dict[str, list[str]] = field(default_factory=dict)
     asked: int = 0
     refused: int = 0
+    counts: bool = False
+
+    def sizes(self, part: Part) -> dict[tuple[str, ...], int]:
+        """Of 200 bytes each."""
+        sizes: Counter[tuple[str, ...]] = Counter()
+        for pod, size in self.of(part).items():
+            sizes[pod if part.pods else pod[:1]] += size // 200
+        return sizes
 
     def wanted(self) -> Wanted:
         return Wanted({name: len(pods) for name, pods in self.selected.items()}, lambda name: self.selected[name])
@@ -37,14 +45,14 @@ class Series:
 
     def ask(self, split: Split) -> set[Name]:
         """Whose figures came, for one question."""
-        waiting, known = deque(split.parts()), set[Name]()
+        waiting, known = deque(itertools.chain(*split.parts())), set[Name]()
         while waiting:
             part = waiting.popleft()
             found = self.of(part)
             self.asked += 1
             if sum(found.values()) > split.limit_bytes(part):
                 self.refused += 1
-                waiting.extend(split.failed(part))
+                waiting.extend(split.failed(part, self.sizes(part) if self.counts else {}))
             else:
                 known |= found.keys()
         return known
@@ -73,9 +81,9 @@ SIZES = st.sampled_from([0, 500, BYTES_OF_A_POD, MOST_OF_A_POD + 1, FLOOD])
 
 
 @settings(deadline=None)
-@given(st.data(), st.integers(1, 40), st.integers(1, 6))
+@given(st.data(), st.integers(1, 40), st.integers(1, 6), st.booleans())
 def test_whatever_is_flooded_each_pod_that_is_small_is_known_in_the_same_look(
-    data: st.DataObject, namespaces: int, pods: int
+    data: st.DataObject, namespaces: int, pods: int, counts: bool
 ) -> None:
     names = st.sampled_from(sorted(fleet(namespaces, pods).selected))
     series = flooded(
@@ -90,6 +98,7 @@ def test_whatever_is_flooded_each_pod_that_is_small_is_known_in_the_same_look(
         for pod in selected
         if series.bytes[name, pod] <= MOST_OF_A_POD
     }
+    series.counts = counts
     split = Split()
     for look in range(6):
         for known in series.look(split, questions=3):
@@ -108,6 +117,17 @@ def test_to_find_the_noisy_ones_takes_a_few_questions_each(noisy: set[int], name
     assert split.too_large == {f"team-{number}" for number in noisy}
     # Besides the halves, the pods of each by name.
     assert series.asked <= 1 + len(noisy) * (2 * math.log2(namespaces) + 1)
+
+
+def test_where_series_can_be_counted_a_noisy_one_is_found_at_once() -> None:
+    series = flooded({"team-7": FLOOD}, {("team-9", "tts-1"): FLOOD}, 1000, 2)
+    series.counts = True
+    split = Split()
+    (known,) = series.look(split)
+    assert len(known) == 2 * 1000 - 1
+    assert split.pods_too_large == [("team-9", "tts-1")]
+    # All, and then the others; the pods of the two, and then without the one.
+    assert (series.asked, series.refused) == (4, 2)
 
 
 def test_a_namespace_that_is_known_to_be_noisy_costs_nothing_but_one_question_for_its_pods() -> None:
@@ -153,7 +173,7 @@ def test_a_namespace_without_managed_models_is_neither_asked_for_nor_remembered(
     del series.selected["team-7"]
     series.look(split)
     assert not split.too_large
-    assert all(part.units and ("team-7",) not in part.units for part in split.parts())
+    assert all(part.units and ("team-7",) not in part.units for part in itertools.chain(*split.parts()))
 
 
 def test_a_fleet_that_is_large_without_a_noisy_one_is_asked_in_parts_that_fit_from_then_on() -> None:
@@ -170,13 +190,13 @@ def test_a_fleet_that_is_large_without_a_noisy_one_is_asked_in_parts_that_fit_fr
 def test_what_there_was_no_time_for_comes_next_and_apart_from_the_others() -> None:
     series, split = fleet(8), Split()
     split.begin(series.wanted())
-    (whole,) = split.parts()
-    first, second = split.failed(whole)
+    ((whole,), _) = split.parts()
+    first, second = split.failed(whole, {})
     split.left(second)
     assert {unit[0] for unit in split.not_in_time} == set(second.namespaces)
     split.end()
     split.begin(series.wanted())
-    assert split.parts() == [first, second]
+    assert split.parts() == ([first], [second])
     assert not split.not_in_time
 
 
@@ -193,7 +213,8 @@ def test_ten_thousand_namespaces_are_asked_for_in_a_few_queries_that_no_proxy_re
     split = Split()
     names = {f"a-team-with-a-long-name-{number}": 1 for number in range(10_000)}
     split.begin(Wanted(names))
-    parts = split.parts()
+    parts, doubtful = split.parts()
+    assert not doubtful
     assert sorted(name for part in parts for name in part.namespaces) == sorted(names)
     assert len(parts) < 8
     assert all(len(part.query(lambda *matchers: "".join(matchers), ())) < MOST_CHARACTERS + 100 for part in parts)

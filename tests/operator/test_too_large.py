@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 import httpx
@@ -57,10 +58,12 @@ class Cluster:
         noisy: Iterable[tuple[str, str]] = (),
         only: str = "",
         selected: tuple[str, ...] = ("tts-0",),
+        series: int = 1,
     ) -> None:
         """noisy: namespace and pod. only: a part of the query that floods, of all when empty."""
         self.flood, self.noisy, self.only = flood, set(noisy), only
         self.selected = selected
+        self.series = series
         self.queries: list[str] = []
         self.instants: set[str | None] = set()
         self.refused = 0
@@ -76,6 +79,8 @@ class Cluster:
             for pod in ("tts-0", "stranger")
             if self._selects(query, namespace, pod)
         }
+        if query.startswith("count by"):
+            return self._counted(query, pods)
         if self.only in query and pods & self.noisy:
             self.refused += 1
             return await self.flood()
@@ -88,6 +93,16 @@ class Cluster:
             if namespace in named["namespace"].split("|") and pod in named.get("pod", pod).split("|"):
                 return True
         return False
+
+    def _counted(self, query: str, pods: Iterable[tuple[str, str]]) -> httpx.Response:
+        """Few of each, so that it takes halves: what makes an answer large may be the length of its labels."""
+        labels = ("namespace", "pod") if "(namespace, pod)" in query else ("namespace",)
+        sizes = Counter(pod[: len(labels)] for pod in pods for _ in range(self.series if pod in self.noisy else 1))
+        result = [
+            {"metric": dict(zip(labels, unit, strict=True)), "value": [NOW, str(count)]}
+            for unit, count in sizes.items()
+        ]
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": result}})
 
     @staticmethod
     def _answer(query: str, pods: Iterable[tuple[str, str]]) -> httpx.Response:
@@ -145,6 +160,36 @@ async def test_a_replica_that_floods_is_unknown_and_alone_with_it(flood: Flood, 
         assert not seen.observation.idleness_known
         assert "pod tts-0 of namespace team-3" in seen.observation.unknown_because
         assert "288 KiB" in seen.observation.unknown_because
+
+
+async def test_series_that_can_be_counted_are_asked_for_once_in_vain() -> None:
+    cluster = Cluster(too_many_bytes, {("team-3", "stranger")}, series=160_000)
+    (signal,) = await look(cluster)
+    assert states(signal) == all_known_but()
+    assert signal.too_large == {"team-3"}
+    assert cluster.refused == 1
+
+
+async def test_when_the_time_of_a_look_is_over_the_others_are_known_all_the_same() -> None:
+    """What takes it is to find the noisy one; the next look goes on with that."""
+    cluster = Cluster(too_many_bytes, {("team-3", "stranger")})
+    asked = 0
+
+    def monotonic() -> float:
+        nonlocal asked
+        asked += 1
+        return float(asked)
+
+    reader = SignalReader(clock=lambda: NOW, monotonic=monotonic, look_seconds=4)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(cluster)) as client:
+        api = PrometheusApi(client, "http://prometheus")
+        first = await reader.read(api, cluster.wanted())
+        unknown = {name for name, state in states(first).items() if not state.known}
+        assert "team-3" in unknown < set(NAMESPACES)
+        assert "in this look" in first.see(("team-3", "tts-0", "tts"), 30).observation.unknown_because
+        for _ in range(3):
+            last = await reader.read(api, cluster.wanted())
+    assert states(last) == all_known_but()
 
 
 async def test_all_parts_are_of_one_instant() -> None:

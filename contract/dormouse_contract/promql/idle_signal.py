@@ -45,6 +45,11 @@ def times(*matchers: str) -> dict[str, str]:
     return {name: query for name, query in columns(*matchers).items() if name in wanted}
 
 
+def sizes(query: str, *labels: str) -> str:
+    """How many series there are of each value of `labels`: for who can't read them all."""
+    return f"count by ({', '.join(labels)}) ({query})"
+
+
 def fresh_for() -> str:
     """How old a sample may be, as the operator says; of several the most lenient, nothing where that is no number."""
     return f"max({metrics.IDLE_SIGNAL_FRESH_FOR.name} < Inf)"

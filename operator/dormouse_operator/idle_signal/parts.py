@@ -3,7 +3,7 @@
 A part that is too much for one answer is asked in halves, down to one namespace and then to one pod of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -15,6 +15,8 @@ from dormouse_contract.promql.selection import equals, one_of
 MOST_BYTES = 8 << 20
 # A series is 300 to 400 bytes of an answer, and a pod has hardly more than 64 models. Labels may be many.
 BYTES_OF_ANY_PART, BYTES_OF_A_POD = 256 << 10, 32 << 10
+# No series is shorter, in an answer.
+LEAST_BYTES_OF_A_SERIES = 150
 # A proxy may refuse a body of more than 1 MiB, and each character is up to three there.
 MOST_CHARACTERS = 64_000
 _Item = TypeVar("_Item")
@@ -35,6 +37,15 @@ class Part:
     def query(self, about: Callable[..., str], selector: Sequence[str]) -> str:
         """`about` makes a query of matchers. Pods of several namespaces are a union: names alone may be the same."""
         return " or ".join(about(*matchers, *selector) for matchers in self._matchers())
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Whose values name one of its units."""
+        return ("namespace", "pod") if self.pods else ("namespace",)
+
+    def without(self, units: Collection[tuple[str, ...]]) -> "Part":
+        namespaces = (name for name in self.namespaces if (name,) not in units)
+        return Part(tuple(namespaces), tuple(pod for pod in self.pods if pod not in units))
 
     def halves(self) -> tuple["Part", ...]:
         """Empty for a single namespace or pod."""

@@ -40,8 +40,8 @@ MOST_IN_VAIN = 64
 class SignalReader:
     """One look after the other. Between them it remembers what was too much for one answer.
 
-    selector: matchers that each series must have. look_seconds: when so much time is over, what is not known yet stays
-    unknown until the next look: two answers that are waited for in vain, so that a pass comes to its end.
+    selector: matchers that each series must have. look_seconds: when so much time is over, nobody who is too large is
+    looked for any more, until the next look: two answers that are waited for in vain, so that a pass comes to its end.
     """
 
     def __init__(
@@ -116,19 +116,20 @@ class _Look:
     async def ask(self, about: Callable[..., str]) -> Vector:
         """`about` makes a query of matchers. What is too much is asked in halves, until only that is unknown. Raises
         PrometheusUnavailable when it is Prometheus that answers nothing."""
-        waiting = deque(self._split.parts())
+        waiting, doubtful = map(deque, self._split.parts())
         answers: list[Vector] = []
         too_much: list[PrometheusTooMuchAsked] = []
-        while waiting:
-            part = waiting.popleft()
-            if self._is_over() or (not answers and len(too_much) >= MOST_IN_VAIN):
+        while waiting or doubtful:
+            is_doubtful = not waiting
+            part = (waiting or doubtful).popleft()
+            if is_doubtful and (self._is_over() or (not answers and len(too_much) >= MOST_IN_VAIN)):
                 self._split.left(part)
                 continue
             try:
                 answers.append(await self._query(part, about))
             except PrometheusTooMuchAsked as error:
                 too_much.append(error)
-                waiting.extend(self._split.failed(part))
+                doubtful.extend(self._split.failed(part, await self._sizes(part, about, error)))
         if too_much and not answers and not await self._is_well(too_much):
             raise too_much[0]
         return self._together(answers)
@@ -147,6 +148,24 @@ class _Look:
         """Whether Prometheus answers as such, though none of what was asked: all whom we want are too large then."""
         by_size = all(isinstance(each, PrometheusAnswerTooLarge) for each in too_much)
         return by_size and await self.unlabelled() is not None
+
+    async def _sizes(
+        self, part: Part, about: Callable[..., str], error: PrometheusTooMuchAsked
+    ) -> dict[tuple[str, ...], int]:
+        """How many series each of its units has; empty where Prometheus had no answer to read from."""
+        if len(part.units) < 2 or not isinstance(error, PrometheusAnswerTooLarge):
+            return {}
+        query, limit = part.query(about, self._selector), self._split.limit_bytes(part)
+        try:
+            async with self._room:
+                sizes = await self._prometheus.query(idle_signal.sizes(query, *part.labels), self._at, max_bytes=limit)
+        except PrometheusTooMuchAsked:
+            return {}
+        return {
+            tuple(labels.get(label, "") for label in part.labels): int(value)
+            for labels, value in sizes.samples
+            if math.isfinite(value)
+        }
 
     async def _query(self, part: Part, about: Callable[..., str]) -> Vector:
         query, limit = part.query(about, self._selector), self._split.limit_bytes(part)

@@ -5,12 +5,12 @@ its pods from then on, and a pod that is too large by itself is not asked for at
 after some looks, less and less often. So one flood costs a few small answers, and each other namespace is known.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dormouse_contract.managed_model import Name
 
-from .parts import Part, of_namespaces, of_pods
+from .parts import LEAST_BYTES_OF_A_SERIES, Part, of_namespaces, of_pods
 from .wanted import Wanted
 
 # In looks, of a tick each.
@@ -51,36 +51,44 @@ class Split:
         ]
         self._left = []
 
-    def parts(self) -> list[Part]:
-        """What is asked now, each of them once. A part that succeeds is known."""
+    def parts(self) -> tuple[list[Part], list[Part]]:
+        """What is asked now, each of them once: first those that were answered before, as far as anybody knows."""
         unresolved = _namespaces(self._unresolved)
         too_large = self.too_large
         by_pods = [name for name in sorted(too_large) if not self._is_retried((name,))]
         elsewhere = unresolved | too_large | _namespaces(self._left)
+        whole = (name for name in self._names if name not in elsewhere)
+        retried = sorted(too_large.difference(by_pods, unresolved))
         return [
-            *of_namespaces((n for n in self._names if n not in elsewhere), self._wanted.pods_in, self._most_pods),
-            *(Part(namespaces=(name,)) for name in sorted(too_large.difference(by_pods, unresolved))),
-            *self._unresolved,
+            *of_namespaces(whole, self._wanted.pods_in, self._most_pods),
             *of_pods(pod for name in by_pods for pod in self._pods_of(name)),
-        ]
+        ], [*self._unresolved, *(Part(namespaces=(name,)) for name in retried)]
 
     def limit_bytes(self, part: Part) -> int:
         return part.limit_bytes(self._wanted.pods_in)
 
-    def failed(self, part: Part) -> tuple[Part, ...]:
-        """What is asked instead of a part that was too much; empty when nothing is left to ask."""
-        if len(part.namespaces) > 1:
-            pods = sum(self._wanted.pods_in.get(name, 0) for name in part.namespaces)
-            self._too_many_pods = min(self._too_many_pods or pods, pods)
+    def failed(self, part: Part, series: Mapping[Unit, int]) -> tuple[Part, ...]:
+        """What is asked instead of a part that was too much; empty when nothing is left to ask.
+
+        series: how many there are of each of its units, where that could be asked. Whose are too many for an answer is
+        found without more ado, else by halves.
+        """
         if part in self._unresolved:
             # Its halves say who it is; the others are asked for with everybody else from here on.
             self._unresolved.remove(part)
-        halves = part.halves()
+        heavy = {unit for unit in part.units if self._is_heavy(unit, series.get(unit, 0))}
+        if not heavy and len(part.namespaces) > 1:
+            size = sum(self._wanted.pods_in.get(name, 0) for name in part.namespaces)
+            self._too_many_pods = min(self._too_many_pods or size, size)
+        halves = () if heavy else part.halves()
         if halves:
             return halves
-        (unit,) = part.units
-        self._found(unit)
-        return () if part.pods else tuple(of_pods(self._pods_of(unit[0])))
+        heavy = heavy or set(part.units)
+        for unit in heavy:
+            self._found(unit)
+        rest = part.without(heavy)
+        pods = (pod for unit in sorted(heavy) if len(unit) == 1 for pod in self._pods_of(unit[0]))
+        return (*([rest] if rest.units else []), *of_pods(pods))
 
     def left(self, part: Part) -> None:
         """The time of the look was over before it was asked, so the next one begins with it."""
@@ -126,6 +134,10 @@ class Split:
             pod = (namespace, name)
             if pod not in self._too_large or self._is_retried(pod):
                 yield pod
+
+    def _is_heavy(self, unit: Unit, series: int) -> bool:
+        part = Part(pods=((unit[0], unit[1]),)) if len(unit) == 2 else Part(namespaces=(unit[0],))
+        return series * LEAST_BYTES_OF_A_SERIES > self.limit_bytes(part)
 
     def _found(self, unit: Unit) -> None:
         known = self._too_large.get(unit)
