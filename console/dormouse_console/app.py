@@ -5,6 +5,7 @@ import time
 from importlib.metadata import version
 from typing import Annotated, Any
 
+from dormouse_contract.duplicate_keys import fault_of_keys
 from dormouse_contract.managed_model import managed_model
 from dormouse_contract.timestamps import from_rfc3339_or_none
 from dormouse_webkit.bodies import BodyTooLarge, read_body
@@ -126,7 +127,10 @@ async def _order(request: Request) -> ChangeOrder:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise BadRequest("the body must be application/json")
     try:
-        return ChangeOrder.model_validate_json(await read_body(request, MOST_BODY_BYTES))
+        body = await read_body(request, MOST_BODY_BYTES)
+        if fault := fault_of_keys(body):
+            raise BadRequest(fault)
+        return ChangeOrder.model_validate_json(body)
     except BodyTooLarge:
         raise BadRequest(f"the body is longer than {MOST_BODY_BYTES} bytes") from None
     except ClientDisconnect:

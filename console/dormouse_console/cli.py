@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dormouse_contract.log_lines import log_by_lines
 from dormouse_contract.ports import Port
 from dormouse_prometheus.errors import PrometheusError
 from dormouse_prometheus.flags import add_prometheus_flags, prometheus_settings
@@ -31,7 +32,7 @@ Each flag can be given by the variable named in its help; flags win.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser(os.environ).parse_args(arguments)
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_by_lines()
     # It would tell of each request to the API server.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -59,6 +60,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
     flag("--host", "DORMOUSE_CONSOLE_HOST", "127.0.0.1", "address to listen on; kubectl port-forward reaches this one")
     flag("--port", "DORMOUSE_CONSOLE_PORT", str(Port.CONSOLE), "port to listen on")
+    flag(
+        "--health-port",
+        "DORMOUSE_CONSOLE_HEALTH_PORT",
+        "0",
+        f"port of /healthz alone, on all addresses, for a kubelet; {Port.CONSOLE_HEALTH:d} in the chart, 0 for none",
+    )
     # Without the URL there are no charts.
     add_prometheus_flags((parser,), flag, environment, url=None, timeout_seconds=PROMETHEUS_SECONDS)
     flag("--api-server", "DORMOUSE_API_SERVER", None, "its https:// address; in a cluster that of the cluster")
@@ -74,13 +81,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
 def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
     """Raises SettingsError for what makes no sense."""
-    if not given.port.isdecimal() or not 1 <= int(given.port) <= 65535:
-        raise SettingsError(f"--port is {given.port!r}; write a port from 1 to 65535")
     chosen = (("--kubeconfig", given.kubeconfig), ("--context", given.context))
     address, ca = ("", None) if given.local else _api_server(given, environment)
     return Settings(
         host=given.host,
-        port=int(given.port),
+        port=_port("--port", given.port, least=1),
+        health_port=_port("--health-port", given.health_port, least=0),
         api_server=address,
         api_server_ca=ca,
         prometheus=prometheus_settings(given) if given.prometheus_url else None,
@@ -88,6 +94,12 @@ def _settings(given: argparse.Namespace, environment: Mapping[str, str]) -> Sett
         kubectl=given.kubectl,
         kubectl_flags=tuple(f"{flag}={value}" for flag, value in chosen if value),
     )
+
+
+def _port(flag: str, given: str, *, least: int) -> int:
+    if not (given.isascii() and given.isdecimal() and least <= int(given) <= 65535):
+        raise SettingsError(f"{flag} is {given!r}; write a port from {least} to 65535")
+    return int(given)
 
 
 def _api_server(given: argparse.Namespace, environment: Mapping[str, str]) -> tuple[str, Path | None]:

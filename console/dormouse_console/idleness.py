@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dormouse_contract import metrics
 from dormouse_contract.idleness import Exported, IdleSignal, ReplicaKey, Seen, fresh_for_seconds, join_exported
 from dormouse_contract.promql import idle_signal
-from dormouse_contract.promql.selection import one_of
+from dormouse_contract.promql.selection import equals, one_of
 from dormouse_prometheus.answers import Vector
 
 from .timeseries import TimeSeries
@@ -45,7 +45,7 @@ class Look:
 
 async def look(prometheus: TimeSeries, namespace: str, pods: Iterable[str]) -> Look:
     """Raises NoFigures."""
-    matchers = (*idle_signal.among((namespace,)), one_of("pod", pods))
+    matchers = (equals("namespace", namespace), one_of("pod", pods), *prometheus.selector)
     asked_at = time.time()
     first = await prometheus.vector(idle_signal.exported(*matchers, also=SHOWN))
     at = first.evaluated_at if first.samples else None

@@ -6,7 +6,7 @@ What is asked is in `dormouse_contract.promql`, so the figures are those of the 
 from dataclasses import dataclass
 
 from dormouse_contract.promql import memory, use
-from dormouse_contract.promql.selection import EVERYTHING, Selection, equals
+from dormouse_contract.promql.selection import Selection, equals
 
 from .errors import BadRequest
 from .names import namespace_name, object_name
@@ -29,9 +29,13 @@ def step_of(seconds: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Namespace None is the whole cluster. Callers' names are checked here, so no scope can hold more than it says."""
+    """Namespace None is the whole cluster. Callers' names are checked here, so no scope can hold more than it says.
+
+    selector: label matchers of the jobs whose series of pods are believed.
+    """
 
     namespace: str | None = None
+    selector: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.namespace is not None:
@@ -64,4 +68,5 @@ class Scope:
 
     @property
     def _selection(self) -> Selection:
-        return EVERYTHING if self.namespace is None else Selection((equals("namespace", self.namespace),))
+        matchers = () if self.namespace is None else (equals("namespace", self.namespace),)
+        return Selection(matchers, of_pods=self.selector)

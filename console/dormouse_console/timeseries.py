@@ -28,10 +28,20 @@ class Series:
 
 
 class TimeSeries:
-    """`prometheus` is None where none is configured. `monotonic` is the clock of a rest that Prometheus asked for."""
+    """`prometheus` is None where none is configured. `monotonic` is the clock of a rest that Prometheus asked for.
 
-    def __init__(self, prometheus: Prometheus | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    selector: label matchers of the jobs whose series of pods are believed, for who writes a query; empty for all.
+    """
+
+    def __init__(
+        self,
+        prometheus: Prometheus | None,
+        *,
+        selector: tuple[str, ...] = (),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._prometheus = prometheus
+        self.selector = selector
         self._monotonic = monotonic
         self._resting = ""
         self._resting_until = -math.inf

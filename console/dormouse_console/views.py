@@ -33,7 +33,8 @@ async def fleet(caller: Caller, prometheus: TimeSeries, namespace: str | None) -
     now = time.time()
     # Both at once, since a long list takes its time.
     listed, (idle, problem) = await asyncio.gather(
-        caller.get(f"{where}/managedmodels", **_FROM_CACHE), _idle_if_allowed(caller, prometheus, Scope(namespace), now)
+        caller.get(f"{where}/managedmodels", **_FROM_CACHE),
+        _idle_if_allowed(caller, prometheus, Scope(namespace, prometheus.selector), now),
     )
     return {
         "now": now,
@@ -46,7 +47,7 @@ async def fleet(caller: Caller, prometheus: TimeSeries, namespace: str | None) -
 
 async def savings(caller: Caller, prometheus: TimeSeries, namespace: str | None, chosen: str) -> dict[str, Any]:
     """Held and released over time, and what was saved in all. Fleet-wide only for who may list cluster-wide."""
-    seconds, scope = seconds_of(chosen), Scope(namespace)
+    seconds, scope = seconds_of(chosen), Scope(namespace, prometheus.selector)
     await _must_list(caller, namespace)
     end, step = time.time(), step_of(seconds)
     start = end - seconds
@@ -116,7 +117,7 @@ async def replicas(caller: Caller, prometheus: TimeSeries, namespace: str, name:
     }
     try:
         await _must_list(caller, namespace)
-        scope = Scope(namespace)
+        scope = Scope(namespace, prometheus.selector)
         owners = await prometheus.instant(scope.owners(name, seconds), end)
         owned = {(s.labels.get("pod", ""), s.labels.get("model", "")) for s in owners}
         there = {each["name"] for each in pods if each["phase"] not in _ENDED}

@@ -23,6 +23,11 @@ class Metric:
     labels: tuple[str, ...]
     help: str
 
+    @property
+    def of_operator(self) -> bool:
+        """Whether the operator exports it, and no pod that it watches."""
+        return self.name.startswith("dormouse_operator_")
+
 
 def _gauge(name: str, labels: str, text: str) -> Metric:
     return Metric(name, MetricType.GAUGE, tuple(labels.split()), text)
@@ -189,6 +194,12 @@ MANAGED_MODELS = _gauge(
     "residency",
     "ManagedModels by `status.residency`: `GPU`, `CPU`, `Unloaded`, `Mixed`, `Unknown`",
 )
+CONDITION = _gauge(
+    "dormouse_operator_managed_model_condition",
+    "namespace name type status reason",
+    "1 for each condition of a ManagedModel that is `False` or `Unknown`, with its reason; one that is `True` has no "
+    "series",
+)
 RECONCILE_DURATION = _histogram(
     "dormouse_operator_reconcile_duration_seconds",
     "",
@@ -198,6 +209,12 @@ LAST_RECONCILE = _gauge(
     "dormouse_operator_last_reconcile_timestamp_seconds",
     "",
     "When the last pass was completed. The one to alert on: everything else may look well while nothing is done",
+)
+WATCH_LAST_ALIVE = _gauge(
+    "dormouse_operator_watch_last_alive_timestamp_seconds",
+    "resource namespace",
+    "When the API server last showed `pods` or `managedmodels` to the watch; 0 for never. `namespace` is empty for the "
+    "whole cluster. While a watch lives that is at most 20 s ago",
 )
 ORDERS = _counter(
     "dormouse_operator_orders_total",
@@ -220,7 +237,7 @@ PROMETHEUS_QUERIES = _counter(
     "dormouse_operator_prometheus_queries_total",
     "outcome",
     "Looks at the fleet through Prometheus (each is one query, and when there are replicas one more for each figure of "
-    "the idle signal): `ok`, `failed`",
+    "the idle signal; more where an answer is too large): `ok`, `failed`",
 )
 API_REQUESTS = _counter(
     "dormouse_operator_api_requests_total",
@@ -237,6 +254,18 @@ IDLE_SIGNAL_FRESH_FOR = _gauge(
     "dormouse_operator_idle_signal_fresh_for_seconds",
     "",
     "How old a sample may be and still be believed: two scrape intervals and a tick. The console judges by it too",
+)
+IDLE_SIGNAL_TOO_LARGE = _gauge(
+    "dormouse_operator_idle_signal_too_large",
+    "namespace",
+    "1 while the namespace has more series of the idle signal than one answer takes. Its replicas are asked for by the "
+    "names of their pods; one that is too large by itself is unknown. Other namespaces are unharmed",
+)
+IGNORED_MODELS = _counter(
+    "dormouse_operator_ignored_models_total",
+    "namespace",
+    "Models that a look at Prometheus or an answer of a pod has and that are passed over: no model can have their "
+    "name, or the pod names it twice. Counted anew each time; `namespace` is empty where no ManagedModel is",
 )
 OBSERVED_RELEASABLE = _gauge(
     "dormouse_operator_observed_releasable_bytes",
@@ -258,6 +287,18 @@ KEY_SOURCE_USABLE = _gauge(
     "dormouse_operator_key_source_usable",
     "",
     "0 while the source of the key has nothing that can be used; orders go on with the key as it was",
+)
+TRUST_NOT_PUBLISHED = _gauge(
+    "dormouse_operator_trust_not_published",
+    "namespace",
+    "1 for each namespace that keeps the operator's certificate out, so that sidecars there may take no orders; no "
+    "series for the others",
+)
+SHARED_MANAGED_MODELS = _gauge(
+    "dormouse_operator_shared_managed_models",
+    "operator",
+    "ManagedModels of ours whose status another operator wrote within the last hour: two installations manage the "
+    "same. `operator` is its namespace and, with a Lease, the Lease's name; no series when there is none",
 )
 LEADER = _gauge(
     "dormouse_operator_leader",

@@ -16,3 +16,5 @@ class Port(IntEnum):
     """The injecting webhook."""
     CONSOLE = 7861
     """The console."""
+    CONSOLE_HEALTH = 7862
+    """The console's health alone, for the kubelet."""

@@ -4,7 +4,6 @@ The API server takes more than `datetime.fromisoformat` reads: a lower-case `t` 
 it takes and we don't understand is said by the caller, since "no time" is not "never".
 """
 
-import math
 import re
 from datetime import UTC, datetime
 
@@ -13,7 +12,7 @@ _RFC3339 = re.compile(
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
 # 9999-12-31T23:59:59Z, the last second that can be written.
-_LAST = 253_402_300_799.0
+LAST_SECOND = 253_402_300_799.0
 
 
 def to_rfc3339(unix_seconds: float) -> str:
@@ -55,7 +54,6 @@ def from_rfc3339_or_none(text: object) -> float | None:
 
 
 def _written(unix_seconds: float) -> datetime:
-    """Whatever a replica says: a moment outside of the calendar is the nearest one in it."""
-    if math.isnan(unix_seconds):
-        unix_seconds = 0.0
-    return datetime.fromtimestamp(min(max(unix_seconds, 0.0), _LAST), UTC)
+    """Whatever is said, an integer that no float holds included: what is outside of the calendar is its nearest end."""
+    # What is no number is neither more nor less than another, so it is 0 by this order.
+    return datetime.fromtimestamp(min(max(0.0, unix_seconds), LAST_SECOND), UTC)

@@ -2,14 +2,18 @@
 
 An order is refused when it has a field that is not known: who sends it means something by it. An answer is read as
 far as it is known, since operator, sidecar and library may each be a version apart: a field, a trigger or a tier of a
-newer library must not hide the rest.
+newer library must not hide the rest. Nor is an answer trusted: each figure lies within what it can be, each text is one
+line that can be shown, and what is neither is not known of the part that it is in.
 
 Python code uses the snake_case names; `from_json()` reads the wire form and `to_json()` writes it.
 """
 
+import re
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,10 +23,15 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_serializer,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
+from .duplicate_keys import fault_of_keys
+from .printable import printable
 from .residency import Residency, TransitionOutcome, Trigger
+from .timestamps import LAST_SECOND
 
 MODEL_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 CONTROL_PREFIX = "/dormouse/v1"
@@ -32,6 +41,17 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_SECONDS = 10 * 365 * 24 * 3600
 # Of a word that is not known; the longest that is known has 16.
 MAX_WORD_CHARACTERS = 32
+MAX_TEXT_CHARACTERS = 1024
+# 9 PB: no device has as much, and a float holds each number up to there.
+MAX_BYTES = 2**53
+# Of one pod's answer; what follows is not read.
+MAX_MODELS = 1024
+_MODEL_NAME = re.compile(MODEL_NAME_PATTERN)
+
+
+def is_model_name(text: object) -> bool:
+    """Whether a model can have this name."""
+    return isinstance(text, str) and _MODEL_NAME.fullmatch(text) is not None
 
 
 def _integral(value: object) -> object:
@@ -39,8 +59,10 @@ def _integral(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-_LongText = Annotated[str, Field(max_length=1024)]
-_Name = Annotated[str, Field(min_length=1, max_length=253)]
+_LongText = Annotated[
+    str, Field(max_length=MAX_TEXT_CHARACTERS), AfterValidator(partial(printable, limit=MAX_TEXT_CHARACTERS))
+]
+_Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(partial(printable, limit=253))]
 _Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_integral)]
 
@@ -54,10 +76,14 @@ class Wire(BaseModel):
 
     @classmethod
     def from_json(cls, body: bytes | str) -> Self:
-        """Read a body that came over the wire: its names as they travel, and "3" is no number.
+        """Read a body that came over the wire: its names as they travel, each once, and "3" is no number.
 
         Raises `pydantic.ValidationError`.
         """
+        fault = fault_of_keys(body)
+        if fault:
+            wrong = PydanticCustomError("duplicate_key", "{fault}", {"fault": fault})
+            raise ValidationError.from_exception_data(cls.__name__, [{"type": wrong, "loc": (), "input": None}])
         return cls.model_validate_json(body, strict=True, by_alias=True, by_name=False)
 
     def to_json(self) -> str:
@@ -79,10 +105,17 @@ def _none_if_unreadable(value: object, read: ValidatorFunctionWrapHandler) -> An
 
 
 # A member where it is one, else the word itself: one that a newer version has.
-_Word = Annotated[str, Field(max_length=MAX_WORD_CHARACTERS)]
+_Word = Annotated[
+    str, Field(max_length=MAX_WORD_CHARACTERS), AfterValidator(partial(printable, limit=MAX_WORD_CHARACTERS))
+]
 _AnyTier = Annotated[Residency | _Word, Field(union_mode="left_to_right")]
 _AnyTrigger = Annotated[Trigger | _Word, Field(union_mode="left_to_right")]
 _AnyOutcome = Annotated[TransitionOutcome | _Word, Field(union_mode="left_to_right")]
+# An answer's text is cut and not refused for being long: its first words say the most.
+_AnyText = Annotated[str, AfterValidator(partial(printable, limit=MAX_TEXT_CHARACTERS))]
+_Moment = Annotated[float, Field(ge=0, le=LAST_SECOND, allow_inf_nan=False)]
+# Less than nothing is released where more is held after a move than before.
+_Released = Annotated[int, Field(ge=-MAX_BYTES, le=MAX_BYTES)]
 
 
 class OrderStamp(Wire):
@@ -151,10 +184,10 @@ class TransitionReport(Answer):
     from_: Annotated[_AnyTier, Field(alias="from")]
     to: _AnyTier
     trigger: _AnyTrigger
-    reason: str
-    time: Annotated[float, Field(allow_inf_nan=False)]
-    seconds: Annotated[float, Field(allow_inf_nan=False)]
-    released_bytes: Annotated[int, Field(le=2**63)]
+    reason: _AnyText
+    time: _Moment
+    seconds: _Seconds
+    released_bytes: _Released
     outcome: _AnyOutcome
 
 
@@ -268,14 +301,22 @@ class ModelReport(Answer):
     last_transition: Annotated[TransitionReport | None, WrapValidator(_none_if_unreadable)] = None
 
 
-def _named(models: object) -> object:
-    """Those of a list that say what they are."""
-    if not isinstance(models, list):
-        return models
-    return [each for each in models if isinstance(each, dict) and isinstance(each.get("name"), str)]
-
-
 class ModelReports(Answer):
-    """`ModelList`, as far as an operator needs it."""
+    """`ModelList`, as far as an operator needs it. ignored: models without a name that one can have, and of the same
+    name again."""
 
-    models: Annotated[list[ModelReport], BeforeValidator(_named)]
+    models: list[ModelReport]
+    ignored: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, body: object) -> object:
+        listed = body.get("models") if isinstance(body, dict) else None
+        if not isinstance(listed, list):
+            return body
+        read = listed[:MAX_MODELS]
+        named: dict[str, object] = {}
+        for each in read:
+            if isinstance(each, dict) and is_model_name(each.get("name")):
+                named.setdefault(each["name"], each)
+        return {"models": list(named.values()), "ignored": len(read) - len(named)}

@@ -6,6 +6,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from dormouse_contract.log_lines import log_by_lines
+
 from .command.serve_settings import ServeSettings, add_serve_arguments, project_dir, resolve
 from .errors import ConfigurationError
 
@@ -73,7 +75,7 @@ def _check(given: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_by_lines()
     # One line per request to the metrics or health route would drown the transitions.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # Its INFO lines come from a logger called uvicorn.error, which reads as if something were wrong.

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dormouse_contract.log_lines import log_by_lines
 from dormouse_contract.ports import Port
 
 from .limits import Limits
@@ -36,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 after SIGTERM or SIGINT, 1 when it could not run, 2 for a wrong setting."""
     parser = _parser(os.environ)
     chosen = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=chosen.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_by_lines(chosen.log_level)
     # It logs every request with its URL at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

@@ -5,10 +5,9 @@ whole, valid and meant for this pod.
 """
 
 import logging
-import re
 
 from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
-from dormouse_contract.wire import CONTROL_PREFIX, MODEL_NAME_PATTERN, PolicyLoan, ResidencyOrder
+from dormouse_contract.wire import CONTROL_PREFIX, PolicyLoan, ResidencyOrder, is_model_name
 
 from .errors import NoSuchModel, NotFound, UnusableAnswer
 from .http1 import Request, Response
@@ -16,10 +15,11 @@ from .orders import read_order, write_order
 from .upstream import Answer, ModelProcess
 
 _log = logging.getLogger(__name__)
-_MODEL_NAME = re.compile(MODEL_NAME_PATTERN)
 # An order is answered before the weights have moved, so this is for a process that is busy, not for copying.
 _ANSWER_SECONDS = 10.0
 _ANSWER_BYTES = 1024 * 1024
+# More than ten years is no time to wait.
+_RETRY_AFTER_DIGITS = 9
 _ORDERS: dict[str, type[ResidencyOrder] | type[PolicyLoan]] = {
     "residency": ResidencyOrder,
     "policy": PolicyLoan,
@@ -77,7 +77,7 @@ class ControlRoutes:
 
 
 def _checked(model: str) -> str:
-    if _MODEL_NAME.fullmatch(model) is None:
+    if not is_model_name(model):
         raise NoSuchModel(
             "No model can have this name: lower-case letters, digits and inner dashes, at most 63. "
             f"GET {CONTROL_PREFIX}/models lists the names."
@@ -94,6 +94,7 @@ def _passed_on(answer: Answer) -> Response:
             "answer was dropped. Is something else listening on its socket?"
         )
     headers: tuple[tuple[str, str], ...] = ()
-    if (retry_after := answer.headers.get("retry-after", "")).isdecimal():
+    retry_after = answer.headers.get("retry-after", "")
+    if retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= _RETRY_AFTER_DIGITS:
         headers = (("retry-after", retry_after),)
     return Response(answer.status, answer.body, answer.media_type, headers)

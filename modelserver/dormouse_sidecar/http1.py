@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import h11
+from dormouse_contract.printable import printable
 
 from .errors import BodyTooLarge, ClientGone, MalformedRequest
 from .limits import Limits
@@ -18,6 +19,7 @@ _READ_BYTES = 8 * 1024
 _WRITE_BYTES = 64 * 1024
 # How much of an over-long body is read and thrown away so that the client sees why it was refused.
 _DISCARD_BYTES = 1024 * 1024
+_QUOTED_CHARACTERS = 200
 
 _Event = h11.Request | h11.Data | h11.EndOfMessage | h11.ConnectionClosed
 
@@ -91,7 +93,8 @@ class Exchange:
 
         Closing a socket with unread bytes resets it, and a reset can overtake the answer.
         """
-        if self._http.their_state is h11.DONE:
+        # MUST_CLOSE: our answer said that the connection ends, so all that it was to bring is here.
+        if self._http.their_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED) and not self._http.trailing_data[0]:
             return
         left = _DISCARD_BYTES
         while left > 0 and (data := await self._stream.read(_READ_BYTES)):
@@ -109,8 +112,9 @@ class Exchange:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
+                why = printable(error, _QUOTED_CHARACTERS)
                 raise MalformedRequest(
-                    f"The request can't be read as HTTP/1.1 ({error}); nothing was changed. Check the client.",
+                    f"The request can't be read as HTTP/1.1 ({why}); nothing was changed. Check the client.",
                     headers_too_large=error.error_status_hint == 431,
                 ) from error
             if event is h11.PAUSED:

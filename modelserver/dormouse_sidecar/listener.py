@@ -10,6 +10,8 @@ import socket
 from collections import Counter
 from contextlib import suppress
 
+from dormouse_contract.printable import printable
+
 from .connection import Connection, Handler
 from .limits import Limits
 from .throttled_log import ThrottledWarning
@@ -21,6 +23,7 @@ _BACKLOG = 128
 _ACCEPT_BATCH = 16
 # After the process ran out of file descriptors.
 _ACCEPT_PAUSE_SECONDS = 0.5
+_MAX_QUOTED_CHARACTERS = 200
 
 
 class PortUnavailable(Exception):
@@ -207,4 +210,4 @@ class Listener:
         except TimeoutError:
             self._warn("%s port: cut off %s: too slow", self.name, peer)
         except OSError as error:
-            self._warn("%s port: refused %s: %s", self.name, peer, error)
+            self._warn("%s port: refused %s: %s", self.name, peer, printable(error, _MAX_QUOTED_CHARACTERS))

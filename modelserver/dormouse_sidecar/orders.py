@@ -4,6 +4,7 @@ What is passed on is the validated order written anew, not the bytes that came i
 process can't read anything else in them than what was checked here.
 """
 
+from dormouse_contract.printable import printable
 from dormouse_contract.wire import PolicyLoan, ResidencyOrder
 from pydantic import ValidationError
 
@@ -59,6 +60,9 @@ def _bad_body(faults: list[tuple[str, str]]) -> BadBody:
 def _faults(error: ValidationError) -> list[tuple[str, str]]:
     """Location and message of each; never the values, which don't belong into answers or logs."""
     return [
-        (".".join(str(part) for part in fault["loc"])[:_MAX_FAULT_CHARS], fault["msg"][:_MAX_FAULT_CHARS])
+        (
+            printable(".".join(map(str, fault["loc"])), _MAX_FAULT_CHARS),
+            printable(fault["msg"], _MAX_FAULT_CHARS),
+        )
         for fault in error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_FAULTS]
     ]

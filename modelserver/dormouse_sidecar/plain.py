@@ -7,6 +7,7 @@ never be woken.
 
 import logging
 
+from dormouse_contract.printable import printable
 from dormouse_contract.problems import PROBLEM_MEDIA_TYPE
 
 from .errors import MethodNotAllowed, ModelProcessDown, NoAnswer, NotFound
@@ -21,6 +22,7 @@ _METRICS_SECONDS = 8.0
 _METRICS_BYTES = 4 * 1024 * 1024
 _READY_SECONDS = 5.0
 _READY_BYTES = 16 * 1024
+_MAX_QUOTED_CHARACTERS = 100
 
 
 class PlainRoutes:
@@ -72,6 +74,6 @@ class PlainRoutes:
         self._warn(
             "the model process answered %d %r for its metrics, so they are left out",
             answer.status,
-            answer.media_type,
+            printable(answer.media_type, _MAX_QUOTED_CHARACTERS),
         )
         return None

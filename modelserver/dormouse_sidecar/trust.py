@@ -12,11 +12,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from dormouse_contract.printable import printable
 
 # A ConfigMap holds at most 1 MiB; a certificate is about 1 KiB.
 _MAX_FILE_BYTES = 1024 * 1024
 _SUFFIXES = (".crt", ".pem")
 _ATTEMPTS = 3
+_MAX_QUOTED_CHARACTERS = 200
 _PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|(?=-----BEGIN )|\Z)", re.DOTALL)
 
 
@@ -76,7 +78,8 @@ def parse(content: FolderContent) -> Trust:
             try:
                 anchor = _anchor(block)
             except (ValueError, ssl.SSLError) as error:
-                faults.append(f"{name}: certificate {number} can't be read ({error}); it is left out")
+                why = printable(error, _MAX_QUOTED_CHARACTERS)
+                faults.append(f"{name}: certificate {number} can't be read ({why}); it is left out")
             else:
                 anchors[anchor.der] = anchor
     return Trust(tuple(anchors.values()), tuple(faults))
@@ -87,7 +90,8 @@ def _anchor(pem: bytes) -> Anchor:
     der = certificate.public_bytes(Encoding.DER)
     # OpenSSL has the last word, and it should have it here and not when the context is made.
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=der)
-    return Anchor(der, certificate.not_valid_after_utc.timestamp(), certificate.subject.rfc4514_string())
+    subject = printable(certificate.subject.rfc4514_string(), _MAX_QUOTED_CHARACTERS)
+    return Anchor(der, certificate.not_valid_after_utc.timestamp(), subject)
 
 
 def _read_once(folder: Path) -> FolderContent:

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import NoReturn
 
 import httpx
+from dormouse_contract.duplicate_keys import fault_of_keys
+from dormouse_contract.printable import printable
 
 from .errors import ModelProcessDown, UnusableAnswer
 from .throttled_log import ThrottledWarning
 
 _log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 1.0
+_MAX_QUOTED_CHARACTERS = 200
 _UNKNOWN_OUTCOME = "The order may or may not have been carried out; it is safe to send it again."
 
 
@@ -37,14 +40,14 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def has_json(self, *media_types: str) -> bool:
-        """Whether it says that it is one of these, and is JSON as the standard has it (no NaN)."""
+        """Whether it says that it is one of these, and is JSON as the standard has it: no NaN, and each key once."""
         if self.media_type not in media_types:
             return False
         try:
             json.loads(self.body, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             return False
-        return True
+        return not fault_of_keys(self.body)
 
 
 class ModelProcess:
@@ -83,7 +86,7 @@ class ModelProcess:
             async with asyncio.timeout(seconds):
                 return await self._send(request, max_bytes)
         except (httpx.TransportError, TimeoutError) as error:
-            cause = "it took too long" if isinstance(error, TimeoutError) else (str(error) or "it hung up")
+            cause = "it took too long" if isinstance(error, TimeoutError) else _words_of(error)
             self._warn("the model process does not answer on %s: %s", self._socket_path, cause)
             known = method == "GET" or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise ModelProcessDown(
@@ -105,6 +108,11 @@ class ModelProcess:
         finally:
             await response.aclose()
         return Answer(response.status_code, bytes(body), dict(response.headers))
+
+
+def _words_of(error: Exception) -> str:
+    """They may quote what came instead of HTTP."""
+    return printable(str(error).strip() or "it hung up", _MAX_QUOTED_CHARACTERS)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -6,20 +6,22 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
+from importlib.metadata import version
 
-import kopf
 from dormouse_prometheus.connection import PrometheusConnection
 from kubernetes.aio.client import ApiClient, Configuration
 from prometheus_client import CollectorRegistry
 
-from .cluster import handlers
-from .cluster.census import Census
+from .cluster.census import Census, check_selector
+from .cluster.collection import collections
 from .cluster.fleet import Fleet
-from .cluster.initial_sync import wait_for_initial_sync
 from .cluster.kube import Kube, kopf_connection, load_configuration
+from .cluster.mirror import Mirror
 from .cluster.resync import Resync
-from .cluster.scope import Scope
+from .cluster.rivals import Rivals, field_manager
+from .cluster.watches import Watches, wire_watches
 from .control_client import ControlClient
 from .endpoints import Endpoints
 from .idle_signal.direct import DirectReader
@@ -74,34 +76,61 @@ async def _operate(
 ) -> None:
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
-    kube = Kube(ApiClient(configuration), may_write=lambda: leadership.leads, on_answer=telemetry.answered)
-    try:
-        census = Census(kube, settings.scope)
-        await census.check_selector()
+    manager = field_manager(settings.operator_namespace, settings.lease.name if settings.lease.enabled else "")
+    api = ApiClient(configuration)
+    # What comes before the slash is whom the API server names as the writer of a status.
+    api.user_agent = f"{manager}/{version('dormouse')}"
+    kube = Kube(api, may_write=lambda: leadership.leads, on_answer=telemetry.answered)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(kube.close)
+        census = Census(kube)
+        rivals = Rivals(manager, monotonic=time.monotonic)
+        mirrors = [Mirror(fleet, collection, rivals) for collection in collections(settings.scope)]
+        await check_selector(census, mirrors[-1].collection)
         # Until the key is there, sidecars refuse us and nothing else happens.
         client = ControlClient(anonymous_context(), control_port=settings.control_port)
+        stack.push_async_callback(client.close)
         prometheus = PrometheusConnection(settings.prometheus)
+        stack.push_async_callback(prometheus.close)
         direct = DirectReader(fleet.pods.values, clock=time.time, monotonic=time.monotonic)
+        stack.push_async_callback(direct.close)
         telemetry.started(lambda: leadership.leads)
-        trust = TrustPublisher(kube, settings.operator_namespace)
+        trust = TrustPublisher(
+            kube, settings.operator_namespace, monotonic=time.monotonic, on_news=fleet.touch_namespace
+        )
         keeper = wire_key_keeper(settings, kube, fleet, client, prometheus, trust, telemetry, lambda: leadership.leads)
+        source = wire_signal_source(settings, fleet, prometheus, direct, telemetry)
+        reconciler = wire_reconciler(settings, kube, fleet, client, source, trust, telemetry, leadership)
+        resync = Resync(mirrors, census)
+        watches = wire_watches(
+            mirrors,
+            fleet,
+            census,
+            partial(kopf_connection, configuration),
+            resync.listed,
+            identity=instance(),
+            spawned=partial(_stop_on_signals, stop),
+            clock=time.time,
+            monotonic=time.monotonic,
+        )
+        telemetry.watches(watches.last_alive)
+        telemetry.trust(trust.problems)
+        telemetry.shared(rivals.shared)
+        endpoints = Endpoints(
+            registry,
+            # Before the fleet is known there is no pass: only the watches are judged then.
+            seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished if watches.synced else 0.0,
+            dead_watches=watches.dead,
+            stalled_after_seconds=settings.stalled_after_seconds,
+        )
+        server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
+        stack.callback(server.close)
         await keeper.start(stop)
         if stop.is_set():
             return
-        source = wire_signal_source(settings, prometheus, direct, telemetry)
-        reconciler = wire_reconciler(settings, kube, fleet, client, source, trust, telemetry, leadership)
-        endpoints = Endpoints(
-            registry,
-            seconds_since_progress=lambda: time.monotonic() - reconciler.last_finished,
-            stalled_after_seconds=settings.stalled_after_seconds,
-        )
-        resync = Resync(fleet, census)
-        server = await endpoints.serve(settings.metrics_host, settings.metrics_port)
-        login = partial(kopf_connection, configuration)
-        unwatch = asyncio.Event()
         tasks = [
-            asyncio.create_task(_work(census, fleet, reconciler, keeper, resync)),
-            asyncio.create_task(_watch(settings.scope, handlers.registry(fleet, login, resync.listed), stop, unwatch)),
+            asyncio.create_task(_work(watches, reconciler, keeper, resync)),
+            asyncio.create_task(watches.run()),
         ]
         for task in tasks:
             # Should one of them ever end, nothing would be done any more: stop too.
@@ -113,17 +142,11 @@ async def _operate(
             await reconciler.stop(STOP_SECONDS)
             await hand_over()
             # The slowest part, so it comes when the next operator acts already.
-            unwatch.set()
+            tasks[1].cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-            server.close()
-            await client.close()
-            await prometheus.close()
-            await direct.close()
         for each in ended:
             if isinstance(each, Exception):
                 raise each
-    finally:
-        await kube.close()
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -132,9 +155,10 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
 
 
-async def _work(census: Census, fleet: Fleet, reconciler: Reconciler, keeper: KeyKeeper, resync: Resync) -> None:
+async def _work(watches: Watches, reconciler: Reconciler, keeper: KeyKeeper, resync: Resync) -> None:
     # An empty fleet would count as one that reports: keys change only after all of it is known.
-    await wait_for_initial_sync(census, fleet)
+    await watches.wait_for_initial_sync()
+    reconciler.last_finished = time.monotonic()
     # What is there now stays for long; the collector need not look at it each time.
     gc.collect()
     gc.freeze()
@@ -142,20 +166,3 @@ async def _work(census: Census, fleet: Fleet, reconciler: Reconciler, keeper: Ke
         side_by_side.create_task(keeper.run())
         side_by_side.create_task(resync.run())
         side_by_side.create_task(reconciler.run())
-
-
-async def _watch(scope: Scope, registry: kopf.OperatorRegistry, stop: asyncio.Event, unwatch: asyncio.Event) -> None:
-    """Until `unwatch`. kopf would end at a signal by itself, and cancel every call that is under way with it."""
-    ours = asyncio.all_tasks()
-    tasks = await kopf.spawn_tasks(
-        registry=registry,
-        settings=handlers.settings(scope),
-        standalone=True,
-        # Left out, kopf asks for the user's name, and in a container the user is a number without one.
-        identity=instance(),  # type: ignore[arg-type]  # a NewType of str that kopf does not export
-        clusterwide=not scope.namespaces,
-        namespaces=scope.namespaces,
-        stop_flag=unwatch,
-    )
-    _stop_on_signals(stop)
-    await kopf.run_tasks(tasks, ignored=ours)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS, TICK_SECONDS
+from dormouse_contract.log_lines import log_by_lines
 from dormouse_contract.ports import Port
 from dormouse_contract.savings.question import add_arguments
 from dormouse_prometheus.errors import PrometheusError
@@ -48,10 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.log_level.lower() not in LOG_LEVELS:
         parser.error(f"--log-level is {given.log_level!r}; write {', '.join(LOG_LEVELS)}")
-    logging.basicConfig(level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_by_lines(given.log_level.upper())
     # Both tell of each request and each event, which at 10,000 objects is all one would see.
     for noisy in ("httpx", "kopf"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # Why a watch ended is said once where it is begun anew (`cluster/watch.py`); kopf adds a traceback for each task.
+    if logging.getLogger().level > logging.DEBUG:
+        for noisy in ("kopf._cogs", "kopf._core.engines", "kopf._core.reactor", "kopf.activities"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         if given.command == "savings":
             print(asyncio.run(savings_command.run(given)))

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 import httpx
 from dormouse_contract.ports import Port
-from dormouse_contract.problems import Problem, ProblemReason
-from dormouse_contract.wire import CONTROL_PREFIX, ModelReport, ModelReports, PolicyLoan, ResidencyOrder
-from pydantic import BaseModel, ValidationError
+from dormouse_contract.printable import printable
+from dormouse_contract.problems import ProblemReason, ProblemReport
+from dormouse_contract.wire import CONTROL_PREFIX, ModelReport, ModelReports, PolicyLoan, ResidencyOrder, Wire
+from pydantic import ValidationError
 
 from .one_connection import OneConnectionPerCall
 from .orders import Answer, Outcome
@@ -22,6 +23,9 @@ HTTP_TIMEOUT = httpx.Timeout(connect=3.0, read=10.0, write=5.0, pool=10.0)
 HEALTH_TIMEOUT_SECONDS = 2.0
 # A snapshot is about 1 KB, and a pod of a thousand models is none that we know of.
 MAX_ANSWER_BYTES = 1 << 20
+MAX_DETAIL_CHARACTERS = 512
+# A pod that asks for more rest than this is called again all the same; one that asks for none gets some.
+MIN_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 1.0, 300.0
 
 _REFUSALS: dict[str, Outcome] = {
     ProblemReason.NO_SUCH_MODEL: Outcome.NO_SUCH_MODEL,
@@ -47,7 +51,7 @@ _STATUSES = {
 # answer is the limit.
 _HEADERS = {"Connection": "close", "User-Agent": "dormouse-operator", "Accept-Encoding": "identity"}
 
-_Body = TypeVar("_Body", bound=BaseModel)
+_Body = TypeVar("_Body", bound=Wire)
 
 
 class _Line:
@@ -115,9 +119,7 @@ class ControlClient:
     async def lend(self, ip: str, model: str, loan: PolicyLoan) -> Answer:
         return await self._call("PUT", ip, f"/models/{model}/policy", loan.to_json(), None)
 
-    async def _call(
-        self, method: str, ip: str, path: str, body: str | None, expected: type[BaseModel] | None
-    ) -> Answer:
+    async def _call(self, method: str, ip: str, path: str, body: str | None, expected: type[Wire] | None) -> Answer:
         url = f"https://{_host(ip)}:{self._control_port}{CONTROL_PREFIX}{path}"
         async with self._line as transport:
             try:
@@ -126,7 +128,9 @@ class ControlClient:
             except httpx.DecodingError as error:
                 return Answer(Outcome.UNEXPECTED, str(error))
             except (httpx.HTTPError, ssl.SSLError, OSError, TimeoutError) as error:
-                return await self._conclude(transport, ip, str(error) or type(error).__name__)
+                # It may quote what the peer sent instead of HTTP.
+                words = printable(str(error).strip() or type(error).__name__, MAX_DETAIL_CHARACTERS)
+                return await self._conclude(transport, ip, words)
         return _read(response, expected)
 
     async def _conclude(self, transport: httpx.AsyncBaseTransport, ip: str, error: str) -> Answer:
@@ -164,42 +168,44 @@ async def _read_whole(transport: httpx.AsyncBaseTransport, request: httpx.Reques
 
 
 def _without_transfer(headers: httpx.Headers) -> httpx.Headers:
-    """The content is complete by now, whatever way it came."""
-    return httpx.Headers([(name, value) for name, value in headers.items() if name != "transfer-encoding"])
+    """The content is complete by now, whatever way it came. As bytes: a pod need not write ASCII there."""
+    return httpx.Headers([(name, value) for name, value in headers.raw if name.lower() != b"transfer-encoding"])
 
 
-def _read(response: httpx.Response, expected: type[BaseModel] | None) -> Answer:
+def _read(response: httpx.Response, expected: type[Wire] | None) -> Answer:
     if response.is_success:
         outcome = Outcome.UNDER_WAY if response.status_code == 202 else Outcome.DONE
         if expected is None:
             return Answer(outcome)
         parsed = _parse(response, expected)
         if isinstance(parsed, ModelReports):
-            return Answer(outcome, snapshots=tuple(parsed.models))
+            return Answer(outcome, snapshots=tuple(parsed.models), ignored=parsed.ignored)
         if isinstance(parsed, ModelReport):
             return Answer(outcome, snapshots=(parsed,))
         # It did what was asked, in words of another version; the signal will show it.
         return Answer(outcome, "the replica's answer is of another version")
-    problem = _parse(response, Problem)
+    problem = _parse(response, ProblemReport)
     status = response.status_code
     outcome = _STATUSES.get(status, Outcome.UNEXPECTED)
     detail = f"HTTP {status}"
     if problem is not None:
         outcome = _REFUSALS.get(problem.reason, outcome)
-        detail = problem.detail or problem.title
-    return Answer(outcome, detail[:512], retry_after_seconds=_retry_after(response))
+        detail = problem.detail or problem.title or detail
+    return Answer(outcome, printable(detail, MAX_DETAIL_CHARACTERS), retry_after_seconds=_retry_after(response))
 
 
 def _parse(response: httpx.Response, kind: type[_Body]) -> _Body | None:
     try:
-        return kind.model_validate_json(response.content)
+        return kind.from_json(response.content)
     except ValidationError:
         return None
 
 
 def _retry_after(response: httpx.Response) -> float | None:
     text = response.headers.get("retry-after", "")
-    return float(text) if text.isdigit() else None
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return min(max(float(text[:9]), MIN_RETRY_AFTER_SECONDS), MAX_RETRY_AFTER_SECONDS)
 
 
 def _host(ip: str) -> str:

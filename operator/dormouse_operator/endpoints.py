@@ -1,18 +1,22 @@
 """`/metrics` and `/healthz` of the operator, on the loop itself: when that hangs, so does liveness.
 
-Anybody may connect. A connection is for one small request and lives for some seconds at most, whatever it is busy with.
+Anybody may connect. A connection is for one small request and lives for some seconds at most, whatever it is busy
+with; and a crowd that says nothing makes room for whoever asks (`connections.py`).
 """
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-REQUEST_SECONDS = 5.0
+from .connections import BACKLOG, Connections
+from .exposition import Exposition
+
 LINE_BYTES = 4096
 _LIMITS: dict[str, Any] = {
     "max_line_size": LINE_BYTES,
@@ -23,7 +27,11 @@ _LIMITS: dict[str, Any] = {
 
 
 class Endpoints:
-    """`seconds_since_progress` is the age of the last finished pass; beyond the limit we are not alive."""
+    """`seconds_since_progress` is the age of the last finished pass; beyond the limit we are not alive.
+
+    `dead_watches` names the watches without a sign of life for longer than its argument, though the API server would
+    show them. An API server that is away or refuses is no reason to be restarted.
+    """
 
     def __init__(
         self,
@@ -31,58 +39,43 @@ class Endpoints:
         *,
         seconds_since_progress: Callable[[], float],
         stalled_after_seconds: float,
+        dead_watches: Callable[[float], str] = lambda after_seconds: "",
     ) -> None:
-        self._registry = registry
+        self._exposition = Exposition(registry)
         self._seconds_since_progress = seconds_since_progress
         self._stalled_after_seconds = stalled_after_seconds
+        self._dead_watches = dead_watches
 
     async def serve(self, host: str, port: int) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        server = web.Server(self._answer)
-        return await loop.create_server(lambda: _Connection(server, loop=loop, **_LIMITS), host, port)
+        connections = Connections(lambda: server, one_request=True, **_LIMITS)
+        server = web.Server(partial(connections.answering, self._answer))
+        return await loop.create_server(connections, host, port, backlog=BACKLOG)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         if request.method not in ("GET", "HEAD"):
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, b"GET only.\n")
         match request.path:
             case "/metrics":
-                return _response(HTTPStatus.OK, generate_latest(self._registry), CONTENT_TYPE_LATEST)
+                return _response(HTTPStatus.OK, await self._exposition.text(), CONTENT_TYPE_LATEST)
             case "/healthz":
                 return self._health()
             case _:
                 return _response(HTTPStatus.NOT_FOUND, b"Here are /metrics and /healthz.\n")
 
     def _health(self) -> web.Response:
-        age = self._seconds_since_progress()
-        if age <= self._stalled_after_seconds:
+        wrong = self._what_is_wrong()
+        if not wrong:
             return _response(HTTPStatus.OK, b"ok\n")
-        text = f"The last pass over the fleet ended {age:.0f} s ago. Models stay as they are; restart me.\n"
+        text = f"{wrong} Models stay as they are; restart me.\n"
         return _response(HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
 
-
-class _Connection(web.RequestHandler):
-    """aiohttp waits for a request's head without end, so each connection has an end from its first moment on."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the types: TCP has no other
-        self._end = asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.abort)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._end.cancel()
-        super().connection_lost(exc)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Who speaks no HTTP learns that, and fills no log."""
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return super().handle_error(request, status, exc, message)
-        return _response(HTTPStatus(status), b"That is no request.\n")
+    def _what_is_wrong(self) -> str:
+        age = self._seconds_since_progress()
+        if age > self._stalled_after_seconds:
+            return f"The last pass over the fleet ended {age:.0f} s ago."
+        dead = self._dead_watches(self._stalled_after_seconds)
+        return f"No sign of life from the watches of {dead}, which the API server would show." if dead else ""
 
 
 def _response(status: HTTPStatus, body: bytes, content_type: str = "text/plain") -> web.Response:

@@ -45,9 +45,10 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`detail` is for people; `snapshots` are the models as the replica last told."""
+    """`detail` is for people; `snapshots` are the models as the replica last told; `ignored` had no name of a model."""
 
     outcome: Outcome
     detail: str = ""
     snapshots: tuple[ModelReport, ...] = ()
     retry_after_seconds: float | None = None
+    ignored: int = 0

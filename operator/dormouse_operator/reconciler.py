@@ -2,7 +2,7 @@
 
 Level-based, so a pass that was lost, doubled or cut off in the middle does no harm. Whom a pass visits is a saving
 and no more (`dirty_set.py`): a pass over the whole fleet finds the same. A pass itself waits for nothing but
-Prometheus, and for the trust that it publishes.
+Prometheus.
 
 Nobody's ManagedModel holds up another's: each is visited by itself, with a limit of time, the namespaces in turn
 (`waiting_visits.py`); a visit that fails is shown in the object's condition, counted, and the pass goes on.
@@ -19,7 +19,7 @@ from dormouse_contract.managed_model import ManagedModel, Name
 
 from .cluster.fleet import Fleet
 from .dirty_set import DirtySet
-from .idle_signal.changes import changed_pods
+from .idle_signal.changes import changed_namespaces, changed_pods
 from .keys.trust import TrustPublisher
 from .lending import Lending
 from .quiet_log import QuietLog
@@ -34,8 +34,6 @@ from .workqueue.queue import WorkQueue
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2
-# How often the published trust is looked at where it was published already.
-TRUST_CHECK_SECONDS = 60.0
 # Of CPU. A ManagedModel with a thousand replicas takes about a third of it.
 VISIT_SECONDS = 0.25
 # Of CPU, for the visits of one pass: a fleet of 10,000 has its first ones in three or four.
@@ -82,7 +80,6 @@ class Reconciler:
         self._fresh_for_seconds = fresh_for_seconds(scrape_interval_seconds, tick_seconds)
         self._signal = IdleSignal(failure="Prometheus was not asked yet")
         self._signal_read_at = float("-inf")
-        self._trust_checked_at = float("-inf")
         self._dirty = DirtySet()
         self._waiting = WaitingVisits()
         self._pass_seconds = min(PASS_SECONDS, PASS_SHARE_OF_TICK * tick_seconds)
@@ -104,7 +101,9 @@ class Reconciler:
             clock=clock,
             fresh_for_seconds=self._fresh_for_seconds,
             leads=leads,
+            trust_problem=trust.problem,
         )
+        telemetry.fleet(self._visits.views)
         self.last_finished = monotonic()
 
     async def run(self) -> None:
@@ -129,13 +128,14 @@ class Reconciler:
                     pass
 
     async def stop(self, within_seconds: float) -> None:
-        await asyncio.gather(self._queue.shut_down(within_seconds), self._recorder.queue.shut_down(within_seconds))
+        queues = self._queue, self._recorder.queue, self._trust.queue
+        await asyncio.gather(*(queue.shut_down(within_seconds) for queue in queues))
 
     async def reconcile(self) -> None:
         """One pass."""
         started = self._monotonic()
         if self._leads():
-            await self._publish_trust()
+            self._trust.keep(set(self._fleet.namespaces))
         if self._leads() and self._replicas.lead_anew():
             self._lending.lead_anew()
             # As a standby nothing was changed, so nothing counts as settled.
@@ -146,15 +146,6 @@ class Reconciler:
             self._lending.withdraw()
         self.last_finished = self._monotonic()
         self._telemetry.reconciled(self.last_finished - started, self._clock())
-
-    async def _publish_trust(self) -> None:
-        namespaces = {namespace for namespace, _ in self._fleet.managed_models}
-        new = self._trust.unpublished(namespaces)
-        if self._monotonic() - self._trust_checked_at >= TRUST_CHECK_SECONDS:
-            self._trust_checked_at = self._monotonic()
-            new = namespaces
-        if new:
-            await self._trust.publish(new)
 
     async def _find_whom(self) -> None:
         """A pass that a change brought forward may use what Prometheus said half a tick ago."""
@@ -189,6 +180,9 @@ class Reconciler:
         if changed is None:
             self._dirty.everything()
             return names
+        namespaces = changed_namespaces(before, self._signal)
+        if namespaces:
+            names |= {name for name in self._fleet.managed_models if name[0] in namespaces}
         pods = filter(None, map(self._fleet.pods.get, changed))
         return names.union(owner.key for pod in pods for owner in self._fleet.owners_of(pod))
 
@@ -215,7 +209,6 @@ class Reconciler:
         try:
             visited = await self._visits.visit(owner, self._signal, turn)
             settled, again_at = visited.settled, visited.again_at
-            self._telemetry.visited(visited.view)
         except OverBudget:
             self._failed(owner, TOO_EXPENSIVE, f"To look at it takes more than {VISIT_SECONDS:g} s of CPU.")
         except Exception as error:

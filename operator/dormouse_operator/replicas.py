@@ -88,6 +88,8 @@ class Replicas:
         """Asks the pod for its models: proves that it is reachable and tells the last transitions."""
         answer = await self._client.list_models(pod.ip or "")
         models = sorted({snapshot.name for snapshot in answer.snapshots}) if answer.outcome.accepted else None
+        if answer.ignored:
+            self._telemetry.ignored(pod.namespace, answer.ignored)
         self._record(pod, answer, models)
         return RequeueAfter(PROBE_HOLDS_SECONDS) if answer.outcome.accepted else _again(answer)
 

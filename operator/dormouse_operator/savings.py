@@ -27,10 +27,11 @@ async def run(given: argparse.Namespace) -> str:
         asked = question(given)
     except BadQuestion as error:
         raise SettingsError(str(error)) from error
-    connection = PrometheusConnection(prometheus_settings(given, patience_seconds=QUERY_SECONDS))
+    settings = prometheus_settings(given, patience_seconds=QUERY_SECONDS)
+    connection = PrometheusConnection(settings)
     try:
         now = time.time()
-        answers = await at_one_instant(connection, asked.queries, now)
+        answers = await at_one_instant(connection, asked.queries(settings.selector), now)
     finally:
         await connection.close()
     return asked.answer({name: vector.samples for name, vector in answers.items()}, now)

@@ -1,6 +1,7 @@
 """The operator's own metrics, made from the contract's entries in the registry that is passed in."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dormouse_contract import Action, Mode, Residency, metrics
 from dormouse_contract.managed_model import MIXED, UNKNOWN, Name
@@ -15,10 +16,6 @@ from .view import View
 
 class Telemetry:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._managed_models = _gauge(metrics.MANAGED_MODELS, registry)
-        for residency in _RESIDENCIES:
-            self._managed_models.labels(residency)
-        self._residencies: dict[Name, str] = {}
         self._visit_failures = _counter(metrics.VISIT_FAILURES, registry)
         self._failed: dict[Name, set[str]] = {}
         self._duration = Histogram(metrics.RECONCILE_DURATION.name, metrics.RECONCILE_DURATION.help, registry=registry)
@@ -26,24 +23,48 @@ class Telemetry:
         self._orders = _counter(metrics.ORDERS, registry)
         self._queries = _counter(metrics.PROMETHEUS_QUERIES, registry)
         self._api_requests = _counter(metrics.API_REQUESTS, registry)
-        self._missing = _PerManagedModel(_gauge(metrics.IDLE_SIGNAL_MISSING, registry))
-        self._releasable = _PerManagedModel(_gauge(metrics.OBSERVED_RELEASABLE, registry))
+        self._too_large = _gauge(metrics.IDLE_SIGNAL_TOO_LARGE, registry)
+        self._ignored = _counter(metrics.IGNORED_MODELS, registry)
         self._fresh_for = _gauge(metrics.IDLE_SIGNAL_FRESH_FOR, registry)
-        self._owners = _Owners()
-        self._waiting = _Waiting()
-        for collector in (self._owners, self._waiting):
-            registry.register(collector)
+        self._fleet = _FleetFigures()
+        registry.register(self._fleet)
+        self._waiting = _Asked(metrics.OLDEST_WAITING_CALL)
+        registry.register(self._waiting)
         self._expiry = _gauge(metrics.CERTIFICATE_EXPIRY, registry)
         self._key_source = _gauge(metrics.KEY_SOURCE_USABLE, registry)
         self._leader = _gauge(metrics.LEADER, registry)
+        self._watches = _Asked(metrics.WATCH_LAST_ALIVE)
+        registry.register(self._watches)
+        self._trust = _Asked(metrics.TRUST_NOT_PUBLISHED)
+        registry.register(self._trust)
+        self._shared = _Asked(metrics.SHARED_MANAGED_MODELS)
+        registry.register(self._shared)
 
     def started(self, leads: Callable[[], bool]) -> None:
         """`leads` is asked at each scrape: nobody need notice that the time of a leader is over."""
         self._leader.set_function(leads)
 
+    def watches(self, last_alive: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """`last_alive` is asked at each scrape, for Unix seconds by resource and namespace."""
+        self._watches.ask = last_alive
+
+    def trust(self, kept_out_of: Callable[[], Iterable[str]]) -> None:
+        """`kept_out_of` is asked at each scrape, for namespaces."""
+        self._trust.ask = lambda: {(namespace,): 1.0 for namespace in kept_out_of()}
+
+    def shared(self, by_rival: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """`by_rival` is asked at each scrape, for numbers of ManagedModels."""
+        self._shared.ask = by_rival
+
     def believes_for(self, fresh_for_seconds: float) -> None:
         """How old a sample may be: said once, for whoever judges the same signal."""
         self._fresh_for.set(fresh_for_seconds)
+
+    def too_large(self, namespaces: Iterable[str]) -> None:
+        """The namespaces whose series don't fit into an answer."""
+        self._too_large.clear()
+        for namespace in namespaces:
+            self._too_large.labels(namespace).set(1)
 
     def certificate(self, expires_at: float) -> None:
         """Of the key that orders go out with; 0 without one."""
@@ -62,22 +83,20 @@ class Telemetry:
     def queried(self, ok: bool) -> None:
         self._queries.labels("ok" if ok else "failed").inc()
 
+    def ignored(self, namespace: str, models: int) -> None:
+        self._ignored.labels(namespace).inc(models)
+
     def reconciled(self, seconds: float, finished_at: float) -> None:
         self._duration.observe(seconds)
         self._last.set(finished_at)
 
     def waiting(self, seconds_by_namespace: Callable[[], Mapping[str, float]]) -> None:
         """How long the oldest call to a pod waits for its turn: asked at each scrape."""
-        self._waiting.seconds_by_namespace = seconds_by_namespace
+        self._waiting.ask = lambda: {(namespace,): seconds for namespace, seconds in seconds_by_namespace().items()}
 
-    def visited(self, view: View) -> None:
-        """What is exported of one ManagedModel is what its last visit found."""
-        key = view.owner.key
-        residency = view.owner.status.residency
-        self._count(key, residency if residency in _RESIDENCIES else UNKNOWN)
-        self._owners.shown[key] = tuple((*key, replica.pod.name, replica.model) for replica in view.present)
-        self._missing.show(key, float(any(not replica.seen.state.known for replica in view.present)))
-        self._releasable.show(key, _would_release(view) if view.owner.policy.mode is Mode.OBSERVE else None)
+    def fleet(self, views: Callable[[], Iterable[View]]) -> None:
+        """`views` is asked at each scrape: what is exported of a ManagedModel is what its last visit found."""
+        self._fleet.views = views
 
     def visit_failed(self, key: Name, reason: str) -> None:
         self._visit_failures.labels(*key, reason).inc()
@@ -85,76 +104,59 @@ class Telemetry:
 
     def dropped(self, key: Name) -> None:
         """It is gone, and its series with it."""
-        self._count(key, None)
-        self._owners.shown.pop(key, None)
-        self._missing.show(key, None)
-        self._releasable.show(key, None)
         for reason in self._failed.pop(key, ()):
             self._visit_failures.remove(*key, reason)
 
-    def _count(self, key: Name, residency: str | None) -> None:
-        before = self._residencies.get(key)
-        if residency == before:
-            return
-        if before is not None:
-            self._managed_models.labels(before).dec()
-        if residency is None:
-            self._residencies.pop(key, None)
-        else:
-            self._residencies[key] = residency
-            self._managed_models.labels(residency).inc()
+
+class _Asked(Collector):
+    """Asked when it is scraped, so that a loop that stands still can't show a value that is fresh."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self.ask: Callable[[], Mapping[tuple[str, ...], float]] = dict
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = _family(self._metric)
+        for labels, value in self.ask().items():
+            family.add_metric(labels, value)
+        yield family
+
+
+class _FleetFigures(Collector):
+    """Made when they are asked for: a pass happens several times a second, and a child per series is a KB each."""
+
+    def __init__(self) -> None:
+        self.views: Callable[[], Iterable[View]] = tuple
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        tally: Tally[str] = Tally()
+        missing, releasable, owners, troubles = map(
+            _family,
+            (metrics.IDLE_SIGNAL_MISSING, metrics.OBSERVED_RELEASABLE, metrics.REPLICA_INFO, metrics.CONDITION),
+        )
+        for view in self.views():
+            key, present, status = view.owner.key, view.present, view.owner.status
+            tally[status.residency or UNKNOWN] += 1
+            missing.add_metric(key, float(any(not replica.seen.state.known for replica in present)))
+            if view.owner.policy.mode is Mode.OBSERVE:
+                releasable.add_metric(key, _would_release(view))
+            for replica in present:
+                owners.add_metric((*key, replica.pod.name, replica.model), 1.0)
+            for each in status.conditions:
+                if each.status != "True":
+                    troubles.add_metric((*key, each.type, each.status, each.reason), 1.0)
+        managed_models = _family(metrics.MANAGED_MODELS)
+        for residency in _RESIDENCIES:
+            managed_models.add_metric((residency,), tally[residency])
+        yield from (managed_models, missing, releasable, owners, troubles)
 
 
 _RESIDENCIES = (*Residency, MIXED, UNKNOWN)
-
-
-class _Owners(Collector):
-    """Which ManagedModel has which replica: written out when asked, as a child per series is a KB each."""
-
-    def __init__(self) -> None:
-        self.shown: dict[Name, tuple[tuple[str, str, str, str], ...]] = {}
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        info = metrics.REPLICA_INFO
-        family = GaugeMetricFamily(info.name, info.help, labels=info.labels)
-        for each in {replica for replicas in self.shown.values() for replica in replicas}:
-            family.add_metric(each, 1.0)
-        yield family
-
-
-class _Waiting(Collector):
-    def __init__(self) -> None:
-        self.seconds_by_namespace: Callable[[], Mapping[str, float]] = dict
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        waiting = metrics.OLDEST_WAITING_CALL
-        family = GaugeMetricFamily(waiting.name, waiting.help, labels=waiting.labels)
-        for namespace, seconds in self.seconds_by_namespace().items():
-            family.add_metric([namespace], seconds)
-        yield family
-
-
 _API_OUTCOMES = {404: "not_found", 409: "conflict", 429: "unavailable", 0: "unavailable"}
 
 
 def _by_class(status: int) -> str:
     return "ok" if 200 <= status < 300 else "refused" if status < 500 else "unavailable"
-
-
-class _PerManagedModel:
-    """Touches only the series that changed, and removes those of objects that are gone."""
-
-    def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
-        self._shown: dict[Name, float] = {}
-
-    def show(self, key: Name, value: float | None) -> None:
-        if value is None:
-            if self._shown.pop(key, None) is not None:
-                self._gauge.remove(*key)
-        elif self._shown.get(key) != value:
-            self._shown[key] = value
-            self._gauge.labels(*key).set(value)
 
 
 def _would_release(view: View) -> float:
@@ -165,6 +167,10 @@ def _would_release(view: View) -> float:
         and replica.residency is Residency.GPU
         and replica.seen.reading is not None
     )
+
+
+def _family(metric: Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
 
 
 def _gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:

@@ -94,6 +94,7 @@ class View:
     """contacts: of the selected pods that have a sidecar. replicas: the models of those that are its own.
 
     crowded: of the pods of which it takes all models, those that have more than are managed.
+    trust_problem: why the operator's certificate can't be published in the namespace; empty when it can.
     """
 
     owner: ManagedModel
@@ -102,6 +103,7 @@ class View:
     replicas: tuple[ReplicaView, ...]
     lost: tuple[Lost, ...]
     crowded: tuple[Pod, ...] = ()
+    trust_problem: str = ""
 
     @property
     def without_sidecar(self) -> list[Pod]:
@@ -126,6 +128,7 @@ def look(
     fresh_for_seconds: float,
     contact_of: Callable[[Pod], Contact],
     memory_of: Callable[[Pod, str], ReplicaMemory],
+    trust_problem: str = "",
 ) -> Generator[None, None, View]:
     """Observes and decides for each replica that `owner` has. Pods without a sidecar have none.
 
@@ -155,7 +158,7 @@ def look(
             by_demand = _held_by_demand(owner.policy, seen, decision, memory, now - fresh_for_seconds)
             replicas.append(ReplicaView(pod, model, seen, decision, contact, memory, by_demand))
             yield
-    return View(owner, tuple(selected), tuple(contacts), tuple(replicas), tuple(lost), tuple(crowded))
+    return View(owner, tuple(selected), tuple(contacts), tuple(replicas), tuple(lost), tuple(crowded), trust_problem)
 
 
 def known_models(contact: Contact, shown: frozenset[str]) -> list[str]:

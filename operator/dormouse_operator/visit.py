@@ -34,7 +34,6 @@ class Visited:
     again_at: when time alone may call for something (Unix seconds); None for never.
     """
 
-    view: View
     settled: bool
     again_at: float | None
 
@@ -53,8 +52,12 @@ class Visits:
         clock: Callable[[], float],
         fresh_for_seconds: float,
         leads: Callable[[], bool],
+        trust_problem: Callable[[str], str] = lambda namespace: "",
     ) -> None:
-        """`leads`: while false, a visit observes, plans and asks pods for their models, and changes nothing."""
+        """`leads`: while false, a visit observes, plans and asks pods for their models, and changes nothing.
+
+        `trust_problem`: why the operator's certificate can't be published in a namespace; empty when it can.
+        """
         self._fleet = fleet
         self._replicas = replicas
         self._lending = lending
@@ -63,6 +66,7 @@ class Visits:
         self._clock = clock
         self._fresh_for_seconds = fresh_for_seconds
         self._leads = leads
+        self._trust_problem = trust_problem
         self._views: dict[Name, View] = {}
         self._shown: set[tuple[str, str]] = set()
         # By the pod's UID and the model: when it moved without the pod having said so yet.
@@ -72,6 +76,9 @@ class Visits:
     def visited(self) -> Collection[Name]:
         """Those visited and not dropped since; some of them may be gone by now."""
         return self._views.keys()
+
+    def views(self) -> list[View]:
+        return list(self._views.values())
 
     async def visit(self, owner: ManagedModel, signal: IdleSignal, turn: Turn) -> Visited:
         """Raises OverBudget when the time of `turn` is up; what was begun until then goes on."""
@@ -95,7 +102,7 @@ class Visits:
         now = self._clock()
         leases = self._lending.due_at(view, now) if self._leads() else []
         settled = written and self._is_settled(view) and not any(at <= now for at in leases)
-        return Visited(view, settled, self._again_at(view, now, leases))
+        return Visited(settled, self._again_at(view, now, leases))
 
     def drop(self, name: Name) -> None:
         """It was deleted; what it lent is taken back by `Lending.withdraw`."""
@@ -120,6 +127,7 @@ class Visits:
             fresh_for_seconds=self._fresh_for_seconds,
             contact_of=self._replicas.contact,
             memory_of=self._replicas.memory,
+            trust_problem=self._trust_problem(owner.namespace),
         )
 
     def _notice(self, replica: ReplicaView) -> None:

@@ -16,8 +16,9 @@ from .cluster.kube import Kube
 from .control_client import ControlClient
 from .idle_signal.direct import DirectReader
 from .idle_signal.failure import failed
-from .idle_signal.query import read_idle_signal
+from .idle_signal.query import SignalReader
 from .idle_signal.source import SignalSource
+from .idle_signal.wanted import wanted
 from .keys.keeper import KeyKeeper
 from .keys.news import RotationNews
 from .keys.reports import all_report, ordered_pods
@@ -48,18 +49,25 @@ def instance() -> str:
 
 
 def wire_signal_source(
-    settings: Settings, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
+    settings: Settings, fleet: Fleet, connection: PrometheusConnection, direct: DirectReader, telemetry: Telemetry
 ) -> SignalSource:
+    reader = SignalReader(
+        selector=settings.prometheus.selector,
+        look_seconds=2 * settings.prometheus.timeout_seconds,
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
     if settings.prometheus.risk:
         log.warning("%s", settings.prometheus.risk)
 
     async def ask() -> IdleSignal:
         try:
             api = await connection.api()
-            signal = await read_idle_signal(api, namespaces=settings.namespaces, clock=time.time)
+            signal = await reader.read(api, wanted(fleet))
         except PrometheusUnavailable as error:
             signal = failed(error)
         telemetry.queried(ok=not signal.failure)
+        telemetry.too_large(signal.too_large)
         return signal
 
     return SignalSource(
@@ -86,6 +94,14 @@ def wire_reconciler(
         settle_seconds=settings.order_settles_seconds,
         on_news=fleet.touch,
     )
+
+    async def read_signal() -> IdleSignal:
+        signal = await source.read()
+        if signal.ignored:
+            for namespace, models in signal.ignored.items():
+                telemetry.ignored(namespace if namespace in fleet.namespaces else "", models)
+        return signal
+
     return Reconciler(
         fleet,
         replicas,
@@ -99,7 +115,7 @@ def wire_reconciler(
         ),
         trust,
         telemetry,
-        source.read,
+        read_signal,
         clock=time.time,
         monotonic=time.monotonic,
         tick_seconds=settings.tick_seconds,
@@ -129,7 +145,7 @@ def wire_key_keeper(
             api = await connection.api()
         except PrometheusUnavailable:
             return False
-        return await all_report(api, ordered_pods(fleet).values(), expires_at)
+        return await all_report(api, ordered_pods(fleet).values(), expires_at, settings.prometheus.selector)
 
     return KeyKeeper(
         KeyStore(kube, settings.operator_namespace),
@@ -139,7 +155,7 @@ def wire_key_keeper(
         telemetry,
         use=client.use,
         publish=publish,
-        is_everywhere=lambda: trust.is_everywhere({namespace for namespace, _ in fleet.managed_models}),
+        is_everywhere=lambda: trust.is_everywhere(fleet.namespaces),
         reported=reported,
         leads=leads,
         clock=time.time,

@@ -8,12 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dormouse_contract.printable import printable
 from pydantic_core import from_json
 
-from .errors import PrometheusUnavailable
+from .errors import PrometheusTooMuchAsked, PrometheusUnavailable
+from .numbers import number
 
 MAX_QUOTED_CHARACTERS = 200
+# Names of Kubernetes have 253 at most.
+MAX_LABEL_CHARACTERS = 256
+# The end of the year 9999: what is later is no time.
+_LAST_SECOND = 253_402_300_799.0
 Labels = Mapping[str, str]
+_TOO_MUCH = ((422, "execution"), (503, "timeout"))
 _Parsed = TypeVar("_Parsed")
 
 
@@ -21,7 +28,8 @@ _Parsed = TypeVar("_Parsed")
 class Vector:
     """The answer to one instant query. `evaluated_at` is Unix seconds on Prometheus' own clock.
 
-    samples: labels and value; a value may be NaN or infinite. A label that is no text is not among them.
+    samples: labels and value; a value may be NaN or infinite. A label that is no text is not among them, and each
+        is one line that can be shown.
     warning: what the answer says of its own completeness (a store of Thanos that is away, a remote read that
         failed); what it has is right all the same.
     """
@@ -51,7 +59,7 @@ def matrix(status: int, content_type: str, body: bytes | bytearray) -> tuple[Ser
 
 def quoted(text: object) -> str:
     """Foreign text within a sentence: one line, not long."""
-    return "".join(each if each.isprintable() else " " for each in str(text)[:MAX_QUOTED_CHARACTERS]).strip()
+    return printable(str(text).strip(), MAX_QUOTED_CHARACTERS)
 
 
 def _read(
@@ -67,7 +75,10 @@ def _read(
         ) from error
     if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
         detail = answer.get("error") if isinstance(answer, dict) else None
-        raise PrometheusUnavailable(f"Prometheus answered HTTP {status}: {quoted(detail or 'no error text')}")
+        reason = answer.get("errorType") if isinstance(answer, dict) else None
+        # For a mere selector, what fails while it is evaluated is a limit: of samples, of series, of time.
+        unavailable = PrometheusTooMuchAsked if (status, str(reason)) in _TOO_MUCH else PrometheusUnavailable
+        raise unavailable(f"Prometheus answered HTTP {status}: {quoted(detail or 'no error text')}")
     try:
         return parse(answer)
     # OverflowError: JSON has integers that no float holds.
@@ -83,7 +94,7 @@ def _vector(answer: Mapping[str, Any]) -> Vector:
         _, value = entry["value"]
         if type(value) is not str:
             raise TypeError
-        samples.append((_labels(entry["metric"]), float(value)))
+        samples.append((_labels(entry["metric"]), number(value)))
     evaluated_at = _moment(answer["data"]["result"][0]["value"][0]) if samples else math.nan
     warnings = answer.get("warnings") or ()
     return Vector(evaluated_at, tuple(samples), quoted(warnings[0]) if warnings else "")
@@ -107,22 +118,23 @@ def _labels(labels: Any) -> Labels:
     if type(labels) is not dict:
         raise TypeError
     try:
-        # The quickest way to ask whether all are text; it runs 70,000 times a look.
-        "".join(labels.values())
+        # The quickest way to ask whether all is as usual; it runs 70,000 times a look.
+        together = "".join(labels.values())
     except TypeError:
-        return {name: value for name, value in labels.items() if type(value) is str}
-    return labels
+        together = "\n"
+    if len(together) <= MAX_LABEL_CHARACTERS and together.isascii() and together.isprintable():
+        return labels
+    return {name: printable(value, MAX_LABEL_CHARACTERS) for name, value in labels.items() if type(value) is str}
 
 
 def _point(point: Any) -> tuple[float, float]:
     at, value = point
     if type(value) is not str:
         raise TypeError
-    return _moment(at), float(value)
+    return _moment(at), number(value)
 
 
 def _moment(given: Any) -> float:
-    moment = float(given)
-    if not math.isfinite(moment):
-        raise ValueError(given)
-    return moment
+    if type(given) not in (int, float) or not 0 <= given <= _LAST_SECOND:
+        raise ValueError("no time")
+    return float(given)

@@ -41,8 +41,8 @@ class PrometheusConnection:
         self._made_of: tuple[bytes, ...] = ()
         self._one_at_a_time = asyncio.Lock()
 
-    async def query(self, promql: str, at: float | None = None) -> Vector:
-        return await (await self.api()).query(promql, at)
+    async def query(self, promql: str, at: float | None = None, *, max_bytes: int | None = None) -> Vector:
+        return await (await self.api()).query(promql, at, max_bytes=max_bytes)
 
     async def query_range(self, promql: str, start: float, end: float, step: int) -> tuple[Series, ...]:
         return await (await self.api()).query_range(promql, start, end, step)

@@ -3,6 +3,8 @@
     PrometheusError
     ├── PrometheusSettingsError     a flag or variable makes no sense: correct it
     └── PrometheusUnavailable       no answer that can be believed: try again
+        ├── PrometheusTooMuchAsked  it, or we, can't take so much in one answer: ask for less at once
+        │   └── PrometheusAnswerTooLarge  the answer has more bytes than were allowed
         ├── PrometheusUnauthorized  it does not let us in: correct the credentials
         └── PrometheusThrottled     it has too much to do: try again later
 
@@ -24,6 +26,14 @@ class PrometheusUnavailable(PrometheusError):
     """Prometheus could not be read. The text does not change from one failure of a kind to the next."""
 
     retryable = True
+
+
+class PrometheusTooMuchAsked(PrometheusUnavailable):
+    """No answer in time, or more samples than Prometheus loads for one query: less at once may be answered."""
+
+
+class PrometheusAnswerTooLarge(PrometheusTooMuchAsked):
+    """Prometheus itself is well, and would have answered with more than we read."""
 
 
 class PrometheusUnauthorized(PrometheusUnavailable):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from .errors import PrometheusSettingsError
+from .matchers import label_matchers
 from .settings import QUERY_TIMEOUT_SECONDS, PrometheusSettings
 
 NEVER = "never"
@@ -48,6 +49,13 @@ def add_prometheus_flags(
         "--prometheus-header-file", f"{prefix}_HEADER_FILES", "a header as NAME=FILE, for secret values; repeatable"
     )
     flag("--prometheus-timeout", f"{prefix}_TIMEOUT", f"{timeout_seconds:g}", "seconds for one answer")
+    flag(
+        "--prometheus-selector",
+        f"{prefix}_SELECTOR",
+        "",
+        'label matchers of the job that scrapes the pods, for example job="dormouse-system/dormouse-sidecars"; '
+        "series of other jobs are not believed. Empty for all",
+    )
 
 
 def prometheus_settings(given: argparse.Namespace, *, patience_seconds: float = 0.0) -> PrometheusSettings:
@@ -69,6 +77,7 @@ def prometheus_settings(given: argparse.Namespace, *, patience_seconds: float = 
             (name, Path(path)) for name, path in _pairs("--prometheus-header-file", given.prometheus_header_file)
         ),
         timeout_seconds=_seconds(given.prometheus_timeout, patience_seconds),
+        selector=label_matchers("--prometheus-selector", given.prometheus_selector or ""),
     )
     for flag, path in settings.files:
         try:

@@ -30,6 +30,7 @@ class PrometheusSettings:
     server_name: the name in Prometheus' certificate, where it is not the URL's.
     headers: name and value; header_files: name and the file that has the value.
     timeout_seconds: for one answer, to its last byte.
+    selector: label matchers that the series of pods must have, as PromQL; for who asks to add.
     """
 
     url: str
@@ -43,6 +44,7 @@ class PrometheusSettings:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     header_files: tuple[tuple[str, Path], ...] = ()
     timeout_seconds: float = QUERY_TIMEOUT_SECONDS
+    selector: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for complaint in (*_about_url(self.url), *self._about_credentials(), *self._about_headers()):

@@ -47,8 +47,6 @@ CLUSTER_WIDE: dict[tuple[str, str | None], set[str]] = {
     ("secrets:another", NAMESPACE): {"create"},
     ("leases:dormouse", NAMESPACE): {"get", "create", "update"},
     ("leases:another", NAMESPACE): {"create"},
-    ("namespaces", None): {"list", "watch"},
-    ("customresourcedefinitions", None): {"list", "watch"},
 }
 LISTED = {key: verbs for key, verbs in CLUSTER_WIDE.items() if key[1] in (WATCHED, NAMESPACE)}
 NOTHING: dict[tuple[str, str | None], set[str]] = {}

@@ -135,6 +135,37 @@ def test_sidecars_are_scraped_as_often_as_the_operator_believes() -> None:
     assert endpoint["scrapeTimeout"] == "5s"
 
 
+def test_a_scrape_of_a_pod_has_limits_and_one_that_is_0_is_left_out() -> None:
+    limited = only(template({"monitoring": MONITORING}), "PodMonitor")["spec"]
+    models, samples_of_a_model, bytes_of_a_model = 64, 120, 8000
+    assert limited["sampleLimit"] == 20_000 > 2 * models * samples_of_a_model
+    assert limited["bodySizeLimit"] == "2MB"
+    assert 2 * models * bytes_of_a_model < 2_000_000
+    lengths = limited["labelLimit"], limited["labelNameLengthLimit"], limited["labelValueLengthLimit"]
+    assert lengths == (64, 128, 512)
+    # Many pods of one tenant would reach it, and then no pod of anybody is scraped.
+    assert "targetLimit" not in limited
+    none = {"samples": 0, "bodySize": "0", "labels": 0, "labelNameLength": 0, "labelValueLength": 0}
+    values = {"monitoring": {"podMonitor": {"enabled": True, "limits": none}}}
+    assert not [name for name in only(template(values), "PodMonitor")["spec"] if name.endswith("Limit")]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "selector", "expected"),
+    [
+        pytest.param(True, None, f'job="{NAMESPACE}/dormouse-sidecars"', id="the chart's PodMonitor"),
+        pytest.param(False, None, None, id="no PodMonitor"),
+        pytest.param(True, "", None, id="every job"),
+        pytest.param(False, 'job=~"a|b"', 'job=~"a|b"', id="another job"),
+    ],
+)
+def test_series_of_other_jobs_are_not_believed(monitor: bool, selector: str | None, expected: str | None) -> None:
+    values: dict[str, Any] = {"monitoring": {"podMonitor": {"enabled": monitor}}, "console": {"enabled": True}}
+    objects = template(values | {"prometheus": {"selector": selector}})
+    for name in ("operator", "console"):
+        assert arguments(objects, name).get("--prometheus-selector") == expected
+
+
 def test_labels_of_the_operators_series_are_kept_and_those_of_pods_are_not() -> None:
     objects = template({"monitoring": MONITORING})
     assert only(objects, "ServiceMonitor")["spec"]["endpoints"][0]["honorLabels"] is True

@@ -49,6 +49,21 @@ def test_they_agree_on_what_can_be_set(library: Path) -> None:
     assert rendered["spec"]["initContainers"] == expected["spec"]["initContainers"]
 
 
+def renamed(body: Object) -> Object:
+    """Its sidecar has another name, as an image policy or a chart of somebody may want it."""
+    changed: Object = json.loads(json.dumps(body).replace('"name": "dormouse-sidecar"', '"name": "sleeper"'))
+    assert changed != body
+    return changed
+
+
+def test_each_way_is_known_as_a_sidecar_under_whatever_name(library: Path) -> None:
+    (of_library,) = kinds(template(chart=library), "Pod")
+    (deployment,) = kinds(list(yaml.safe_load_all(EXAMPLE.read_text())), "Deployment")
+    for body in (by_webhook(), of_library, deployment["spec"]["template"]):
+        assert has_sidecar(body)
+        assert has_sidecar(renamed(body))
+
+
 def test_the_library_asks_for_an_image(library: Path) -> None:
     with pytest.raises(HelmFailed, match="name the image of the sidecar"):
         template({"dormouse": {"image": ""}}, chart=library)
@@ -62,8 +77,9 @@ def test_the_pod_of_the_library_is_accepted(library: Path, control_plane: Contro
 
 def test_the_snippet_has_what_the_webhook_adds() -> None:
     objects = list(yaml.safe_load_all(EXAMPLE.read_text()))
-    spec, injected = kinds(objects, "Deployment")[0]["spec"]["template"]["spec"], by_webhook()["spec"]
-    assert has_sidecar(spec)
+    written_out, injected = kinds(objects, "Deployment")[0]["spec"]["template"], by_webhook()["spec"]
+    assert has_sidecar(written_out)
+    spec = written_out["spec"]
     (written,), (added,) = spec["initContainers"], injected["initContainers"]
     for key in ("name", "restartPolicy", "livenessProbe", "volumeMounts", "resources"):
         assert written[key] == added[key], key

@@ -40,6 +40,8 @@ WRONG = [
     wrong("a password for nobody", {"prometheus": {"basicAuth": {"secretName": "b"}}}, "basicAuth.username is empty"),
     wrong("nobody's password", {"prometheus": {"basicAuth": {"username": "b"}}}, "basicAuth.secretName is empty"),
     wrong("TLS without TLS", {"prometheus": {"tls": {"caSecretName": "ca"}}}, "begins with https://"),
+    wrong("a limit without a unit", {"monitoring": {"podMonitor": {"limits": {"bodySize": "2"}}}}, "/bodySize"),
+    wrong("a limit below 0", {"monitoring": {"podMonitor": {"limits": {"samples": -1}}}}, "/limits/samples"),
     wrong("two without a Lease", {"replicas": 2, "lease": {"enabled": False}}, "lease.enabled=true or replicas=1"),
     wrong("half a digest", {"image": {"digest": "sha256:abc"}}, "image.digest", "64 hexadecimal digits"),
     wrong("a tag in the repository", {"sidecar": {"image": {"repository": "a/b:1"}}}, "sidecar.image.tag"),

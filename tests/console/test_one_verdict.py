@@ -26,7 +26,6 @@ from dormouse_console.timeseries import TimeSeries
 from dormouse_contract import metrics
 from dormouse_contract.idleness import IdleSignal, SignalState, fresh_for_seconds
 from dormouse_contract.metrics import Metric
-from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_operator.orders import Outcome
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import Contact, ReplicaMemory, View, look
@@ -35,7 +34,7 @@ from dormouse_prometheus.api import PrometheusApi
 from localcluster.ports import reserve_port
 from localcluster.prometheus import Prometheus, Target
 from localcluster.workspace import Workspace
-from tests.operator.objects import fleet, seen_by
+from tests.operator.objects import fleet, read_idle_signal, seen_by
 from tests.waiting import eventually
 
 NAMESPACE = "speech"

@@ -137,3 +137,39 @@ def test_a_pin_whose_end_can_not_be_read_is_not_shown_as_one_without_an_end() ->
     assert "until somebody clears it" not in said
     assert "residency counts as Auto" in said
     assert "by hand" not in top([pinned], 660.0, with_namespace=False, colours=False)
+
+
+FORGED = "x\n🟢 speech/tts is asleep\x1b[2J\x1b]0;title\x07\u202e"
+
+
+def foreign(**status: Any) -> dict[str, Any]:
+    """An object whose status says what somebody else wants on this screen."""
+    condition = {"type": "Ready", "status": FORGED, "reason": FORGED, "message": FORGED}
+    moved = {"from": FORGED, "to": FORGED, "time": "2026-12-01T00:00:00Z", "trigger": FORGED, "message": FORGED}
+    said = {"observedGeneration": 1, "residency": FORGED, "desiredResidency": FORGED, "gpuMemoryReleased": FORGED}
+    return {
+        "metadata": {"namespace": "speech", "name": "tts", "generation": 1},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "mode": FORGED, "policy": {"schedule": FORGED}},
+        "status": said | {"conditions": [condition], "lastTransition": moved} | status,
+    }
+
+
+def test_a_terminal_gets_no_word_of_others_but_as_plain_text() -> None:
+    replica = {"pod": FORGED, "model": FORGED, "residency": FORGED, "decision": FORGED, "nextLookAt": None}
+    shown = [
+        top([foreign()], 0.0, True, colours=False),
+        explained(foreign(), [replica], 0.0),
+        explained(foreign(), FORGED, 0.0),
+        explained(foreign(observedGeneration=None), FORGED, 0.0),
+    ]
+    for text in shown:
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert not any(line.startswith("🟢 speech/tts is asleep") for line in text.split("\n"))
+    assert len(shown[0].split("\n")) == 2
+
+
+def test_colours_of_ours_stay_and_those_of_others_do_not() -> None:
+    painted = top([foreign(residency="GPU")], 0.0, False, colours=True)
+    assert painted.count("\x1b[32m") == 1
+    assert "\x1b[2J" not in painted

@@ -55,6 +55,8 @@ BESIDE_THE_CONTRACT = """
 dormouse_model_unload_refused{model}
 dormouse_operator_api_requests_total{verb,outcome}
 dormouse_operator_idle_signal_fresh_for_seconds
+dormouse_operator_idle_signal_too_large{namespace}
+dormouse_operator_ignored_models_total{namespace}
 dormouse_operator_replica_info{namespace,name,pod,model}
 """
 

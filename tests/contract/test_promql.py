@@ -15,7 +15,7 @@ PODS = Selection(('namespace="speech"',), ('model="tts"',))
         (equals("pod", 'a"} or up{b="'), 'pod="a\\"} or up{b=\\""'),
         (equals("pod", "a\\"), 'pod="a\\\\"'),
         (equals("pod", "a\nb"), 'pod="a\\nb"'),
-        (one_of("pod", ["tts-0", "a.b"]), 'pod=~"tts\\\\-0|a\\\\.b"'),
+        (one_of("pod", ["tts-0", "a.b"]), 'pod=~"tts-0|a\\\\.b"'),
         (one_of("pod", ['a|b"', "\\"]), 'pod=~"a\\\\|b\\"|\\\\\\\\"'),
     ],
 )

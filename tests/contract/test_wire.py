@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from dormouse_contract import Residency, TransitionOutcome, Trigger
+from dormouse_contract.printable import printable
 from dormouse_contract.wire import (
     LastTransitionSnapshot,
     ModelList,
@@ -18,6 +19,11 @@ from dormouse_contract.wire import (
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+
+
+def can_be_shown(text: str) -> bool:
+    return printable(text, len(text)) == text
+
 
 STAMP = {"owner": "uid-1", "generation": 3, "issuer": "lease-1", "term": 2}
 ORDER = {
@@ -192,15 +198,12 @@ def test_a_snapshot_has_exactly_the_contracts_fields() -> None:
     assert ModelSnapshot.model_validate_json(SNAPSHOT.to_json()) == SNAPSHOT
 
 
-@given(st.text(max_size=253).filter(bool), st.integers(0, 2**53), st.text(max_size=1024))
-def test_any_text_survives_the_way(owner: str, generation: int, reason: str) -> None:
-    try:
-        owner.encode(), reason.encode()
-    except UnicodeEncodeError:
-        return
+@given(st.text(min_size=1, max_size=253).filter(can_be_shown), st.integers(0, 2**53), st.text(max_size=1024))
+def test_what_can_be_shown_survives_the_way(owner: str, generation: int, reason: str) -> None:
     stamp = OrderStamp(owner=owner, generation=generation, issuer="i", term=0)
     order = ResidencyOrder(desired=Residency.GPU, reason=reason, order=stamp)
-    assert ResidencyOrder.model_validate_json(order.to_json()) == order
+    assert order.reason == printable(reason, 1024)
+    assert ResidencyOrder.from_json(order.to_json()) == order
 
 
 def test_bodies_can_not_be_changed_on_the_way() -> None:

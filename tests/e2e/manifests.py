@@ -67,6 +67,8 @@ def prometheus(namespace: str) -> list[Document]:
 global: {{scrape_interval: {SCRAPE_SECONDS}s, scrape_timeout: {SCRAPE_SECONDS}s}}
 scrape_configs:
   - job_name: dormouse
+    sample_limit: 20000
+    body_size_limit: 2MB
     kubernetes_sd_configs: [{{role: pod}}]
     relabel_configs:
       - {{source_labels: [__meta_kubernetes_pod_container_port_name], regex: dormouse-scrape, action: keep}}

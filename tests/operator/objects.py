@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from dormouse_contract.idleness import COLUMNS, IdleSignal, build
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.cluster.pods import Pod
+from dormouse_operator.idle_signal.query import SignalReader
+from dormouse_operator.idle_signal.wanted import Wanted
 from dormouse_operator.orders import Outcome
 from dormouse_operator.view import Contact, ReplicaMemory, View, known_models, look
 from dormouse_prometheus.answers import Vector
+from dormouse_prometheus.api import Prometheus
 
 NOW = 1_800_000_000.0
 QUERIES = tuple(each.name for each in COLUMNS)
@@ -70,6 +74,14 @@ def signal(
         name: Vector(NOW, ((labels(pod_name, model), given[name]),) if name in given else ()) for name in QUERIES
     }
     return build(Vector(NOW, ((labels(pod_name, model, residency=residency), 1.0),)), answers)
+
+
+async def read_idle_signal(
+    prometheus: Prometheus, *, namespaces: Sequence[str] = ("speech",), clock: Callable[[], float]
+) -> IdleSignal:
+    """The first look of an operator whose ManagedModels are in these namespaces."""
+    reader = SignalReader(clock=clock, monotonic=time.monotonic)
+    return await reader.read(prometheus, Wanted(dict.fromkeys(namespaces, 1)))
 
 
 def view_of(

@@ -13,6 +13,8 @@ from dormouse_operator.cluster.pods import Pod, pod
 from dormouse_operator.idle_signal.direct import MAX_ANSWER_BYTES, DirectReader
 from dormouse_operator.idle_signal.source import SAME_WORDS_SECONDS, SignalSource
 from dormouse_operator.reporting.conditions import IDLE_SIGNAL_AVAILABLE, conditions
+from hypothesis import given
+from hypothesis import strategies as st
 
 from .fake_pod import FakeModel, FakePod
 from .objects import NOW, fleet, managed_model, signal, view_of
@@ -76,6 +78,45 @@ async def test_what_is_no_exposition_is_unknown_and_harms_no_other(
 async def test_a_pod_that_says_nonsense_is_not_believed() -> None:
     found = await read(reader(lambda _: httpx.Response(200, text=TEXT.replace(" 0\n", " NaN\n")), pod(pod_body())))
     assert found.see(("speech", "tts-0", "tts"), 30).state is SignalState.INVALID
+
+
+ODD_VALUES = ["1_000", "٣", "+1", "0x1", "infinity", "nan", "1e", ".5", "1,0", '"1"', "None", "9" * 400]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+async def test_a_value_that_prometheus_would_not_take_makes_the_pod_unknown(value: str) -> None:
+    odd = TEXT.replace(" 0\n", f" {value}\n")
+    assert odd != TEXT
+    found = await read(reader(lambda _: httpx.Response(200, text=odd), pod(pod_body())))
+    assert found.see(("speech", "tts-0", "tts"), 30).state is SignalState.MISSING
+    assert "format" in found.silent[("speech", "tts-0")]
+
+
+@pytest.mark.parametrize("value", ["1e+308", "+Inf", "-Inf", "NaN", "1e+999", "-5"])
+async def test_a_number_that_can_not_be_makes_the_pod_unknown(value: str) -> None:
+    odd = TEXT.replace(" 0\n", f" {value}\n")
+    found = await read(reader(lambda _: httpx.Response(200, text=odd), pod(pod_body())))
+    assert found.see(("speech", "tts-0", "tts"), 30).state is SignalState.INVALID
+
+
+async def test_a_pod_speaks_for_itself_alone_and_its_odd_models_are_ignored() -> None:
+    odd = TEXT.replace('model="tts"', 'model="TT S",namespace="kube-system",pod="etcd-0"')
+    found = await read(reader(lambda _: httpx.Response(200, text=TEXT + odd), pod(pod_body())))
+    assert set(found.readings) == {("speech", "tts-0", "tts")}
+    assert dict(found.ignored) == {"speech": 1}
+
+
+_LINES = st.sampled_from(TEXT.split("\n")) | st.text(max_size=40)
+
+
+@given(st.lists(st.tuples(_LINES, st.text(max_size=12), st.booleans()), max_size=8))
+async def test_any_text_of_a_pod_is_a_look_at_it(parts: list[tuple[str, str, bool]]) -> None:
+    text = "\n".join(f"{line}{more}" if after else f"{line[: len(line) // 2]}{more}" for line, more, after in parts)
+    body = text.encode(errors="replace")
+    found = await read(reader(lambda _: httpx.Response(200, content=body), pod(pod_body())))
+    assert found.readings or ("speech", "tts-0") in found.silent or not found.failure
+    for key in found.readings:
+        found.see(key, 30)
 
 
 async def test_a_fleet_that_takes_too_long_is_read_in_part() -> None:

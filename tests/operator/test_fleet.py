@@ -99,17 +99,28 @@ def managed(made: Fleet, *models: str) -> tuple[dict[str, list[str]], dict[str, 
     )
 
 
+LABELLED = {"app": "tts", "dormouse.dev/sidecar": "true"}
+LISTENS = {"name": "x", "ports": [{"containerPort": 7443}]}
+
+
 @pytest.mark.parametrize(
-    ("spec", "expected"),
+    ("labels", "spec", "expected"),
     [
-        pytest.param({"containers": [{"name": "dormouse-sidecar"}]}, True, id="by name"),
-        pytest.param({"initContainers": [{"name": "dormouse-sidecar"}], "containers": []}, True, id="native"),
-        pytest.param({"containers": [{"name": "x", "ports": [{"containerPort": 7443}]}]}, True, id="by port"),
-        pytest.param({"containers": [{"name": "x", "ports": [{"containerPort": 80}]}]}, False, id="neither"),
+        pytest.param({}, {"containers": [{"name": "dormouse-sidecar"}]}, True, id="by name"),
+        pytest.param({}, {"initContainers": [{"name": "dormouse-sidecar"}], "containers": []}, True, id="native"),
+        pytest.param(LABELLED, {"containers": [LISTENS]}, True, id="renamed, by label and port"),
+        pytest.param(LABELLED, {"containers": [], "initContainers": [LISTENS]}, True, id="renamed native"),
+        pytest.param({}, {"containers": [LISTENS]}, False, id="somebody's HTTPS server"),
+        pytest.param(
+            LABELLED | {"dormouse.dev/sidecar": "false"}, {"containers": [LISTENS]}, False, id="label says no"
+        ),
+        pytest.param(LABELLED, {"containers": [{"name": "x", "ports": [{"containerPort": 80}]}]}, False, id="no port"),
+        pytest.param(LABELLED, {"containers": [{"name": "x"}]}, False, id="a label alone"),
+        pytest.param(None, {}, False, id="nothing"),
     ],
 )
-def test_knows_a_sidecar(spec: dict[str, object], expected: bool) -> None:
-    assert has_sidecar(spec) is expected
+def test_knows_a_sidecar(labels: dict[str, str] | None, spec: dict[str, object], expected: bool) -> None:
+    assert has_sidecar({"metadata": {"labels": labels}, "spec": spec}) is expected
 
 
 def test_a_bad_window_is_kept_as_words_and_the_rest_of_the_policy_holds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,11 +56,13 @@ class ApiServer(Kube):
 
     def __init__(self) -> None:
         self.bodies: dict[tuple[str, str], Body] = {}
+        self.written: Counter[str] = Counter()
 
     async def request(self, method: str, path: str, body: Mapping[str, Any] | None = None, **_: Any) -> Body:
         if not path.endswith("/status"):
             return {}
         _, _, _, _, _, namespace, _, name, _ = path.split("/")
+        self.written[f"{namespace}/{name}"] += 1
         known = self.bodies[(namespace, name)]
         known["status"] = dict(body or {})["status"]
         known["metadata"]["resourceVersion"] = str(int(known["metadata"]["resourceVersion"]) + 1)
@@ -256,6 +259,27 @@ async def test_others_have_the_loop_while_somebody_is_looked_at(
     await operator.step()
     task.cancel()
     assert 0 < longest <= 0.02
+
+
+async def test_conditions_that_flap_are_written_at_a_pace_and_those_of_others_at_once(operator: Operator) -> None:
+    for namespace in ("bad", "good"):
+        operator.add(namespace, "one")
+        operator.add_pod(namespace, "p", "one")
+    for _ in range(3):
+        await operator.step()
+    before = operator.api.written["bad/one"]
+    for number in range(100):
+        # An older one comes, and goes: whoever is left is in conflict, and then it is not.
+        older = ("bad", "older")
+        if number % 2 == 0:
+            operator.add(*older, created="2025-01-01T00:00:00Z", selector={"matchLabels": {"app": "one"}})
+        else:
+            operator.fleet.forget_managed_model(operator.fleet.managed_models[older])
+        await operator.step(0.2)
+    assert before + 3 <= operator.api.written["bad/one"] <= before + 10, "in 20 seconds"
+    operator.add("good", "older", created="2025-01-01T00:00:00Z", selector={"matchLabels": {"app": "one"}})
+    await operator.step(0.2)
+    assert operator.ready("good", "one")[0] == "Conflict"
 
 
 async def test_of_a_pod_with_far_too_many_models_the_first_are_managed_and_it_is_said(operator: Operator) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from dormouse_operator.cluster.census import Census
+from dormouse_operator.cluster.collection import Collection, collections
+from dormouse_operator.cluster.fleet import Fleet
+from dormouse_operator.cluster.mirror import Mirror
 from dormouse_operator.cluster.resync import Resync
+from dormouse_operator.cluster.scope import Scope
+from dormouse_operator.errors import KubeError
 
 from localcluster.controlplane import ControlPlane
 from localcluster.crd import apply_crd
 from localcluster.pods import register_pod
 from localcluster.workspace import Workspace
-from tests.waiting import eventually
+from tests.waiting import auntil, eventually
 
 from .objects import fleet, managed_model, pod
 from .world import OperatorProcess, operator_kubeconfig
@@ -27,31 +34,34 @@ PATH = "/apis/dormouse.dev/v1alpha1/managedmodels"
 
 
 class Listed(Census):
-    """A census whose lists are given."""
+    """A census whose lists are given: by kind, or by kind and namespace."""
 
-    def __init__(self, managed_models: set[str], pods: set[str]) -> None:
-        self.managed_models, self.pods = managed_models, pods
+    def __init__(self, **uids: set[str]) -> None:
+        self.given = uids
         self.lists = 0
 
-    async def count_managed_models(self) -> int:
-        return len(self.managed_models)
+    async def count(self, collection: Collection) -> int:
+        return len(self.given[collection.plural])
 
-    async def count_pods(self) -> int:
-        return len(self.pods)
-
-    async def managed_model_uids(self) -> set[str]:
+    async def uids(self, collection: Collection) -> set[str]:
         self.lists += 1
-        return self.managed_models
+        return self.given[collection.plural]
 
-    async def pod_uids(self) -> set[str]:
-        self.lists += 1
-        return self.pods
+
+def mirrors(made: Fleet) -> list[Mirror]:
+    return [Mirror(made, collection) for collection in collections(Scope())]
+
+
+async def prune(made: Fleet, census: Census) -> None:
+    known = mirrors(made)
+    for mirror in known:
+        await Resync(known, census).prune(mirror)
 
 
 async def test_what_is_in_no_list_is_forgotten_and_the_rest_stays() -> None:
     made = fleet(managed_model("tts"), managed_model("asr"), pod("a"), pod("b"))
     made.take_touched()
-    await Resync(made, Listed({"uid-tts"}, {"uid-a"})).prune()
+    await prune(made, Listed(managedmodels={"uid-tts"}, pods={"uid-a"}))
     assert list(made.managed_models) == [("speech", "tts")]
     assert list(made.pods) == [("speech", "a")]
     assert made.take_touched() == {("speech", "asr"), ("speech", "tts")}, "whoever had the pod is looked at again"
@@ -59,8 +69,8 @@ async def test_what_is_in_no_list_is_forgotten_and_the_rest_stays() -> None:
 
 async def test_as_long_as_the_numbers_agree_nothing_is_listed() -> None:
     made = fleet(managed_model(), pod("a"))
-    census = Listed({"uid-tts"}, {"uid-a"})
-    await Resync(made, census).prune()
+    census = Listed(managedmodels={"uid-tts"}, pods={"uid-a"})
+    await prune(made, census)
     assert census.lists == 0
 
 
@@ -68,15 +78,40 @@ async def test_what_appears_while_the_list_is_read_is_not_taken_for_gone() -> No
     made = fleet(managed_model("tts"), managed_model("gone"))
 
     class Slow(Listed):
-        async def managed_model_uids(self) -> set[str]:
+        async def uids(self, collection: Collection) -> set[str]:
             made.observe_managed_model(managed_model("new"))
             again = managed_model("gone")
             again["metadata"]["uid"] = "uid-created-again"
             made.observe_managed_model(again)
-            return self.managed_models
+            return await super().uids(collection)
 
-    await Resync(made, Slow({"uid-tts"}, set())).prune()
+    await prune(made, Slow(managedmodels={"uid-tts"}, pods=set()))
     assert {each.uid for each in made.managed_models.values()} == {"uid-tts", "uid-new", "uid-created-again"}
+
+
+async def test_a_namespace_that_refuses_or_hangs_keeps_nothing_from_being_forgotten_elsewhere() -> None:
+    def of(namespace: str) -> dict[str, Any]:
+        body = pod("gone")
+        body["metadata"] |= {"namespace": namespace, "uid": f"uid-{namespace}"}
+        return body
+
+    class Partly(Listed):
+        async def count(self, collection: Collection) -> int:
+            if collection.namespace == "refuses":
+                raise KubeError("pods is forbidden", 403)
+            if collection.namespace == "hangs":
+                await asyncio.Event().wait()
+            return 0
+
+    made = fleet(of("refuses"), of("hangs"), of("fine"))
+    scope = Scope(("refuses", "hangs", "fine"))
+    all_of_them = [Mirror(made, collection) for collection in collections(scope)]
+    resync = Resync(all_of_them, Partly(pods=set(), managedmodels=set()), interval_seconds=0.01)
+    running = asyncio.create_task(resync.run())
+    try:
+        await auntil(lambda: {namespace for namespace, _ in made.pods} == {"refuses", "hangs"})
+    finally:
+        running.cancel()
 
 
 @pytest.fixture
@@ -136,7 +171,10 @@ def test_what_is_deleted_while_the_watch_is_cut_off_is_forgotten(
         eventually("the history is gone", lambda: watch_is_refused(own_control_plane, since))
         os.kill(operator.pid, signal.SIGCONT)
         eventually("it manages what is left", lambda: managed() == 1, deadline_seconds=90)
-        eventually("and says so", lambda: "1 ManagedModels and 1 pods were deleted unseen" in operator.log)
+        eventually(
+            "and says so",
+            lambda: "1 managedmodels were deleted unseen" in operator.log and "1 pods were" in operator.log,
+        )
     finally:
         os.kill(operator.pid, signal.SIGCONT)
         operator.kill()

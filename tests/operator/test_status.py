@@ -12,6 +12,7 @@ from dormouse_contract.wire import LastTransitionSnapshot, TransitionReport
 from dormouse_operator.orders import Outcome
 from dormouse_operator.reporting.summary import summarize
 from dormouse_operator.view import Contact, ReplicaMemory, View
+from pydantic import ValidationError
 
 from .objects import NOW, fleet, managed_model, pod, signal, view_of
 
@@ -225,8 +226,12 @@ def test_a_tier_that_the_crd_does_not_have_is_no_last_transition() -> None:
     assert summarize(make({}, memory=reported(to="Disk")), NOW).last_transition is None
 
 
-def test_a_moment_that_no_calendar_has_does_not_stop_the_operator() -> None:
-    assert summarize(make({}, memory=reported(time=1e300)), NOW).last_transition is not None
+def test_the_last_moment_that_a_calendar_has_is_written_and_a_later_one_is_not_let_in() -> None:
+    told = summarize(make({}, memory=reported(time=253_402_300_799.0)), NOW).last_transition
+    assert told is not None
+    assert told.time.startswith("9999-12-31T23:59:59")
+    with pytest.raises(ValidationError):
+        reported(time=1e300)
 
 
 @pytest.mark.parametrize(

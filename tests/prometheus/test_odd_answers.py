@@ -15,11 +15,12 @@ from dormouse_console.plugin.cli import main as kubectl_dormouse
 from dormouse_console.timeseries import NoFigures, TimeSeries
 from dormouse_contract import Action, Policy, plan
 from dormouse_operator.cli import main as dormouse_operator
-from dormouse_operator.idle_signal.query import read_idle_signal
 from dormouse_prometheus.answers import Series, Vector
 from dormouse_prometheus.connection import PrometheusConnection
 from dormouse_prometheus.errors import PrometheusThrottled
 from dormouse_prometheus.settings import PrometheusSettings
+
+from tests.operator.objects import read_idle_signal
 
 from .odd_server import NOW, ODD, Odd, answering
 
@@ -146,7 +147,7 @@ class Busy:
     def __init__(self) -> None:
         self.asked = 0
 
-    async def query(self, promql: str, at: float | None = None) -> Vector:
+    async def query(self, promql: str, at: float | None = None, *, max_bytes: int | None = None) -> Vector:
         self.asked += 1
         raise PrometheusThrottled("Prometheus asks us to come later", 60)
 

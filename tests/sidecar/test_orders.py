@@ -282,3 +282,75 @@ async def test_an_owner_can_not_forge_a_log_line(
     assert answer.status_code == 202
     assert "ordered by" in caplog.text
     assert "\n2026 ERROR forged" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key"),
+    [
+        pytest.param(RESIDENCY, json.dumps(order())[:-1] + ', "desired": "GPU"}', "desired", id="an order"),
+        pytest.param(POLICY, json.dumps(loan())[:-1] + ', "pinned": true, "pinned": false}', "pinned", id="a loan"),
+        pytest.param(
+            RESIDENCY, json.dumps(order()).replace('"term": 1', '"term": 1, "term": 99'), "term", id="in the stamp"
+        ),
+        pytest.param(POLICY, json.dumps(loan())[:-1] + ', "pod\\u0055ID": "other"}', "podUID", id="escaped"),
+    ],
+)
+async def test_an_order_that_gives_a_key_twice_is_refused_with_the_key(
+    sidecar: Sidecar, model_process: ModelProcess, operator: Credential, path: str, body: str, key: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await ask(sidecar.control.port, operator, "PUT", path, content=body, headers=headers)
+    problem = assert_problem(answer, 422, "BadBody")
+    assert f"the key '{key}' is given twice" in problem["detail"]
+    assert "nothing was changed" in problem["detail"]
+    assert model_process.reached == 0
+
+
+async def test_an_answer_of_the_model_process_that_gives_a_key_twice_is_not_passed_on(
+    sidecar: Sidecar, model_process: ModelProcess, operator: Credential
+) -> None:
+    model_process.answer = lambda: Response('{"models": [], "models": []}', media_type="application/json")
+    assert (await ask(sidecar.control.port, operator)).status_code == 502
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"), [("5", "5"), ("9" * 400, None), ("1e3", None), ("-1", None), ("", None)]
+)
+async def test_a_rest_is_passed_on_where_it_is_a_time(
+    sidecar: Sidecar, model_process: ModelProcess, operator: Credential, said: str, passed_on: str | None
+) -> None:
+    model_process.answer = lambda: Response("{}", 503, {"retry-after": said}, "application/problem+json")
+    answer = await ask(sidecar.control.port, operator)
+    assert (answer.status_code, answer.headers.get("retry-after")) == (503, passed_on)
+
+
+FORGED = "2026-01-01 00:00:00,000 INFO dormouse_sidecar: all is well"
+
+
+async def test_nothing_that_a_stranger_sends_makes_a_line_of_the_log(
+    sidecar: Sidecar, model_process: ModelProcess, operator: Credential, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Methods, paths, headers, host names, bodies and bytes that are no HTTP, on both ports."""
+    caplog.set_level("DEBUG")
+    lines = f"\r{FORGED}\x1b[2K\n{FORGED}\u2028{FORGED}".encode()
+    spoken = [
+        b"GET /" + lines + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /%0a" + FORGED.replace(" ", "%20").encode() + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"G" + lines + b" / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: " + lines + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-" + lines + b": b\r\n\r\n",
+        b"PUT " + POLICY.encode() + b" HTTP/1.1\r\nHost: a\r\nContent-Type: " + lines + b"\r\n\r\n",
+        lines * 20,
+    ]
+    model_process.exposition = lambda: Response("x", media_type="text/x;a=b\x7f")
+    for port, credential in ((sidecar.control.port, operator), (sidecar.plain.port, None)):
+        for said in spoken:
+            async with connected(port, credential) as (reader, writer):
+                writer.write(said)
+                writer.write_eof() if credential is None else None
+                await reader.read(-1)
+    for record in caplog.records:
+        message = record.getMessage()
+        assert len(message.splitlines()) <= 1
+        assert "\x1b" not in message
+        assert not message.startswith(FORGED)

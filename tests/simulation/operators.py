@@ -16,7 +16,8 @@ import httpx
 from dormouse_contract.idleness import IdleSignal
 from dormouse_operator.cluster.fleet import Fleet
 from dormouse_operator.control_client import ControlClient
-from dormouse_operator.idle_signal.query import read_idle_signal
+from dormouse_operator.idle_signal.query import SignalReader
+from dormouse_operator.idle_signal.wanted import wanted
 from dormouse_operator.keys.trust import TrustPublisher
 from dormouse_operator.orders import Fence
 from dormouse_operator.reconciler import Reconciler
@@ -137,8 +138,10 @@ class SimOperator:
             httpx.AsyncClient(transport=PrometheusTransport(self._prometheus, self._answered)), "http://prometheus"
         )
 
+        reader = SignalReader(clock=self.clock, monotonic=loop.time)
+
         async def read() -> IdleSignal:
-            return await read_idle_signal(api, clock=self.clock)
+            return await reader.read(api, wanted(fleet))
 
         replicas = Replicas(
             client,

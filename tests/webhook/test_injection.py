@@ -59,6 +59,7 @@ def test_a_pod_that_has_it_all_is_left_alone() -> None:
 
 def test_a_sidecar_written_by_hand_is_left_alone() -> None:
     by_hand = pod(initContainers=[{"name": "orders", "ports": [{"containerPort": 7443}]}])
+    by_hand["metadata"]["labels"]["dormouse.dev/sidecar"] = "true"
     assert inject(by_hand, SETTINGS) == Injection()
 
 

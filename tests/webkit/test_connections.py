@@ -227,6 +227,36 @@ def test_the_limit_leaves_a_quarter_of_the_descriptors(monkeypatch: pytest.Monke
     assert bounded_connections().most_connections == 768
 
 
+def test_no_more_connections_than_the_server_is_given() -> None:
+    assert bounded_connections(100).most_connections == 100
+
+
+def test_where_none_is_half_a_request_an_idle_one_makes_room(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.ExitStack() as held:
+        slow = held.enter_context(served.connect(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"))
+        idle = [held.enter_context(served.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) for _ in range(3)]
+        until(lambda: len(served.bounded.idle) == 3)
+        monkeypatch.setattr(served.bounded, "most_connections", 4)
+        assert served.answers()
+        assert ends(idle[0])
+        served.app.may_go_on.set()
+        assert slow.recv(4096)
+
+
+@pytest.mark.parametrize("sent", [b"", b"he"], ids=["none of it", "half of it"])
+def test_a_body_counts_as_the_head_where_the_server_says_so(
+    served: Served, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(served.bounded, "waits_for_body", True)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+    with served.connect(head, sent) as slow, served.connect(head, b"hello") as whole:
+        assert ends(slow)
+        received = b""
+        while b"answered hello" not in received:
+            received += whole.recv(4096)
+    until(lambda: not served.bounded.waiting)
+
+
 def test_a_connection_that_was_upgraded_is_no_unfinished_request(served: Served) -> None:
     head = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     with served.connect(head) as live:

@@ -20,12 +20,28 @@
 {{- with .tls.serverName }}
 - --prometheus-server-name={{ . }}
 {{- end }}
+{{- with include "dormouse.prometheusSelector" $ }}
+- {{ printf "--prometheus-selector=%s" . | quote }}
+{{- end }}
 {{- range $name, $value := .headers }}
 - {{ printf "--prometheus-header=%s=%s" $name $value | quote }}
 {{- end }}
 {{- range $index, $header := .secretHeaders }}
 - {{ printf "--prometheus-header-file=%s=%s/headers/%d" $header.name $at $index | quote }}
 {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "dormouse.podMonitor" -}}
+{{- include "dormouse.fullname" . }}-sidecars
+{{- end -}}
+
+{{/* Which job is believed. The Prometheus operator names that of a PodMonitor after its namespace and name. */}}
+{{- define "dormouse.prometheusSelector" -}}
+{{- if not (kindIs "invalid" .Values.prometheus.selector) -}}
+{{- .Values.prometheus.selector -}}
+{{- else if .Values.monitoring.podMonitor.enabled -}}
+{{- printf "job=\"%s/%s\"" .Release.Namespace (include "dormouse.podMonitor" .) -}}
 {{- end -}}
 {{- end -}}
 

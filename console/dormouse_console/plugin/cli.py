@@ -13,11 +13,13 @@ from typing import Any
 
 from dormouse_contract.defaults import SCRAPE_INTERVAL_SECONDS
 from dormouse_contract.managed_model import managed_model
+from dormouse_contract.printable import printable_lines
 from dormouse_contract.savings.question import BadQuestion, add_arguments, question
 from dormouse_prometheus.api import at_one_instant
 from dormouse_prometheus.connection import PrometheusConnection
 from dormouse_prometheus.errors import PrometheusError
 from dormouse_prometheus.flags import add_prometheus_flags, prometheus_settings
+from dormouse_prometheus.matchers import label_matchers
 from dormouse_prometheus.settings import PrometheusSettings
 
 from ..changes import Change, has_no_effect_because, patch_for
@@ -60,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(_run(given, os.environ))
     except (ConsoleError, PrometheusError) as error:
-        print(f"kubectl dormouse: {error}", file=sys.stderr)
+        # kubectl's own words among them, which may quote an object of somebody else.
+        print(printable_lines(f"kubectl dormouse: {error}"), file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BrokenPipeError):
         return 130
@@ -118,9 +121,10 @@ async def _replicas(
     if not given.prometheus_url and not given.prometheus_service:
         return "give --prometheus-url or --prometheus-service to see each replica and when the next step comes"
     managed = managed_model(body)
-    scope = Scope(managed.namespace)
+    selector = _selector(given)
+    scope = Scope(managed.namespace, selector)
     async with _prometheus(given, kubectl) as connection:
-        prometheus = TimeSeries(connection)
+        prometheus = TimeSeries(connection, selector=selector)
         owners = await prometheus.instant(scope.owners(given.name, 300), now)
         owned = {(each.labels.get("pod", ""), each.labels.get("model", "")) for each in owners}
         if not owned:
@@ -145,8 +149,12 @@ async def _savings(given: argparse.Namespace, kubectl: Kubectl) -> str:
         raise SettingsError(str(error)) from error
     async with _prometheus(given, kubectl) as prometheus:
         now = time.time()
-        answers = await at_one_instant(prometheus, asked.queries, now)
+        answers = await at_one_instant(prometheus, asked.queries(_selector(given)), now)
     return asked.answer({name: vector.samples for name, vector in answers.items()}, now)
+
+
+def _selector(given: argparse.Namespace) -> tuple[str, ...]:
+    return label_matchers("--prometheus-selector", given.prometheus_selector or "")
 
 
 @asynccontextmanager

@@ -13,10 +13,10 @@ _WRONG = "write a span (2h, 30m, 1d), a time of today or tomorrow (18:00), or a 
 
 def moment(text: str, now: datetime) -> datetime:
     """`now` has a time zone, which a bare time of day is read in. Raises SettingsError."""
-    span = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    span = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
     if span is not None:
         return now + timedelta(seconds=int(span[1]) * _UNITS[span[2]])
-    clock = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
+    clock = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", text)
     if clock is not None:
         hour, minute = int(clock[1]), int(clock[2])
         if hour > 23 or minute > 59:

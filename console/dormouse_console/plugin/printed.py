@@ -1,6 +1,6 @@
 """Tables and sentences for a terminal. Pure: the same text in a pipe, with colours only where someone looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dormouse_contract import Mode
@@ -12,6 +12,7 @@ from dormouse_contract.managed_model import (
     ManagedModel,
     managed_model,
 )
+from dormouse_contract.printable import printable
 
 from ..managed import COLUMNS as ROW
 from ..managed import override, row
@@ -19,12 +20,14 @@ from .moments import age
 
 SIGNS = {"GPU": "🟢", "CPU": "🟡", "Unloaded": "⚪"}
 _MODES = {"Paused": "Paused: nothing is ordered", "Observe": "Observe: explains and orders nothing"}
+MAX_CELL_CHARACTERS, MAX_LINE_CHARACTERS = 256, 2048
 _COLOURS = {"GPU": "32", "CPU": "33", "False": "31"}
 Object = Mapping[str, Any]
 
 
 def table(rows: Sequence[Sequence[str]], colours: bool = False) -> str:
-    """Aligned columns; a cell that is a residency or False is coloured whole."""
+    """Aligned columns; a cell that is a residency or False is coloured whole. Others may have chosen its words."""
+    rows = [[printable(cell, MAX_CELL_CHARACTERS) for cell in line] for line in rows]
     widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(_painted(cell, width, colours) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -68,7 +71,7 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
     seen, status = dict(zip(ROW, row(managed), strict=True)), managed.status
     said = [f"{seen['namespace']}/{seen['name']}: {SIGNS.get(seen['residency'], '?')} {seen['residency']}"]
     if status.observed_generation is None:
-        return "\n".join([*said, "The operator has not seen this ManagedModel yet. Is it running?"])
+        return _shown([*said, "The operator has not seen this ManagedModel yet. Is it running?"])
     said.append(f"  should be   {_desired(seen, now)}; {seen['gpu']} of {seen['total']} replicas on the GPU")
     if status.observed_generation != managed.generation:
         said.append("  note        the operator has not seen the last change of the spec yet")
@@ -86,14 +89,14 @@ def explained(body: Object, replicas: Sequence[Mapping[str, Any]] | str, now: fl
             said.append(f"    {kind}={found.status} ({found.reason}): {found.message}")
     said.append("  now")
     if isinstance(replicas, str):
-        return "\n".join([*said, f"    {replicas}"])
+        return _shown([*said, f"    {replicas}"])
     for replica in replicas:
         said.append(
             f"    {replica['pod']} {replica['model']}: {replica['residency'] or 'unknown'}; {replica['decision']}"
         )
         if replica["nextLookAt"] is not None and replica["nextLookAt"] > now:
             said.append(f"      the next step may come in {age(replica['nextLookAt'] - now)}")
-    return "\n".join(said)
+    return _shown(said)
 
 
 def policy(model: ManagedModel, now: float) -> list[str]:
@@ -121,6 +124,10 @@ def policy(model: ManagedModel, now: float) -> list[str]:
         for window in wording.schedule
     ]
     return said
+
+
+def _shown(lines: Iterable[str]) -> str:
+    return "\n".join(printable(line, MAX_LINE_CHARACTERS) for line in lines)
 
 
 def _painted(cell: str, width: int, colours: bool) -> str:

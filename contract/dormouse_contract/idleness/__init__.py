@@ -4,13 +4,14 @@ Operator, console and `kubectl dormouse explain` get samples where they get them
 """
 
 from .columns import Asked, Column
-from .join import EXPORTED, Answer, Exported, Join, build, join_exported
+from .join import EXPORTED, NOT_ONE_INSTANT, Answer, Exported, Join, at_same_instant, build, join_exported
 from .reading import COLUMNS, Reading, ReplicaKey
 from .signal import SKEW_SECONDS, IdleSignal, Seen, SignalState, fresh_for_seconds
 
 __all__ = [
     "COLUMNS",
     "EXPORTED",
+    "NOT_ONE_INSTANT",
     "SKEW_SECONDS",
     "Answer",
     "Asked",
@@ -22,6 +23,7 @@ __all__ = [
     "ReplicaKey",
     "Seen",
     "SignalState",
+    "at_same_instant",
     "build",
     "fresh_for_seconds",
     "join_exported",

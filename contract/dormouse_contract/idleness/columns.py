@@ -1,18 +1,23 @@
 """How one figure of the idle signal is asked for and what is believed of it: a line of the table in `reading.py`.
 
-A column holds, for each replica, the distinct values that were found: one, unless something is wrong.
+A column holds, for each replica, the distinct values that were found: one, unless something is wrong. A pod may export
+any number, so each figure has a most that it can be: nothing that is made of many, a sum or a text, can then overflow.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from enum import Enum, auto
 from typing import Any
 
 from ..metrics import Metric
+from ..timestamps import LAST_SECOND
 
+# A float holds each whole number up to there; no device has as many bytes, and no model as many requests.
+MOST = 2.0**53
 Values = tuple[float, ...]
 """What was found of one replica: empty for nothing, more than one where two scrapes disagree."""
+MOST_VALUES = 8
+"""So many values of one replica are looked at; two jobs, each in three copies, make six. More is a disagreement."""
 Check = Callable[[Values], Any]
 """From what was found to what is believed. Raises Disbelieved; given nothing, it says what nothing means."""
 _COLUMN = "column"
@@ -64,26 +69,37 @@ def as_column(one: "Field[Any]") -> Column | None:
     return Column(one.name, metric, asked, check)
 
 
-def agreed(values: Values) -> float | None:
-    """One plain number, 0 or more; None where there is none."""
+def agreed(values: Values, most: float = MOST) -> float | None:
+    """One plain number from 0 to `most`; None where there is none."""
     if not values:
         return None
     if len(values) > 1:
         raise Disbelieved("is given more than once with different values")
-    if not math.isfinite(values[0]) or values[0] < 0:
-        raise Disbelieved(f"is {values[0]:g}")
+    if not 0 <= values[0] <= most:
+        raise Disbelieved(f"is {values[0]:g}, which it can't be")
     return values[0]
 
 
 def counted(values: Values) -> int | None:
-    """As `agreed`, of things that are counted."""
+    """As `agreed`, of things that are counted: there is no half of one."""
     value = agreed(values)
-    return None if value is None else int(value)
+    if value is None:
+        return None
+    if value != int(value):
+        raise Disbelieved(f"is {value:g}, which is no count")
+    return int(value)
+
+
+def moment(values: Values) -> float | None:
+    """As `agreed`, of a time (Unix seconds) that a calendar has."""
+    return agreed(values, LAST_SECOND)
 
 
 def earliest(values: Values) -> float | None:
-    """Several jobs may scrape one pod; then the oldest sample counts. None where one is no time at all."""
-    return min(values) if values and all(map(math.isfinite, values)) else None
+    """Several jobs may scrape one pod; then the oldest sample counts. None where one is no time at all, or where there
+    are more than are kept, of which one may be older."""
+    kept = 0 < len(values) <= MOST_VALUES
+    return min(values) if kept and all(0 <= value <= LAST_SECOND for value in values) else None
 
 
 def present(values: Values) -> bool:

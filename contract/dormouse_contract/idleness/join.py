@@ -1,18 +1,24 @@
 """What was answered, joined by replica: one reading each, with what can't be believed of it."""
 
 import math
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from .. import metrics
-from .columns import Values
+from ..wire import is_model_name
+from .columns import MOST_VALUES, Values
 from .reading import COLUMNS, Reading, ReplicaKey, read
 from .signal import IdleSignal, ahead
 
 # Of one answer's instant to another's, in seconds; what travels is rounded to milliseconds.
 SAME_INSTANT_SECONDS = 0.1
+NOT_ONE_INSTANT = "Prometheus did not answer for the instant that was asked for; is a cache before it?"
+# What is ignored is counted for so many namespaces by name, and together for the rest.
+MOST_NAMESPACES = 64
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # What pods export that the signal is made of.
 EXPORTED = tuple(dict.fromkeys((metrics.RESIDENCY, *(each.metric for each in COLUMNS))))
 
@@ -46,6 +52,7 @@ class Join:
     def __init__(self, residencies: Answer) -> None:
         self.evaluated_at = residencies.evaluated_at
         self._unlabelled = 0
+        self._ignored: Counter[str] = Counter()
         self._first_warning = residencies.warning
         self._warnings: dict[str, str] = {}
         self._one_instant = True
@@ -55,15 +62,17 @@ class Join:
             key = _key(labels)
             if key is None:
                 self._unlabelled += 1
-            else:
-                self._tiers[key].add(str(labels.get("residency", "")))
+            elif not is_model_name(key[2]):
+                self._ignore(key[0])
+            elif len(tiers := self._tiers[key]) <= MOST_VALUES:
+                tiers.add(str(labels.get("residency", "")))
         self._keys = {key: key for key in self._tiers}
         self.is_empty = not self._tiers and not self._unlabelled
 
     def add(self, name: str, answer: Answer) -> None:
-        """The column `name`. Values that are given more than once are kept once; NaN differs from itself."""
+        """The column `name`. Values that are given more than once are kept once, and one more than are looked at."""
         self._warnings[name] = answer.warning
-        if answer.samples and abs(answer.evaluated_at - self.evaluated_at) > SAME_INSTANT_SECONDS:
+        if not at_same_instant(answer, self.evaluated_at):
             self._one_instant = False
         column: dict[ReplicaKey, Values] = {}
         for labels, value in answer.samples:
@@ -74,16 +83,14 @@ class Join:
             known = column.get(key)
             if known is None:
                 column[key] = (value,)
-            elif not any(value == other or (math.isnan(value) and math.isnan(other)) for other in known):
+            elif len(known) <= MOST_VALUES and not any(_same(value, other) for other in known):
                 column[key] = (*known, value)
         self._columns[name] = column
 
     def signal(self, asked_at: float = math.nan) -> IdleSignal:
         """`asked_at`: when the first question was asked, by our own clock; NaN where the two are one clock."""
         if not self._one_instant:
-            return IdleSignal(
-                failure="Prometheus did not answer for the instant that was asked for; is a cache before it?"
-            )
+            return IdleSignal(failure=NOT_ONE_INSTANT)
         columns = list(self._columns.items())
         readings: dict[ReplicaKey, Reading] = {}
         models: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -96,16 +103,27 @@ class Join:
         return IdleSignal(
             readings,
             unlabelled=self._unlabelled,
+            ignored=self._ignored,
             warning=self._warning(),
             models_by_pod=by_pod,
             evaluated_at=self.evaluated_at,
             clock_ahead_seconds=ahead(asked_at, self.evaluated_at),
         )
 
+    def _ignore(self, namespace: str) -> None:
+        named = _NAMESPACE.fullmatch(namespace) is not None
+        known = namespace in self._ignored or len(self._ignored) < MOST_NAMESPACES
+        self._ignored[namespace if named and known else ""] += 1
+
     def _warning(self) -> str:
         """The first in the order of the table: answers come in any order, and two looks must compare equal."""
         warnings = (self._first_warning, *(self._warnings.get(each.name, "") for each in COLUMNS))
         return next(filter(None, warnings), "")
+
+
+def at_same_instant(answer: Answer, instant: float) -> bool:
+    """Whether it may be joined with answers of `instant`. An empty one says nothing, so it may."""
+    return not answer.samples or abs(answer.evaluated_at - instant) <= SAME_INSTANT_SECONDS
 
 
 def build(residencies: Answer, answers: Mapping[str, Answer]) -> IdleSignal:
@@ -140,6 +158,10 @@ class _Samples:
     evaluated_at: float
     samples: Sequence[Sample]
     warning: str = ""
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
 
 
 def _key(labels: Labels) -> ReplicaKey | None:

@@ -9,8 +9,22 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .. import metrics
+from ..printable import printable
 from ..residency import Residency
-from .columns import Asked, Disbelieved, Values, agreed, as_column, column, counted, earliest, present
+from ..wire import MAX_WORD_CHARACTERS
+from .columns import (
+    MOST_VALUES,
+    Asked,
+    Disbelieved,
+    Values,
+    agreed,
+    as_column,
+    column,
+    counted,
+    earliest,
+    moment,
+    present,
+)
 
 # What a clock may be ahead before its times are not believed; half a minute of drift is no rarity.
 FUTURE_SECONDS = 60.0
@@ -23,6 +37,9 @@ ReplicaKey = tuple[str, str, str]
 class Reading:
     """One replica at the instant of the query. None is unknown; `fault` says why the whole is not believed.
 
+    That one figure can't be is enough, also one that no decision is made of: whoever exports it is broken, or is
+    another one than the labels say, and then nothing that it says may let a model sleep.
+
     Times are Unix seconds. Two readings are equal when all that a decision or a status depends on is the same, new
     columns included. Only `sampled_at` is left out: it is another one after each scrape, and what depends on it is
     whether the reading is fresh.
@@ -32,9 +49,9 @@ class Reading:
 
     residency: Residency | None = None
     in_flight: int | None = column(metrics.IN_FLIGHT, counted)
-    idle_since: float | None = column(metrics.IDLE_SINCE, agreed)
+    idle_since: float | None = column(metrics.IDLE_SINCE, moment)
     sampled_at: float | None = column(metrics.IDLE_SINCE, earliest, Asked.TIMESTAMP, compared=False)
-    last_transition: float | None = column(metrics.LAST_TRANSITION, agreed)
+    last_transition: float | None = column(metrics.LAST_TRANSITION, moment)
     released_bytes: float | None = column(metrics.RELEASED, agreed)
     gpu_memory_bytes: float | None = column(metrics.GPU_MEMORY, agreed)
     transitioning: bool = column(metrics.TRANSITION_START, present, Asked.POSITIVE)
@@ -67,9 +84,12 @@ def read(key: ReplicaKey, tiers: Collection[str], values: Mapping[str, Values]) 
 
 
 def _no_residency(tiers: list[str]) -> str:
+    named = [printable(tier, MAX_WORD_CHARACTERS) for tier in tiers[: len(_TIERS)]]
     if len(tiers) == 1:
-        return f"residency is {tiers[0] or 'empty'}, which is not known here"
-    return f"residency is {' and '.join(tiers) or 'empty'} at once"
+        return f"residency is {named[0] or 'empty'}, which is not known here"
+    if len(tiers) > MOST_VALUES:
+        return f"residency is more than {MOST_VALUES} tiers at once"
+    return f"residency is {' and '.join(named) or 'empty'} at once"
 
 
 def _contradictions(reading: Reading) -> list[str]:

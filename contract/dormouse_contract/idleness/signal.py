@@ -1,7 +1,7 @@
 """One look at the idleness of the fleet, and the verdict on each replica. What is not certain is unknown."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -36,6 +36,7 @@ class SignalState(StrEnum):
     MISSING = "IdleSignalMissing"
     STALE = "IdleSignalStale"
     INVALID = "IdleSignalInvalid"
+    TOO_LARGE = "IdleSignalTooLarge"
     PROMETHEUS_INCOMPLETE = "PrometheusIncomplete"
     PROMETHEUS_UNAVAILABLE = "PrometheusUnavailable"
     PROMETHEUS_THROTTLED = "PrometheusThrottled"
@@ -61,12 +62,16 @@ class IdleSignal:
     """One look at the fleet. With `failure` nothing is known of anybody, and `failure_state` is its kind.
 
     unlabelled: series without the labels namespace and pod, which a scrape configuration forgot.
+    ignored: by namespace, how many series there are of models with a name that no model can have.
     warning: Prometheus says that its answer may lack something. What is there is right, so each replica is
         judged by what there is of it.
     evaluated_at: the instant of the queries, on Prometheus' clock. clock_ahead_seconds: how far ours is ahead of
         it, at least; 0 when it is not.
     direct_because: why the sidecars were asked instead of Prometheus; empty when they were not. silent: of
         those, the pods that did not answer, with the reason.
+    asked: the namespaces that were asked for; None for all.
+    unread: of those, what could not be read and why, by namespace, or by namespace and pod. too_large: the namespaces
+        that have more series than one answer takes; what was asked for by pod is known all the same.
     """
 
     readings: Mapping[ReplicaKey, Reading] = field(default_factory=dict)
@@ -79,6 +84,10 @@ class IdleSignal:
     clock_ahead_seconds: float = 0.0
     direct_because: str = ""
     silent: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    asked: Set[str] | None = None
+    unread: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    too_large: Set[str] = frozenset()
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     def models_of(self, namespace: str, pod: str) -> frozenset[str]:
         return self.models_by_pod.get((namespace, pod), frozenset())
@@ -98,6 +107,9 @@ class IdleSignal:
         """The verdict for one replica; only what is complete, valid and fresh may demote."""
         if self.failure:
             return _unknown(self.failure_state, self.failure)
+        unread = self.unread and (self.unread.get(key[:2]) or self.unread.get(key[:1]))
+        if unread:
+            return _unknown(SignalState.TOO_LARGE, unread)
         reading = self.readings.get(key)
         if reading is None:
             return self._missing(key)
@@ -131,6 +143,9 @@ class IdleSignal:
         )
 
     def _missing(self, key: ReplicaKey) -> Seen:
+        if self.asked is not None and key[0] not in self.asked:
+            why = f"Prometheus was not asked for namespace {key[0]} yet; the next look asks"
+            return _unknown(SignalState.MISSING, why)
         what = f"Prometheus has no idle signal of {key[1]}/{key[2]}"
         if self.direct_because:
             said = self.silent.get(key[:2], "it has no such model")

@@ -11,7 +11,7 @@ from ..idleness.columns import Asked
 from ..idleness.join import EXPORTED
 from ..idleness.reading import COLUMNS
 from ..metrics import Metric
-from .selection import Selection, one_of
+from .selection import Selection, equals
 
 _ASKED: Mapping[Asked, str] = {
     Asked.VALUE: "%s",
@@ -45,11 +45,16 @@ def times(*matchers: str) -> dict[str, str]:
     return {name: query for name, query in columns(*matchers).items() if name in wanted}
 
 
+def sizes(query: str, *labels: str) -> str:
+    """How many series there are of each value of `labels`: for who can't read them all."""
+    return f"count by ({', '.join(labels)}) ({query})"
+
+
 def fresh_for() -> str:
     """How old a sample may be, as the operator says; of several the most lenient, nothing where that is no number."""
     return f"max({metrics.IDLE_SIGNAL_FRESH_FOR.name} < Inf)"
 
 
-def among(namespaces: Sequence[str]) -> tuple[str, ...]:
-    """A matcher of these namespaces; none for all."""
-    return (one_of("namespace", namespaces),) if namespaces else ()
+def unlabelled(*matchers: str) -> str:
+    """How many series a scrape gave no namespace, so that they belong to nobody: for who wonders why all lack."""
+    return f"count({Selection(matchers).series(metrics.RESIDENCY, equals('namespace', ''))} == 1)"

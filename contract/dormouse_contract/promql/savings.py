@@ -8,14 +8,14 @@ of the range by half a scrape interval to one, which is its error.
 from .. import metrics
 from ..residency import Residency
 from . import replicas
-from .selection import EVERYTHING, Selection, equals
+from .selection import Selection, equals
 
 _LEDGER = "namespace, pod, model"
 
 
-def queries(seconds: int, namespace: str | None) -> dict[str, str]:
-    """By figure; `owner` and `device` have it in a label."""
-    selection = EVERYTHING if namespace is None else Selection((equals("namespace", namespace),))
+def queries(seconds: int, namespace: str | None, of_pods: tuple[str, ...] = ()) -> dict[str, str]:
+    """By figure; `owner` and `device` have it in a label. `of_pods`: matchers of the jobs that are believed."""
+    selection = Selection(() if namespace is None else (equals("namespace", namespace),), of_pods=of_pods)
     within = f"{seconds}s"
 
     def total(figure: str) -> str:

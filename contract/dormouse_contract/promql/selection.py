@@ -10,22 +10,28 @@ from ..metrics import Metric
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """matchers: on each series. of_models: more of them, on series that carry a model's name."""
+    """matchers: on each series. of_models: more of them, on series that carry a model's name. of_pods: more of them, on
+    series that pods export, and not the operator: which of the jobs are believed."""
 
     matchers: tuple[str, ...] = ()
     of_models: tuple[str, ...] = ()
+    of_pods: tuple[str, ...] = ()
 
     def series(self, metric: Metric, *more: str, suffix: str = "") -> str:
         """The selector of a metric. `suffix` is `_bucket`, `_count` or `_sum`, of a histogram."""
         of_models = self.of_models if "model" in metric.labels else ()
-        return f"{metric.name}{suffix}{_braces((*self.matchers, *of_models, *more))}"
+        of_pods = () if metric.of_operator else self.of_pods
+        return f"{metric.name}{suffix}{_braces((*self.matchers, *of_models, *of_pods, *more))}"
 
     def named(self, metrics: Iterable[Metric], *more: str) -> str:
-        """The selector of several metrics at once."""
+        """The selector of several metrics of pods at once."""
         names = "|".join(metric.name for metric in metrics)
-        return _braces((*self.matchers, *self.of_models, f'__name__=~"{names}"', *more))
+        return _braces((*self.matchers, *self.of_models, *self.of_pods, f'__name__=~"{names}"', *more))
 
 
+# What means something in RE2. More must not be escaped: Prometheus looks values up in a set as long as each is plain,
+# and a namespace's hyphen with a backslash before it is not.
+_MEANINGFUL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 EVERYTHING: Final = Selection()
 REAL, SIMULATED = 'device!~"sim.*"', 'device=~"sim.*"'
 
@@ -46,7 +52,10 @@ def none_of(label: str, values: Iterable[str]) -> str:
 
 
 def _any_of(values: Iterable[str]) -> str:
-    return "|".join(_escaped(re.escape(value)) for value in values)
+    values = list(values)
+    if _MEANINGFUL.search("".join(values)):
+        values = [_MEANINGFUL.sub(r"\\\g<0>", value) for value in values]
+    return _escaped("|".join(values))
 
 
 def _braces(matchers: tuple[str, ...]) -> str:

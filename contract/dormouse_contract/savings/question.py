@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..ports import Port
 from ..promql import savings
-from ..quantity import from_quantity
+from ..quantity import from_quantity, positive
 from .answers import Samples, read_ledger
 from .ledger import Price, as_table
 
@@ -31,10 +31,9 @@ class Question:
     price: Price | None
     as_json: bool
 
-    @property
-    def queries(self) -> dict[str, str]:
-        """PromQL by name; to be asked for one instant."""
-        return savings.queries(self.seconds, self.namespace)
+    def queries(self, of_pods: tuple[str, ...]) -> dict[str, str]:
+        """PromQL by name; to be asked for one instant. `of_pods`: matchers of the jobs that are believed."""
+        return savings.queries(self.seconds, self.namespace, of_pods)
 
     def answer(self, answers: Mapping[str, Samples], now: float) -> str:
         """What is printed. `answers` by the names of `queries`, `now` their instant."""
@@ -79,7 +78,7 @@ def question(given: argparse.Namespace) -> Question:
 
 
 def _duration(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text.strip())
     seconds = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 1 <= seconds <= LONGEST_SECONDS:
         raise BadQuestion(f"--since is {text!r}; write a number with s, m, h, d or w, for example 7d (at most 366d)")
@@ -103,9 +102,6 @@ def _price(per_hour: str | None, gpu_memory: str | None) -> Price | None:
 
 def _positive(flag: str, text: str) -> float:
     try:
-        value = float(text)
+        return positive(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise BadQuestion(f"{flag} is {text!r}; write a number above 0")
-    return value
+        raise BadQuestion(f"{flag} is {text!r}; write a number above 0") from None

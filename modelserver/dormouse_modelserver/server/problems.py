@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from dormouse_contract.printable import printable
 from dormouse_contract.problems import Problem, ProblemReason
 from dormouse_webkit.headers import secured
 from dormouse_webkit.paths import is_plain
@@ -27,6 +28,7 @@ from ..errors import (
 )
 
 _log = logging.getLogger("dormouse")
+_MAX_QUOTED_CHARACTERS = 200
 
 
 class Refusal(Exception):
@@ -107,7 +109,8 @@ class ProblemRoute(APIRoute):
             except Exception as error:
                 refusal = refusal_for(error)
                 if refusal is None:
-                    _log.exception("%s %s broke", request.method, request.url.path)
+                    path = printable(request.url.path, _MAX_QUOTED_CHARACTERS)
+                    _log.exception("%s %s broke", request.method, path)
                     detail = "The request broke inside Dormouse; the weights are whole. See the server's log"
                     refusal = Refusal(500, ProblemReason.INTERNAL, "Internal error", detail)
                 return secured(refusal.response())

@@ -143,6 +143,11 @@ class Fleet:
         self._touched_labels.add((pod.namespace, pod.labels))
         self.changed.set()
 
+    def touch_namespace(self, namespace: str) -> None:
+        """Something else is known of this namespace than before: all its ManagedModels are looked at again."""
+        self._touched.update((namespace, name) for name in self._by_namespace.get(namespace, ()))
+        self.changed.set()
+
     def take_touched(self) -> set[Name]:
         """The ManagedModels that something happened to since the last call, deleted ones included.
 

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import kopf
+from dormouse_contract.printable import printable
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
@@ -21,6 +22,8 @@ from ..errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable, Not
 REQUEST_TIMEOUT_SECONDS = 15.0
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+# A webhook of somebody else may write the words of a refusal.
+MAX_MESSAGE_CHARACTERS = 1024
 
 
 async def load_configuration(kubeconfig: Path | None) -> Configuration:
@@ -134,7 +137,7 @@ def _json(data: bytes) -> dict[str, Any]:
 
 
 def _error(what: str, status: int, answer: Mapping[str, Any]) -> KubeError:
-    message = f"{what}: HTTP {status}: {answer.get('message', '')}"
+    message = f"{what}: HTTP {status}: {printable(answer.get('message', ''), MAX_MESSAGE_CHARACTERS)}"
     if status == 404:
         return KubeNotFound(message, status)
     if status == 409:

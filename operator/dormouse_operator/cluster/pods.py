@@ -9,6 +9,8 @@ from dormouse_contract.managed_model import Labels, Name
 from dormouse_contract.ports import Port
 
 SIDECAR_NAME = "dormouse-sidecar"
+# On each pod that got its sidecar in one of our ways; PodMonitor and NetworkPolicy go by it too.
+SIDECAR_LABEL = "dormouse.dev/sidecar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,22 @@ def pod(body: Mapping[str, Any]) -> Pod:
         labels=_labels(metadata.get("labels") or {}),
         ip=status.get("podIP") or None,
         alive=not ended and not metadata.get("deletionTimestamp"),
-        has_sidecar=has_sidecar(body.get("spec") or {}),
+        has_sidecar=has_sidecar(body),
     )
 
 
-def has_sidecar(pod_spec: Mapping[str, Any]) -> bool:
-    """A container, or native sidecar, that is named `dormouse-sidecar` or exposes the control port.
+def has_sidecar(pod: Mapping[str, Any]) -> bool:
+    """A container, or native one, that is named `dormouse-sidecar`; in a pod with our label, one with the control port.
 
-    Either will do: an injected sidecar may be renamed, a hand-written one may not list its ports.
+    An injected sidecar may be renamed, and a hand-written one may not list its ports. The port alone says nothing:
+    7443 is many an HTTPS server's.
     """
-    containers = [*(pod_spec.get("initContainers") or ()), *(pod_spec.get("containers") or ())]
-    return any(
-        container.get("name") == SIDECAR_NAME
-        or any(port.get("containerPort") == Port.CONTROL for port in container.get("ports") or ())
-        for container in containers
+    labels, spec = (pod.get("metadata") or {}).get("labels") or {}, pod.get("spec") or {}
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    if any(container.get("name") == SIDECAR_NAME for container in containers):
+        return True
+    return labels.get(SIDECAR_LABEL) == "true" and any(
+        port.get("containerPort") == Port.CONTROL for container in containers for port in container.get("ports") or ()
     )
 
 

@@ -7,13 +7,13 @@ that is fresh settles it: what was known before it was asked for and is not in i
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Sequence
 
 from ..errors import KubeError
 from .census import Census
-from .fleet import Fleet
+from .mirror import Mirror
 
-# Two requests of one object each, as long as the numbers agree.
+# A request of one object for each collection, as long as the numbers agree.
 INTERVAL_SECONDS = 600.0
 # kopf reads its list in pieces: wait until it is through.
 QUIET_SECONDS = 10.0
@@ -24,9 +24,13 @@ class Resync:
     """`listed` is called for each object that comes from a list and not from a watch."""
 
     def __init__(
-        self, fleet: Fleet, census: Census, interval_seconds: float = INTERVAL_SECONDS, quiet: float = QUIET_SECONDS
+        self,
+        mirrors: Sequence[Mirror],
+        census: Census,
+        interval_seconds: float = INTERVAL_SECONDS,
+        quiet: float = QUIET_SECONDS,
     ) -> None:
-        self._fleet = fleet
+        self._mirrors = mirrors
         self._census = census
         self._interval_seconds = interval_seconds
         self._quiet_seconds = quiet
@@ -40,27 +44,24 @@ class Resync:
         self._listed.clear()
         while True:
             await self._listed_or_time()
-            try:
-                await self.prune()
-            except KubeError as error:
-                log.warning("Whether something was deleted unseen is asked again later: %s", error)
+            # Side by side: a namespace that refuses or hangs is asked again later, and keeps no other waiting.
+            await asyncio.gather(*map(self._prune_or_say, self._mirrors))
 
-    async def prune(self) -> None:
+    async def prune(self, mirror: Mirror) -> None:
         """One look. Raises KubeError, and then nothing was forgotten."""
-        managed_models = {each.uid: each for each in self._fleet.managed_models.values()}
-        pods = {each.uid: each for each in self._fleet.pods.values()}
-        gone_models = await _gone(managed_models, self._census.count_managed_models, self._census.managed_model_uids)
-        gone_pods = await _gone(pods, self._census.count_pods, self._census.pod_uids)
-        for uid in gone_models:
-            model = self._fleet.managed_models.get(managed_models[uid].key)
-            if model is not None and model.uid == uid:
-                self._fleet.forget_managed_model(model)
-        for uid in gone_pods:
-            pod = self._fleet.pods.get(pods[uid].key)
-            if pod is not None and pod.uid == uid:
-                self._fleet.forget_pod(pod)
-        if gone_models or gone_pods:
-            log.info("%d ManagedModels and %d pods were deleted unseen.", len(gone_models), len(gone_pods))
+        known = mirror.uids()
+        if not known or await self._census.count(mirror.collection) >= len(known):
+            return
+        gone = mirror.forget(known - await self._census.uids(mirror.collection))
+        if gone:
+            log.info("%d %s were deleted unseen.", gone, mirror.collection)
+
+    async def _prune_or_say(self, mirror: Mirror) -> None:
+        try:
+            await self.prune(mirror)
+        except KubeError as error:
+            # Why is said by the watch.
+            log.debug("Whether some of the %s were deleted unseen is asked again later: %s", mirror.collection, error)
 
     async def _listed_or_time(self) -> None:
         try:
@@ -71,11 +72,3 @@ class Resync:
         while self._listed.is_set():
             self._listed.clear()
             await asyncio.sleep(self._quiet_seconds)
-
-
-async def _gone(
-    known: Collection[str], count: Callable[[], Awaitable[int]], uids: Callable[[], Awaitable[set[str]]]
-) -> set[str]:
-    if not known or await count() >= len(known):
-        return set()
-    return set(known) - await uids()

@@ -25,11 +25,27 @@ def changed_pods(before: IdleSignal, after: IdleSignal, fresh_for_seconds: float
     return {key[:2] for key in _changed(before, after, fresh_for_seconds)}
 
 
+def changed_namespaces(before: IdleSignal, after: IdleSignal) -> Set[str]:
+    """Those of which another part could be read, or that were asked for the first time."""
+    unread = before.unread.items() ^ after.unread.items()
+    return {unit[0] for unit, _ in unread} | ((after.asked or frozenset()) - (before.asked or frozenset()))
+
+
 def _circumstances(signal: IdleSignal) -> IdleSignal:
     """What is in the verdict on a replica besides its own reading: all but what is compared by itself or is another
     one at each look."""
     return replace(
-        signal, readings={}, models_by_pod={}, evaluated_at=0.0, clock_ahead_seconds=0.0, retry_after_seconds=None
+        signal,
+        readings={},
+        models_by_pod={},
+        ignored={},
+        evaluated_at=0.0,
+        clock_ahead_seconds=0.0,
+        retry_after_seconds=None,
+        # One namespace more or less, or one that is too large, concerns nobody else: `changed_namespaces`.
+        asked=None,
+        unread={},
+        too_large=frozenset(),
     )
 
 

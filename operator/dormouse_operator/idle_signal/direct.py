@@ -12,6 +12,7 @@ from dataclasses import replace
 import httpx
 from dormouse_contract.idleness import EXPORTED, Exported, IdleSignal, join_exported
 from dormouse_contract.ports import Port
+from dormouse_prometheus.numbers import number
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..cluster.pods import Pod
@@ -99,7 +100,7 @@ class DirectReader:
         for pod, (text, answered_at) in texts.items():
             try:
                 found = list(_samples(text))
-            except (ValueError, KeyError, IndexError):
+            except (ValueError, KeyError, IndexError, OverflowError):
                 faults[pod.key] = "its metrics are not in Prometheus' format"
                 continue
             faults.pop(pod.key, None)
@@ -111,11 +112,19 @@ class DirectReader:
 
 def _samples(text: str) -> Iterable[tuple[str, Mapping[str, str], float]]:
     """Name, labels and value; only the lines that we need are given to the parser, which is slow."""
-    lines = "\n".join(line for line in text.splitlines() if line.startswith(_WANTED))
-    for family in text_string_to_metric_families(f"{lines}\n"):
+    lines = [line for line in text.split("\n") if line.startswith(_WANTED)]
+    for line in lines:
+        _check_number(line)
+    for family in text_string_to_metric_families("".join(f"{line}\n" for line in lines)):
         for sample in family.samples:
             if sample.name in _WANTED:
-                yield sample.name, sample.labels, sample.value
+                yield sample.name, sample.labels, float(sample.value)
+
+
+def _check_number(line: str) -> None:
+    """The parser takes whatever Python does. What follows the labels has no brace, and has none of their spaces."""
+    said = line.rpartition("}")[2].split(" ") if "{" in line else line.split(" ")[1:]
+    number(next(filter(None, said), ""))
 
 
 def _why(error: Exception) -> str:

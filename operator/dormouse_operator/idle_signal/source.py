@@ -5,13 +5,15 @@ only when it asked for a rest (429) it gets it.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import replace
 
 from dormouse_contract.idleness import IdleSignal
 
 # The words of a failure are in the status of each ManagedModel, so they are not changed with each new error.
 SAME_WORDS_SECONDS = 300.0
+# One that comes and goes is in the log so often at most.
+LOGGED_AGAIN_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +37,8 @@ class SignalSource:
         self._ask_again_at = float("-inf")
         self._evaluated_at = 0.0
         self._direct = False
+        self._too_large: Set[str] = frozenset()
+        self._logged_at = float("-inf")
 
     async def read(self) -> IdleSignal:
         signal = self._failure
@@ -44,6 +48,7 @@ class SignalSource:
             if self._failure.failure:
                 log.info("Prometheus answers again.")
             self._failure, self._direct = IdleSignal(), False
+            self._log_too_large(signal.too_large)
             return signal
         self._fail(signal)
         if self._direct_after_seconds is None or self._away_seconds < self._direct_after_seconds:
@@ -67,6 +72,21 @@ class SignalSource:
         return IdleSignal(
             failure="Prometheus gave an answer of before; is there a cache before it, or does its clock stand still?"
         )
+
+    def _log_too_large(self, namespaces: Set[str]) -> None:
+        now = self._monotonic()
+        new = sorted(namespaces - self._too_large)
+        if new and now - self._logged_at < LOGGED_AGAIN_SECONDS:
+            return
+        self._too_large = namespaces
+        if new:
+            self._logged_at = now
+            log.warning(
+                "More series of the idle signal than an answer takes, in namespace %s%s: its replicas are asked for by "
+                "pod, and other namespaces are unharmed. Limit the scrape of its pods.",
+                ", ".join(new[:3]),
+                f" and {len(new) - 3} more" if len(new) > 3 else "",
+            )
 
     def _fail(self, signal: IdleSignal) -> None:
         now = self._monotonic()

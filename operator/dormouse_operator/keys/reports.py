@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from dormouse_contract.promql import operators
-from dormouse_contract.promql.selection import EVERYTHING
+from dormouse_contract.promql.selection import Selection
 from dormouse_prometheus.api import Prometheus
 from dormouse_prometheus.errors import PrometheusUnavailable
 
@@ -18,15 +18,17 @@ def ordered_pods(fleet: Fleet) -> dict[str, Pod]:
     return {pod.uid: pod for pod in selected if pod.has_sidecar and pod.ip is not None}
 
 
-async def all_report(prometheus: Prometheus, pods: Iterable[Pod], expires_at: float) -> bool:
+async def all_report(
+    prometheus: Prometheus, pods: Iterable[Pod], expires_at: float, selector: tuple[str, ...] = ()
+) -> bool:
     """Whether each of them says that the latest certificate it trusts expires at `expires_at`.
 
     Exactly then: a later time is the certificate of another operator and tells nothing of ours. An old
     sample does as well, for what was trusted is still mounted. A pod without a sample has not reported, and
-    an unknown answer is a no: time decides then.
+    an unknown answer is a no: time decides then. `selector`: matchers of the jobs that are believed.
     """
     try:
-        answer = await prometheus.query(operators.trusted_until(EVERYTHING))
+        answer = await prometheus.query(operators.trusted_until(Selection(of_pods=selector)))
     except PrometheusUnavailable:
         return False
     told: defaultdict[tuple[str, str], set[float]] = defaultdict(set)

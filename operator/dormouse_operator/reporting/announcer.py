@@ -20,11 +20,15 @@ from ..view import ReplicaView, View
 from ..workqueue.keys import WriteEvent
 from ..workqueue.queue import WorkQueue
 from ..workqueue.result import Done, Result
+from .allowance import Allowance
 from .events import condition_event, post, tell_more, transition_event, troubles, wish_event
 
 # A move of the same kind within this time continues the series; Kubernetes' own recorders take six minutes.
 SERIES_SECONDS = 600.0
 SERIES_WRITTEN_EVERY_SECONDS = 60.0
+# Of one ManagedModel; Kubernetes' own recorders let 25 through and then one in five minutes.
+EVENTS_AT_ONCE = 25
+EVENT_EVERY_SECONDS = 10.0
 _Key = tuple[str, str, str]
 """UID of the owner, UID of the pod, model."""
 
@@ -65,6 +69,7 @@ class Announcer:
         self._monotonic = monotonic
         self._instance = instance
         self._settle_seconds = settle_seconds
+        self._new = Allowance(EVENTS_AT_ONCE, EVENT_EVERY_SECONDS, monotonic)
         self._announced: dict[_Key, float] = {}
         self._wished: dict[_Key, Residency] = {}
         self._series: dict[str, dict[tuple[str, ...], _Series]] = {}
@@ -87,6 +92,7 @@ class Announcer:
         )
 
     def forget_all_but(self, owner_uids: Container[str]) -> None:
+        self._new.forget_all_but(owner_uids)
         for known in (self._series, self._troubles):
             for uid in [uid for uid in known if uid not in owner_uids]:
                 known.pop(uid)
@@ -131,8 +137,12 @@ class Announcer:
             series.count += 1
             series.last = now
             return True
+        if not self._new.has_one(owner.uid):
+            # There is more than anybody reads; status and metrics have it all.
+            return True
         if not self._queue.add(_key(owner, *what), event["metadata"]["name"], partial(self._post, event)):
             return False
+        self._new.use(owner.uid)
         known[what] = _Series(event["metadata"]["name"], now, self._monotonic())
         return True
 

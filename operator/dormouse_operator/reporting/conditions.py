@@ -11,6 +11,7 @@
     False    NoSidecar             a selected pod has no sidecar; the message names it
     False    TooManyModels         a pod has more models than are managed
     False    UnknownModel          a pod has no such model; the message says which it has
+    False    TrustNotPublished     the namespace keeps the operator's certificate out; the message says how
     False    Untrusted             a sidecar lives but does not take our certificate (yet)
     False    Unreachable           a pod does not answer
     False    VersionSkew           a sidecar does not know what we send it
@@ -18,7 +19,8 @@
     Unknown  NotYetContacted       a pod was not asked yet
     Unknown  PrometheusUnauthorized  Prometheus does not let the operator in
     Unknown  PrometheusThrottled   Prometheus asks to come later
-    Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalStale, PrometheusIncomplete, IdleSignalMissing
+    Unknown  PrometheusUnavailable, IdleSignalInvalid, IdleSignalTooLarge, IdleSignalStale, PrometheusIncomplete,
+             IdleSignalMissing
     False    CannotNow             a replica can't wake or sleep at the moment; the message says why
     False    Observing             it would order something
     False    Transitioning         an order is on its way
@@ -55,6 +57,8 @@ from ..view import MAX_MODELS_PER_POD, Contact, ReplicaView, View
 # As many of a spec's problems as a condition has room for.
 MOST_PROBLEMS = 3
 MOST_CHARACTERS_OF_A_FAULT = 256
+# Clean where it came in; what a user's spec and the API server have of it is cleaned here.
+MAX_MESSAGE_CHARACTERS = 1024
 
 VISIT_FAILED = "VisitFailed"
 TOO_EXPENSIVE = "TooExpensive"
@@ -65,6 +69,7 @@ NO_REPLICAS = "NoReplicas"
 NO_SIDECAR = "NoSidecar"
 TOO_MANY_MODELS = "TooManyModels"
 UNKNOWN_MODEL = "UnknownModel"
+TRUST_NOT_PUBLISHED = "TrustNotPublished"
 UNTRUSTED = "Untrusted"
 UNREACHABLE = "Unreachable"
 VERSION_SKEW = "VersionSkew"
@@ -84,6 +89,7 @@ _WORST_SIGNAL_FIRST = (
     SignalState.PROMETHEUS_THROTTLED,
     SignalState.PROMETHEUS_UNAVAILABLE,
     SignalState.INVALID,
+    SignalState.TOO_LARGE,
     SignalState.STALE,
     SignalState.PROMETHEUS_INCOMPLETE,
     SignalState.MISSING,
@@ -99,7 +105,8 @@ def conditions(view: View) -> tuple[Condition, ...]:
     )
     generation = view.owner.generation
     return tuple(
-        Condition(kind, truth, reason, message[:1024], generation) for kind, (truth, reason, message) in verdicts
+        Condition(kind, truth, reason, printable(message, MAX_MESSAGE_CHARACTERS), generation)
+        for kind, (truth, reason, message) in verdicts
     )
 
 
@@ -113,7 +120,7 @@ def failure(reason: str, why: str, generation: int) -> Condition:
         f"{printable(why, MOST_CHARACTERS_OF_A_FAULT)} Its models stay where they are and still wake; other "
         f"ManagedModels are unharmed. {what_to_do}"
     )
-    return Condition(READY, "False", reason, message[:1024], generation)
+    return Condition(READY, "False", reason, printable(message, MAX_MESSAGE_CHARACTERS), generation)
 
 
 def _ready(view: View) -> _Verdict:
@@ -159,6 +166,13 @@ def _obstacle(view: View) -> tuple[str, str] | None:
             UNKNOWN_MODEL,
             f"Pod {_pods(view.missing)} has no model {first.model}; it has: {has}. "
             "Correct spec.model by creating the ManagedModel anew, or register the model in the server.",
+        )
+    if view.trust_problem:
+        return (
+            TRUST_NOT_PUBLISHED,
+            f"The operator's certificate can't be published in namespace {owner.namespace}: {view.trust_problem}. "
+            "Sidecars that don't have it take no orders; requests are unharmed. Delete the ConfigMap "
+            "dormouse-operator-trust there, or what refuses it; it is written within a minute after that.",
         )
     return _unreached(view) or _skewed(view)
 

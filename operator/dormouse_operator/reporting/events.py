@@ -10,6 +10,7 @@ from typing import Any
 
 from dormouse_contract import Residency, TransitionOutcome
 from dormouse_contract.managed_model import API_VERSION, KIND, Condition, ManagedModel, Status
+from dormouse_contract.printable import cut_to_bytes, printable
 from dormouse_contract.timestamps import to_rfc3339_micro
 from dormouse_contract.wire import TransitionReport
 
@@ -21,6 +22,8 @@ from .conditions import NOT_YET_CONTACTED, OBSERVING, TRANSITIONING
 from .summary import describe
 
 CONTROLLER = "dormouse.dev/operator"
+# The API server counts bytes there: 1024 of them.
+MAX_NOTE_BYTES = 1000
 # Part of the normal course of things, though the condition is False meanwhile.
 _NO_NEWS = {TRANSITIONING, OBSERVING, NOT_YET_CONTACTED}
 log = logging.getLogger(__name__)
@@ -130,7 +133,7 @@ def _event(
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{owner.name[:200]}.{digest}", "namespace": owner.namespace},
+        "metadata": {"name": f"{owner.name[:200].rstrip('-.')}.{digest}", "namespace": owner.namespace},
         "eventTime": to_rfc3339_micro(now),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:128],
@@ -143,6 +146,6 @@ def _event(
             "name": owner.name,
             "uid": owner.uid,
         },
-        "note": note[:1000],
+        "note": cut_to_bytes(printable(note, MAX_NOTE_BYTES), MAX_NOTE_BYTES),
         "type": "Warning" if warning else "Normal",
     }

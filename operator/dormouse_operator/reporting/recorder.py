@@ -16,6 +16,7 @@ from ..view import View
 from ..workqueue.keys import WriteFirstStatuses, WriteStatus
 from ..workqueue.queue import WorkQueue
 from ..workqueue.result import Done, Result, Retry
+from .allowance import Allowance
 from .announcer import Announcer
 from .conditions import failure
 from .first_statuses import FirstStatuses
@@ -23,6 +24,8 @@ from .summary import summarize
 
 # Conditions apart, the status of one object is written at most this often.
 MIN_INTERVAL_SECONDS = 10.0
+# Conditions are news and written at once, so many times; of an object whose conditions flap, as often as the rest.
+CHANGES_AT_ONCE = 6
 # A first status waits so long for the first call to its pods, which says most of what is in it.
 FIRST_CALL_SECONDS = 20.0
 # The API server is asked gently. First statuses leave some of these places to others, in their own namespace too.
@@ -48,6 +51,7 @@ class Recorder:
         self._clock = clock
         self._monotonic = monotonic
         self._written: dict[str, float] = {}
+        self._changes = Allowance(CHANGES_AT_ONCE, MIN_INTERVAL_SECONDS, monotonic)
         self._first_seen: dict[str, float] = {}
         self._first = FirstStatuses(self._start_first)
         self.queue = WorkQueue(concurrency=WRITES_AT_ONCE, per_namespace=WRITES_OF_A_NAMESPACE, monotonic=monotonic)
@@ -82,6 +86,7 @@ class Recorder:
         for known in (self._written, self._first_seen):
             for uid in [uid for uid in known if uid not in owner_uids]:
                 del known[uid]
+        self._changes.forget_all_but(owner_uids)
         self._announcer.forget_all_but(owner_uids)
         self.queue.forget_managed_models_but(owner_uids)
 
@@ -115,7 +120,7 @@ class Recorder:
 
     def _may_write(self, owner: ManagedModel, status: Status) -> bool:
         if status.conditions != owner.status.conditions:
-            return True
+            return self._changes.has_one(owner.uid)
         last = self._written.get(owner.uid)
         return last is None or self._monotonic() - last >= MIN_INTERVAL_SECONDS
 
@@ -133,6 +138,7 @@ class Recorder:
             return Retry()
         self._first_seen.pop(owner.uid, None)
         self._written[owner.uid] = self._monotonic()
+        self._changes.use(owner.uid)
         if owner.key in self._fleet.managed_models:
             self._fleet.observe_managed_model(answer)
         return Done()

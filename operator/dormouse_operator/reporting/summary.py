@@ -5,12 +5,13 @@ from collections.abc import Iterable
 
 from dormouse_contract import Residency, TransitionOutcome, Trigger
 from dormouse_contract.managed_model import MIXED, UNKNOWN, LastTransition, ReplicaCounts, Status
+from dormouse_contract.printable import printable
 from dormouse_contract.quantity import as_quantity
 from dormouse_contract.timestamps import to_rfc3339, to_rfc3339_micro
 from dormouse_contract.wire import TransitionReport
 
 from ..view import View
-from .conditions import conditions
+from .conditions import MAX_MESSAGE_CHARACTERS, conditions
 
 
 def summarize(view: View, now: float) -> Status:
@@ -48,7 +49,7 @@ def describe(transition: TransitionReport) -> LastTransition:
         transition.to,
         to_rfc3339_micro(transition.time),
         transition.trigger if isinstance(transition.trigger, Trigger) else "",
-        "; ".join(figures)[:1024],
+        printable("; ".join(figures), MAX_MESSAGE_CHARACTERS),
     )
 
 

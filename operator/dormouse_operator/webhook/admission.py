@@ -10,11 +10,13 @@ import json
 import logging
 import signal
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from ..connections import BACKLOG, Connections
 from ..errors import SettingsError
 from ..quiet_log import QuietLog
 from .injection import Injection, inject
@@ -22,6 +24,8 @@ from .settings import SidecarSettings, WebhookSettings
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """etcd takes 1.5 MiB for an object; a review carries it and little else."""
+BODY_SECONDS = 5.0
+HANDSHAKE_SECONDS = 5.0
 CERTIFICATE_LOOK_SECONDS = 10.0
 log = logging.getLogger(__name__)
 quiet_log = QuietLog(log)
@@ -49,7 +53,11 @@ def answer(review: Any, sidecar: SidecarSettings) -> dict[str, Any]:
 def application(sidecar: SidecarSettings) -> web.Application:
     async def review(request: web.Request) -> web.Response:
         try:
-            body = answer(await request.json(), sidecar)
+            async with asyncio.timeout(BODY_SECONDS):
+                sent = await request.json()
+            body = answer(sent, sidecar)
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout(text=f"the body did not come within {BODY_SECONDS:g} s\n") from error
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
         return web.json_response(body)
@@ -94,9 +102,8 @@ async def serve(settings: WebhookSettings, stop: asyncio.Event) -> None:
     runner = web.AppRunner(application(settings.sidecar), access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=certificate.context)
         try:
-            await site.start()
+            server = await _listen(runner, settings, certificate.context)
         except OSError as error:
             raise SettingsError(f"--port {settings.port} can't be listened on: {error.strerror or error}") from error
         log.info("Injecting %s on port %d", settings.sidecar.image, settings.port)
@@ -105,8 +112,25 @@ async def serve(settings: WebhookSettings, stop: asyncio.Event) -> None:
                 await asyncio.wait_for(stop.wait(), CERTIFICATE_LOOK_SECONDS)
             except TimeoutError:
                 _look(certificate)
+        server.close()
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: WebhookSettings, context: ssl.SSLContext) -> asyncio.Server:
+    """The API server keeps its connections for many reviews; whoever asks nothing has none for long."""
+    made = runner.server
+    assert made is not None  # noqa: S101 - for the types: it is set up
+    connections = Connections(lambda: made, one_request=False, access_log=None)
+    made.request_handler = partial(connections.answering, made.request_handler)
+    return await asyncio.get_running_loop().create_server(
+        connections,
+        settings.host,
+        settings.port,
+        ssl=context,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        backlog=BACKLOG,
+    )
 
 
 async def run(settings: WebhookSettings) -> None:

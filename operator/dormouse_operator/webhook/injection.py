@@ -13,12 +13,11 @@ from typing import Any
 
 from dormouse_contract.ports import Port
 
-from ..cluster.pods import SIDECAR_NAME, has_sidecar
+from ..cluster.pods import SIDECAR_LABEL, SIDECAR_NAME, has_sidecar
 from .settings import SidecarSettings
 
 CONTAINER_ANNOTATION = "dormouse.dev/container"
 SOCKET_ANNOTATION = "dormouse.dev/socket"
-SIDECAR_LABEL = "dormouse.dev/sidecar"
 SOCKET_VARIABLE = "DORMOUSE_SOCKET"
 DEFAULT_SOCKET = "/run/dormouse/model.sock"
 TRUST_FOLDER = "/etc/dormouse/trust"
@@ -48,7 +47,7 @@ def inject(pod: Mapping[str, Any], settings: SidecarSettings) -> Injection:
     spec = pod.get("spec")
     if not isinstance(spec, Mapping) or not spec.get("containers"):
         return Injection(warnings=("dormouse: no sidecar was injected: this is no pod with containers",))
-    if has_sidecar(spec):
+    if has_sidecar(pod):
         return Injection()
     metadata = pod.get("metadata") or {}
     try:

@@ -64,6 +64,22 @@ class WriteEvent(ManagedModelKey):
 
 
 @dataclass(frozen=True, slots=True)
+class NamespaceKey:
+    """Work that belongs to a namespace."""
+
+    namespace: str
+
+    @property
+    def object_uid(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class PublishTrust(NamespaceKey):
+    """See to it that the namespace has the operator's certificate."""
+
+
+@dataclass(frozen=True, slots=True)
 class FleetKey:
     """Work that belongs to no single object and is never forgotten. Each kind of it counts as an object."""
 
@@ -81,4 +97,4 @@ class WriteFirstStatuses(FleetKey):
     """Write the first status of each ManagedModel that has none, slowly."""
 
 
-Key = PodKey | ManagedModelKey | FleetKey
+Key = PodKey | ManagedModelKey | NamespaceKey | FleetKey

@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 
 from ..quiet_log import QuietLog
-from .keys import Key, ManagedModelKey, PodKey
+from .keys import Key, ManagedModelKey, NamespaceKey, PodKey
 from .places import Places
 from .result import Done, RequeueAfter, Result, Retry, Unanswered
 
@@ -118,6 +118,10 @@ class WorkQueue:
     def forget_managed_models_but(self, uids: Container[str]) -> None:
         """Drops what is remembered of the work of all other ManagedModels; what is under way ends by itself."""
         self._drop(lambda key: isinstance(key, ManagedModelKey) and key.owner_uid not in uids)
+
+    def forget_namespaces_but(self, namespaces: Container[str]) -> None:
+        """Drops what is remembered of the work of all other namespaces; what is under way ends by itself."""
+        self._drop(lambda key: isinstance(key, NamespaceKey) and key.namespace not in namespaces)
 
     async def shut_down(self, within_seconds: float) -> None:
         """The end: nothing begins any more, what only waits for its place included; what runs may finish."""

@@ -20,6 +20,7 @@ from tests.waiting import auntil
 from .conftest import STAMP
 
 ONE = "/dormouse/v1/models/tts"
+TWO_TERMS = json.dumps({"validForSeconds": 60, "pinned": True, "order": STAMP}).replace("}}", ', "term": 1}}').encode()
 
 
 async def put(control: httpx.AsyncClient, what: str = "residency", **body: Any) -> httpx.Response:
@@ -159,6 +160,8 @@ async def test_an_unload_that_would_lose_changes_is_refused(
         pytest.param(b'{"desired": "GPU", "force": true}', id="unknown field"),
         pytest.param(b'{"desired": "GPU", "ifIdleForSeconds": NaN}', id="NaN"),
         pytest.param(b'{"desired": "GPU", "order": {"owner": "a"}}', id="half a stamp"),
+        pytest.param(b'{"desired": "CPU", "desired": "GPU"}', id="a key twice"),
+        pytest.param(b'{"desired": "GPU", "reason": "a", "\\u0072eason": "b"}', id="a key twice, once escaped"),
     ],
 )
 async def test_a_bad_body_moves_nothing(control: httpx.AsyncClient, manager: ResidencyManager, body: bytes) -> None:
@@ -213,6 +216,14 @@ async def test_a_policy_is_lent_and_withdrawn(control: httpx.AsyncClient, manage
     assert (await put(control, "policy", validForSeconds=0, order=STAMP)).json()["pinned"] is False
     await put(control, "policy", validForSeconds=60, keepAliveSeconds=0, order=STAMP)
     await auntil(lambda: manager["tts"].snapshot().residency is Residency.CPU, within_seconds=2)
+
+
+async def test_a_key_that_is_given_twice_is_named(control: httpx.AsyncClient, manager: ResidencyManager) -> None:
+    for what, body in (("residency", b'{"desired": "CPU", "desired": "CPU"}'), ("policy", TWO_TERMS)):
+        key = "desired" if what == "residency" else "term"
+        refused = problem(await control.put(f"{ONE}/{what}", content=body), 422, "BadBody")
+        assert f"the key '{key}' is given twice" in refused["detail"]
+    assert manager["tts"].snapshot().pinned is False
 
 
 @pytest.mark.parametrize("body", [{}, {"validForSeconds": -1}, {"validForSeconds": 1, "unloadAfterSeconds": 5}])

@@ -118,7 +118,7 @@ def test_without_an_arbiter_a_request_waits_until_there_is_room(project: Path) -
 def test_a_dead_neighbours_socket_is_no_obstacle_and_is_cleared_away(project: Path) -> None:
     folder = project / "arbiter"
     folder.mkdir(mode=0o700)
-    dead = folder / "1-dead.sock"
+    dead = folder / "1-deadbeef.sock"
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(dead))
     with Serving(project, *arguments(project), DORMOUSE_GPU_ARBITER=str(folder)) as one:

@@ -73,9 +73,8 @@ class Fleet:
 
     async def look(self) -> None:
         await self.keeper.look()
-        waiting = self.trust.unpublished({self.namespace})
-        if waiting:
-            await self.trust.publish(waiting)
+        self.trust.keep({self.namespace})
+        await self.trust.queue.drain(10)
 
 
 @pytest.fixture

@@ -2,19 +2,24 @@
 
 A folder (`DORMOUSE_GPU_ARBITER`) with one unix socket per process; whoever can reach one there is the same user, which
 both ends check. One connection is one question and one answer, a line of JSON each. A process that died leaves a
-socket that refuses, and it is removed; one that hangs costs its time limit and nothing else. One of an earlier version
-knows the questions `idle` and `leave` only: its idle models can be asked to leave, and those in use are waited for.
+socket that refuses, and whoever starts next, or asks it, removes it. One that hangs costs its time limit and nothing
+else. One of an earlier version knows the questions `idle` and `leave` only: its idle models can be asked to leave, and
+those in use are waited for.
 """
 
+import fcntl
 import json
 import logging
 import os
+import re
 import socket
 import stat
 import struct
 import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +34,9 @@ _MAX_LINE_BYTES = 64 * 1024
 _LOOK_SECONDS = 1.0
 # A demotion may have to copy changed weights back first.
 _LEAVE_SECONDS = 60.0
+_LOCK_SECONDS = 1.0
+# The process' number and eight random digits.
+_OUR_NAME = re.compile(r"[0-9]{1,10}-[0-9a-f]{8}\.sock")
 
 # A question (`{"ask": …}`) answered by this process; raises nothing.
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -66,9 +74,12 @@ class Neighbours:
         self._own = self._folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.sock"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._listener.bind(str(self._own))
-            self._own.chmod(stat.S_IRUSR | stat.S_IWUSR)
-            self._listener.listen(16)
+            with _locked(self._folder) as locked:
+                if locked:
+                    _remove_dead(self._folder.glob("*.sock"))
+                self._listener.bind(str(self._own))
+                self._own.chmod(stat.S_IRUSR | stat.S_IWUSR)
+                self._listener.listen(16)
         except OSError as error:
             self._listener.close()
             raise ConfigurationError(
@@ -145,10 +156,18 @@ class Neighbours:
                 answer = json.loads(_line(connection))
                 return answer if isinstance(answer, dict) else {}
         except ConnectionRefusedError:
-            path.unlink(missing_ok=True)  # nobody listens any more: its process is gone
+            self._remove(path)
         except (OSError, ValueError) as error:
             _log.debug("neighbour %s did not answer: %s", path.name, error)
         return {}
+
+    def _remove(self, path: Path) -> None:
+        try:
+            with _locked(self._folder) as locked:
+                if locked:
+                    _remove_dead([path])
+        except OSError as error:
+            _log.debug("neighbour %s is gone, and its socket stays: %s", path.name, error)
 
     def _serve(self) -> None:
         while True:
@@ -175,8 +194,53 @@ class Neighbours:
                 mine = isinstance(question, dict) and question.get("gpu") == self._gpu
                 answer = self._answer(question) if mine else {}
                 connection.sendall(json.dumps(answer).encode() + b"\n")
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, OverflowError) as error:
                 _log.debug("a neighbour's question came to nothing: %s", error)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Against the other processes of this folder, for a moment. False where one that hangs has it: we go on without."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        locked = _lock(descriptor)
+        try:
+            yield locked
+        finally:
+            # Closing is not enough: a child that was forked meanwhile has it open too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    give_up_at = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= give_up_at:
+                return False
+            time.sleep(_LOCK_SECONDS / 100)
+        else:
+            return True
+
+
+def _remove_dead(paths: Iterable[Path]) -> None:
+    """Sockets of ours that nobody listens on. The folder is locked, so none of them is only just being made."""
+    for path in paths:
+        try:
+            found = path.lstat()
+            if not (stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid() and _OUR_NAME.fullmatch(path.name)):
+                continue
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                # Whoever has too much to do to take it is alive.
+                connection.setblocking(False)
+                connection.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.debug("neighbour %s can't be looked at: %s", path.name, error)
 
 
 def _line(connection: socket.socket) -> bytes:
