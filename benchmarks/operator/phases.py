@@ -18,7 +18,8 @@ SHARE_IDLE_PER_TICK = 0.05
 IDLE_ROUNDS = 2
 STEADY_TICKS = 8
 QUIET_TICKS = 3
-SYNC_SECONDS, SETTLE_SECONDS = 300.0, 1800.0
+SYNC_SECONDS = 300.0
+SETTLE_SECONDS, SETTLE_SECONDS_PER_MODEL = 300.0, 0.1
 STATUS = "managedmodels/status"
 Say = Callable[[str], None]
 
@@ -56,6 +57,7 @@ async def settle(
 ) -> Settled:
     """Once each honest model has a status and nothing was written about any for some ticks."""
     missing = {replica.key for replica in honest}
+    longest = SETTLE_SECONDS + SETTLE_SECONDS_PER_MODEL * len(honest)
     first: list[float] = []
     last_write, said, began, writes = time.time(), time.monotonic(), time.monotonic(), 0
     while missing or time.time() - last_write < QUIET_TICKS * seconds:
@@ -76,8 +78,8 @@ async def settle(
             )
         if not operator.running:
             raise RuntimeError(f"the operator ended:\n{operator.log()[-4000:]}")
-        if time.monotonic() - began > SETTLE_SECONDS:
-            raise TimeoutError(f"{len(missing)} of {len(honest)} have no status after {SETTLE_SECONDS:g} s")
+        if time.monotonic() - began > longest:
+            raise TimeoutError(f"not settled after {longest:g} s: {len(missing)} of {len(honest)} have no status")
     return Settled(first, last_write - operator.started_unix)
 
 
