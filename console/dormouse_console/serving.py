@@ -15,6 +15,7 @@ from dormouse_webkit.connections import bounded_connections
 
 from .app import create_app
 from .callers import Callers, LocalCallers, TokenCallers, loopback_only
+from .errors import SettingsError
 from .health import Health
 from .kube import connect
 from .local import kubectl_proxy, through
@@ -111,9 +112,16 @@ async def _prometheus(settings: PrometheusSettings | None) -> AsyncIterator[Time
 
 @asynccontextmanager
 async def _health(port: int) -> AsyncIterator[None]:
-    """On a listener of its own, so that whoever takes all connections of the page does not have it restarted."""
+    """On a listener of its own, so that whoever takes all connections of the page does not have it restarted.
+
+    Raises SettingsError for a port that is taken.
+    """
     dual = socket.has_dualstack_ipv6()
-    listener = socket.create_server(("", port), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual)
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        listener = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
+    except OSError as error:
+        raise SettingsError(f"--health-port {port} can't be listened on: {error.strerror or error}") from error
     server = _Beside(
         uvicorn.Config(
             Health(),

@@ -297,8 +297,8 @@ TRUST_NOT_PUBLISHED = _gauge(
 SHARED_MANAGED_MODELS = _gauge(
     "dormouse_operator_shared_managed_models",
     "operator",
-    "ManagedModels of ours whose status another operator wrote within the last hour: two installations manage the "
-    "same. `operator` is its namespace and, with a Lease, the Lease's name; no series when there is none",
+    "ManagedModels of ours whose status another operator wrote within the last hour: two installations manage them. "
+    "`operator` is its namespace and, with a Lease, the Lease's name; no series when there is none",
 )
 LEADER = _gauge(
     "dormouse_operator_leader",

@@ -58,6 +58,7 @@ IN_A_CLUSTER = {
     "dormouse-console": {
         "--prometheus-url": "only the cluster knows it",
         "--api-server-ca": "mounted",
+        "--health-port": "for the kubelet, which does not reach the pod's loopback",
     },
 }
 

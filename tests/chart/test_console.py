@@ -1,6 +1,7 @@
 """The console as the chart installs it: nobody reaches it from the network, and it can do nothing by itself."""
 
 import pytest
+from dormouse_contract.ports import Port
 
 from .helm import Object, container, kinds, only, template
 
@@ -31,6 +32,14 @@ def test_it_listens_on_the_pods_loopback_and_no_service_leads_there() -> None:
     labels = only(objects, "Deployment", "-console")["spec"]["template"]["metadata"]["labels"]
     for service in kinds(objects, "Service"):
         assert not service["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_kubelet_asks_a_listener_that_has_health_and_nothing_else() -> None:
+    found = container(template(VALUES), "console")
+    (port,) = found["ports"]
+    assert port == {"name": "health", "containerPort": Port.CONSOLE_HEALTH}
+    assert f"--health-port={Port.CONSOLE_HEALTH:d}" in found["args"]
+    assert found["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
 
 
 BASIC = {

@@ -28,7 +28,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "DEAD_SECONDS", 0.1)
     monkeypatch.setattr(life, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(life, "QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(life.random, "random", lambda: -0.98)
+    monkeypatch.setattr(life, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(life, "PAUSE_SECONDS", 0.2)
 
 
 class Cluster(Census):
@@ -164,6 +165,52 @@ async def test_one_that_ends_again_and_again_is_the_operators_own_trouble_and_sa
     assert text.startswith("The pods in speech are not watched: the watch ended: RuntimeError: pods is forbidden Trace")
     assert "\n" not in text
     assert not record.exc_info
+
+
+async def test_one_that_comes_back_by_itself_says_so_once(running: Run, caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster()
+    alive = asyncio.Event()
+
+    async def show(signs: Signs) -> None:
+        signs.alive()
+        signs.opened()
+        await alive.wait()
+        await cluster.well(signs)
+
+    cluster.show = show
+    with caplog.at_level(logging.INFO):
+        watch = running(cluster.watch())
+        await auntil(watch.synced.is_set)
+        cluster.error = AWAY
+        await auntil(lambda: watch.problem != "")
+        began = asyncio.get_running_loop().time()
+        await auntil(lambda: asyncio.get_running_loop().time() - began > 0.3)
+        assert watch.problem != ""
+        alive.set()
+        await auntil(lambda: watch.problem == "")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert cluster.lives == 1
+
+
+async def test_one_that_is_cancelled_from_within_is_begun_anew(running: Run) -> None:
+    cluster = Cluster()
+
+    async def show(signs: Signs) -> None:
+        raise asyncio.CancelledError
+
+    cluster.show = show
+    running(cluster.watch())
+    await auntil(lambda: cluster.lives == 3)
+
+
+async def test_one_that_ends_at_once_is_begun_less_and_less_often(running: Run) -> None:
+    cluster = Cluster()
+    cluster.show = cluster.broken
+    running(cluster.watch())
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await auntil(lambda: loop.time() - began > 1.5)
+    assert 5 < cluster.lives < 25
 
 
 async def test_managed_models_wait_for_the_pods_of_their_place(running: Run) -> None:

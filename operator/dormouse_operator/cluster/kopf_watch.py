@@ -78,10 +78,15 @@ class KopfWatch:
 
     def _registry(self, signs: Signs, sessions: list[aiohttp.ClientSession]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
+        used: list[kopf.ConnectionInfo] = []
 
         @kopf.on.login(registry=registry)
         async def log_in(**_: Any) -> kopf.AiohttpSession:
             connection = self._connect()
+            if connection in used:
+                # kopf asks again after a 401, and would go on with the same credentials without a pause.
+                raise kopf.PermanentError("the API server does not take the operator's credentials")
+            used.append(connection)
             sessions.append(_session(connection, self._collection.path, signs))
             return kopf.AiohttpSession(server=connection.server, aiohttp_session=sessions[-1])
 

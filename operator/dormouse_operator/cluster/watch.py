@@ -26,6 +26,8 @@ LOOK_SECONDS = 3.0
 # Events of a list are handled in the background: it is through when there were none for so long.
 QUIET_SECONDS = 0.3
 LOG_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 20.0
 MOST_WORDS = 300
 log = logging.getLogger(__name__)
 
@@ -96,17 +98,23 @@ class Watch:
     async def run(self) -> None:
         """Until cancelled."""
         self._accounted_at = self._monotonic()
+        pause = FIRST_PAUSE_SECONDS
         while True:
+            began = self._monotonic()
             try:
-                await self._until_it_is_listed()
+                if await self._until_it_is_listed():
+                    pause = FIRST_PAUSE_SECONDS
                 await self._live()
             except Exception as error:
                 self._say(f"the watch ended: {_words(error)}")
+            # Each life reads the whole list, so one that ends at once for no reason begins less and less often.
+            pause = FIRST_PAUSE_SECONDS if self._monotonic() - began >= LOG_SECONDS else min(2 * pause, PAUSE_SECONDS)
             # Jitter, as many watches may die of the same.
-            await asyncio.sleep(1 + random.random())  # noqa: S311 - no secret
+            await asyncio.sleep(pause * (0.5 + 0.5 * random.random()))  # noqa: S311 - no secret
 
-    async def _until_it_is_listed(self) -> None:
-        absent = 0
+    async def _until_it_is_listed(self) -> bool:
+        """Whether anything was in the way."""
+        absent, waited = 0, False
         while True:
             if self._after is not None and not self._after.synced.is_set():
                 self._accounted_at = self._monotonic()
@@ -114,34 +122,39 @@ class Watch:
             else:
                 error = await self._look()
                 if error is None:
-                    return
+                    return waited
                 self.refused = not error.retryable
                 absent = absent + 1 if isinstance(error, KubeNotFound) else 0
                 if absent == 2:
                     # Once may be an API server that has just started.
                     self._gone()
+            waited = True
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _live(self) -> None:
         """Until the watch is dead. Raises what it ended with."""
-        self._is_open = False
-        self._alive_at = self._monotonic()
+        # It has as long for its first sign as for every other one.
+        self._is_open, self._alive_at = False, self._monotonic()
         life = asyncio.create_task(self._show(self))
         try:
             answered_at: float | None = None
             while not life.done():
                 await asyncio.wait([life], timeout=QUIET_SECONDS if not self.synced.is_set() else LOOK_SECONDS)
                 now = self._monotonic()
-                if self._is_open and now - self._listed_at >= QUIET_SECONDS:
-                    self._lives()
-                if now - self._alive_at < SILENT_SECONDS or await self._look() is not None:
+                if now - self._alive_at < SILENT_SECONDS:
+                    answered_at = None
+                    if self._is_open and now - self._listed_at >= QUIET_SECONDS:
+                        self._lives()
+                elif await self._look() is not None:
                     answered_at = None
                 elif answered_at is None:
                     answered_at = now
                 elif now - answered_at >= DEAD_SECONDS:
                     self._say("the watch showed no sign of life")
                     return
-            await life
+            if not life.cancelled():
+                life.result()
+            self._say("the watch ended without a reason")
         finally:
             life.cancel()
             await asyncio.gather(life, return_exceptions=True)
