@@ -170,7 +170,7 @@ def test_a_replica_that_floods_is_unknown_with_a_condition_and_its_neighbours_ar
     world.wait_for("flood", "IdleSignalAvailable", "True", "IdleSignalFresh")
     floods.add(world.namespace, "flood-0", metrics.RESIDENCY.name)
     flooded(world.prometheus, world.namespace)
-    world.wait_for("flood", "IdleSignalAvailable", "False", "IdleSignalTooLarge")
+    world.wait_for("flood", "IdleSignalAvailable", "False", "IdleSignalTooLarge", deadline_seconds=90)
     (message,) = (
         each["message"] for each in world.status("flood")["conditions"] if each["type"] == "IdleSignalAvailable"
     )

@@ -96,7 +96,13 @@ async def _join(look: "_Look") -> tuple[Join, int]:
 
     if fleet.is_empty:
         return fleet, await look.unlabelled() or 0
-    await asyncio.gather(*(add(name) for name in idle_signal.columns()))
+    try:
+        async with asyncio.TaskGroup() as columns:
+            for name in idle_signal.columns():
+                columns.create_task(add(name))
+    except ExceptionGroup as several:
+        # The first ended the others: none may go on into the next look.
+        raise several.exceptions[0] from several
     return fleet, 0
 
 
@@ -114,8 +120,10 @@ class _Look:
         self._at: float | None = None
 
     async def ask(self, about: Callable[..., str]) -> Vector:
-        """`about` makes a query of matchers. What is too much is asked in halves, until only that is unknown. Raises
-        PrometheusUnavailable when it is Prometheus that answers nothing."""
+        """`about` makes a query of matchers. What is too much is asked in parts, until only the cause is unknown.
+
+        Raises PrometheusUnavailable when it is Prometheus that answers nothing.
+        """
         waiting, doubtful = map(deque, self._split.parts())
         answers: list[Vector] = []
         too_much: list[PrometheusTooMuchAsked] = []
