@@ -152,7 +152,7 @@ def shaped(**data: object) -> Answer:
         pytest.param(lambda _: httpx.Response(200), "not its API", DOWN, id="nothing"),
         pytest.param(lambda _: httpx.Response(200, text='{"status": "succ'), "not its API", DOWN, id="half a body"),
         pytest.param(lambda _: httpx.Response(502, html="<html>"), "not its API", DOWN, id="a proxy's page"),
-        pytest.param(lambda _: httpx.Response(500, json={"error": "tsdb\nbroke"}), "tsdb broke", DOWN, id="500"),
+        pytest.param(lambda _: httpx.Response(500, json={"error": "tsdb\nbroke"}), "tsdb\ufffdbroke", DOWN, id="500"),
         pytest.param(lambda _: httpx.Response(422, json={"error": "too many"}), "too many", DOWN, id="422"),
         pytest.param(lambda _: httpx.Response(200, json=[1]), "HTTP 200", DOWN, id="a list"),
         pytest.param(lambda _: httpx.Response(200, json={"status": "success"}), SHAPE, DOWN, id="no data"),
