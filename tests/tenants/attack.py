@@ -23,12 +23,16 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """`begin` returns when all of it is there. `forged`: what it tries to write at the beginning of a log's line."""
+    """`begin` returns when all of it is there. `forged`: what it tries to write at the beginning of a log's line.
+
+    seconds: how long the fleet is looked at from then on.
+    """
 
     name: str
     begin: Begin
     named: Named
     forged: tuple[str, ...] = ()
+    seconds: float = 6.0
 
     def __str__(self) -> str:
         return self.name

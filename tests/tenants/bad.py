@@ -47,7 +47,9 @@ class BadTenant:
         self._places = places
         self._targets: dict[str, list[Target]] = {}
         self._ips: list[str] = []
+        self._controlled: list[str] = []
         self._ended = threading.Event()
+        self._last: list[Callable[[], object]] = []
         self._threads: list[threading.Thread] = []
         cluster.control_plane.api.create_namespace(namespace)
 
@@ -56,12 +58,22 @@ class BadTenant:
         ip = self._places.next_ip()
         self._ips.append(ip)
         if control is not None:
+            self._controlled.append(ip)
             self._listener.listen(ip, self._places.control_port, control, self.tls if ends_tls else None)
         if metrics is not None:
             self._listener.listen(ip, self._places.metrics_port, serving_text(metrics))
         return ip
 
-    def pod(self, name: str, ip: str, *, app: str = "", scraped: bool = True, labels: Mapping[str, str] = {}) -> None:
+    def pod(
+        self,
+        name: str,
+        ip: str,
+        *,
+        app: str = "",
+        scraped: bool = True,
+        labels: Mapping[str, str] = {},
+        labels_of_scrape: Mapping[str, str] = {},
+    ) -> None:
         register_pod(
             self._cluster.control_plane,
             namespace=self.namespace,
@@ -71,7 +83,8 @@ class BadTenant:
             spec=SIDECAR,
         )
         if scraped:
-            target = Target(f"{ip}:{self._places.metrics_port}", {"namespace": self.namespace, "pod": name})
+            scrape = {"namespace": self.namespace, "pod": name, **labels_of_scrape}
+            target = Target(f"{ip}:{self._places.metrics_port}", scrape)
             self._targets.setdefault(self.namespace, []).append(target)
 
     def remove_pod(self, name: str) -> None:
@@ -124,6 +137,14 @@ class BadTenant:
         self._threads.append(thread)
         thread.start()
 
+    def at_the_end(self, work: Callable[[], object]) -> None:
+        self._last.append(work)
+
+    def was_called(self) -> bool:
+        """Whether the operator called one of its pods, where there is one to be called."""
+        ports = [(ip, self._places.control_port) for ip in self._controlled]
+        return not ports or any(self._listener.connections[port] for port in ports)
+
     def reasons(self) -> set[str]:
         """Of all conditions of its ManagedModels."""
         found = self.request("GET", "managedmodels")["items"]
@@ -135,6 +156,8 @@ class BadTenant:
         self._ended.set()
         for thread in self._threads:
             thread.join(timeout=10)
+        for work in self._last:
+            work()
         for name in self._targets:
             for honored in (False, True):
                 self._cluster.prometheus.set_targets(name, [], honor_labels=honored)
@@ -145,5 +168,3 @@ class BadTenant:
     def _path(self, kind: str) -> str:
         group = "/apis/dormouse.dev/v1alpha1" if kind == "managedmodels" else "/api/v1"
         return f"{group}/namespaces/{self.namespace}/{kind}"
-
-

@@ -12,5 +12,4 @@ from .town import Town
 @pytest.fixture(scope="package")
 def town() -> Iterator[Town]:
     with Town() as made:
-        made.measure_baseline()
         yield made

@@ -60,9 +60,7 @@ class HonestTenants:
     def serve_control(self, port: int, tls: ssl.SSLContext) -> None:
         for pod in self.pods:
 
-            async def handle(
-                reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pod: HonestPod = pod
-            ) -> None:
+            async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pod: HonestPod = pod) -> None:
                 status, body = self._answer(pod, await read_request(reader))
                 await answer(writer, response(json.dumps(body).encode(), status))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Listener:
         self.loop = asyncio.new_event_loop()
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
+        self.connections: Counter[tuple[str, int]] = Counter()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -40,6 +42,7 @@ class Listener:
             task = asyncio.current_task()
             assert task is not None
             self._open[writer] = task
+            self.connections[(ip, port)] += 1
             try:
                 await handle(reader, writer)
             except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):

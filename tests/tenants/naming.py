@@ -8,6 +8,7 @@ _CONDITION = "dormouse_operator_managed_model_condition"
 _MISSING = "dormouse_operator_idle_signal_missing"
 _FAILED = "dormouse_operator_visit_failures_total"
 _WAITING = "dormouse_operator_oldest_waiting_call_seconds"
+_IGNORED = "dormouse_operator_ignored_models_total"
 _TOO_LARGE = "dormouse_operator_idle_signal_too_large"
 
 
@@ -22,3 +23,6 @@ TOO_DEAR = _named("InvalidSchedule", "TooExpensive", by=(_FAILED,))
 TOO_LARGE = _named("IdleSignalTooLarge", "TooManyModels", by=(_TOO_LARGE,))
 NO_TRUST = _named("TrustNotPublished", by=())
 PASSED_OVER = Named()
+RIVALS = _named("Conflict", by=())
+# What can be no model's name is passed over and counted.
+DROPPED = Named(metrics=(_IGNORED,))

@@ -60,10 +60,10 @@ def model_list(names: Iterable[str]) -> bytes:
 
 
 def moved(**changed: Any) -> dict[str, Any]:
-    """A `lastTransition`."""
+    """A `lastTransition`, later than whatever is made now: what was before a ManagedModel is none of its story."""
     model = FakeModel()
     model.move("CPU", "Idle", "idle")
-    return (model.last_transition or {}) | changed
+    return (model.last_transition or {}) | {"time": time.time() + 30} | changed
 
 
 def problem(detail: str, *, status: int = 503, reason: str = "CannotNow") -> bytes:

@@ -1,4 +1,4 @@
-"""What a fleet went through while one tenant was bad, and whether the others noticed. Pure: figures in, findings out."""
+"""What a fleet went through while one tenant was bad, and whether the others noticed. No I/O, no clock."""
 
 from __future__ import annotations
 
