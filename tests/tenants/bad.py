@@ -20,6 +20,8 @@ from .places import Places
 
 Metrics = Callable[[], bytes]
 WRITERS = 8
+# Of the scrapes that the chart brings; what a tenant adds has another.
+SIDECARS_JOB = "sidecars"
 
 
 class BadTenant:
@@ -83,7 +85,7 @@ class BadTenant:
             spec=SIDECAR,
         )
         if scraped:
-            scrape = {"namespace": self.namespace, "pod": name, **labels_of_scrape}
+            scrape = {"job": SIDECARS_JOB, "namespace": self.namespace, "pod": name, **labels_of_scrape}
             target = Target(f"{ip}:{self._places.metrics_port}", scrape)
             self._targets.setdefault(self.namespace, []).append(target)
 

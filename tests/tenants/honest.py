@@ -103,20 +103,20 @@ class HonestTenants:
             if body["podUID"] != pod.uid:
                 pod.strays.append(f"an order for {body['podUID']}")
                 return "421 Misdirected", {"title": "WrongPod", "status": 421, "detail": "", "reason": "WrongPod"}
-            if request.path.endswith("/residency"):
-                self._move(pod, body, now)
+            if request.path.endswith("/residency") and not self._move(pod, body, now):
+                return "409 Conflict", {"title": "InUse", "status": 409, "detail": "used lately", "reason": "InUse"}
             return "200 OK", model.snapshot(MODEL)
 
-    def _move(self, pod: HonestPod, order: dict[str, Any], now: float) -> None:
-        reached, model = pod.idle_reached, pod.model
-        if reached is None or order["desired"] != "CPU":
-            return
-        if now < reached:
-            pod.strays.append(f"an order {reached - now:.2f} s too early")
-            return
-        pod.delays.append((now, now - reached))
-        model.move("CPU", order["trigger"], order["reason"])
-        self._listener.loop.call_later(self._dice.uniform(*REST_SECONDS), self._use, pod)
+    def _move(self, pod: HonestPod, order: dict[str, Any], now: float) -> bool:
+        """Whether it is asleep then. It was used since when an operator that is late goes by what was."""
+        reached = pod.idle_reached
+        if reached is not None and now < reached:
+            return False
+        if reached is not None:
+            pod.delays.append((now, now - reached))
+            pod.model.move("CPU", order["trigger"], order["reason"])
+            self._listener.loop.call_later(self._dice.uniform(*REST_SECONDS), self._use, pod)
+        return True
 
     def _use(self, pod: HonestPod) -> None:
         """A request, which wakes the model and ends at once: from now on it is idle again."""

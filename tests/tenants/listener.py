@@ -45,7 +45,7 @@ class Listener:
             self.connections[(ip, port)] += 1
             try:
                 await handle(reader, writer)
-            except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, asyncio.CancelledError):
                 pass
             finally:
                 self._open.pop(writer, None)

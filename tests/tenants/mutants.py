@@ -71,12 +71,12 @@ def one_namespace_where_writes_hang() -> None:
 
 def a_visit_that_fails_ends_the_pass() -> None:
     def raising(_: Any) -> Callable[..., None]:
-        def exception(*__: Any) -> None:
-            raise RuntimeError("nobody has caught it") from sys.exc_info()[1]
+        def failed(*__: Any) -> None:
+            raise RuntimeError("nobody catches it") from sys.exc_info()[1]
 
-        return exception
+        return failed
 
-    _replace("dormouse_operator.reconciler.quiet_log", "exception", raising)
+    _replace("dormouse_operator.reconciler.Reconciler", "_failed", raising)
 
 
 def visits_without_a_limit_of_time() -> None:

@@ -13,8 +13,10 @@ from .numbers import POLICY
 
 def a_figure_that_a_formatter_does_not_take(bad: BadTenant) -> None:
     lines = series("main", {metrics.RELEASED.name: repr(FAULTY_BYTES)}, residency="CPU")
-    bad.pod("pod", bad.serve(replying(lambda _: response(model_list(["main"]))), lambda: exposition(lines)))
-    bad.managed("pod", policy=POLICY)
+    ip = bad.serve(replying(lambda _: response(model_list(["main"]))), lambda: exposition(lines))
+    for number in range(10):
+        bad.pod(f"pod-{number}", ip)
+        bad.managed(f"pod-{number}", policy=POLICY)
     bad.scrape()
 
 
