@@ -36,8 +36,8 @@ def ids(value: object) -> str:
 def test_a_fault_that_nobody_thought_of_harms_its_own_tenant_only(
     town: Town, fault: Callable[[], None], attack: Attack
 ) -> None:
-    with town.mutant(mutants.program(fault.__name__)):
-        found = town.judge_twice(attack, town.witness(attack))
+    town.operated_by(mutants.program(fault.__name__))
+    found = town.judge_twice(attack, town.witness(attack))
     assert not found, "\n".join(found)
 
 
@@ -55,6 +55,6 @@ def test_a_fault_that_nobody_thought_of_harms_its_own_tenant_only(
 def test_an_isolation_that_is_taken_out_is_noticed(
     town: Town, mutations: tuple[Callable[[], None], ...], attack: Attack, noticed: str
 ) -> None:
-    with town.mutant(mutants.program(*(each.__name__ for each in mutations))):
-        found = town.judge(attack, town.witness(attack))
+    town.operated_by(mutants.program(*(each.__name__ for each in mutations)))
+    found = town.judge(attack, town.witness(attack))
     assert any(noticed in each for each in found), "\n".join(["nothing was noticed", *found])

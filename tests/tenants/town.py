@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import fields
 from types import TracebackType
 from typing import Self
@@ -55,9 +55,9 @@ PROGRAM = ("-m", "dormouse_operator.cli")
 class Town:
     """`with Town() as town:`. `baseline` is the honest p99 with nobody bad, seconds."""
 
-    def __init__(self, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(self) -> None:
         self._stack = ExitStack()
-        self._program = program
+        self._program: Sequence[str] = PROGRAM
         self._places = Places()
         self.baseline = math.nan
 
@@ -71,7 +71,7 @@ class Town:
             self._kubeconfig = operator_kubeconfig(self.cluster.control_plane)
             self.honest = HonestTenants([*self._settle()], honest_listener)
             self.honest.serve_metrics(self._places.metrics_port)
-            self.start_operator(self._program)
+            self._start_operator()
             stack.callback(lambda: self.operator.kill())
             self._tls = self._trusting_the_operator()
             self.honest.serve_control(self._places.control_port, self._tls)
@@ -86,22 +86,17 @@ class Town:
     ) -> None:
         self._stack.close()
 
-    def start_operator(self, program: Sequence[str]) -> None:
+    def _start_operator(self) -> None:
         flags = [f"--control-port={self._places.control_port}", *LEASE, *SELECTOR]
-        log = self.cluster.directory / "operator.log"
-        url = self.cluster.prometheus.url
-        self.operator = OperatorProcess(self._kubeconfig, url, log, flags=flags, program=program)
-        self.log = log
+        url, self._log = self.cluster.prometheus.url, self.cluster.directory / "operator.log"
+        self.operator = OperatorProcess(self._kubeconfig, url, self._log, flags=flags, program=self._program)
         self.operator.start()
 
-    @contextmanager
-    def mutant(self, program: Sequence[str]) -> Iterator[None]:
-        """Another operator in place of the right one, which comes back at the end."""
-        self._change_operator(program)
-        try:
-            yield
-        finally:
-            self._change_operator(self._program)
+    def operated_by(self, program: Sequence[str] = PROGRAM) -> None:
+        """By this operator from now on, with the honest tenants served; another one ends."""
+        if program != self._program:
+            self._program = program
+            self._change_operator()
 
     def measure_baseline(self) -> float:
         began = time.time()
@@ -111,7 +106,6 @@ class Town:
     def witness(self, attack: Attack) -> Witnessed:
         """The fleet from the moment at which the bad one begins, until it was named or should have been."""
         self.honest.take_strays()
-        self.operator_url = f"http://127.0.0.1:{self.operator.metrics_port}"
         bad = BadTenant(
             f"bad-{attack.name}",
             self.cluster,
@@ -119,11 +113,11 @@ class Town:
             self._places,
             self._tls,
             [(pod.namespace, pod.name, pod.ip) for pod in self.honest.pods],
-            self.operator_url,
+            f"http://127.0.0.1:{self.operator.metrics_port}",
         )
         began = time.time()
         try:
-            with Observer(self.operator.metrics_port, self.log) as observer:
+            with Observer(self.operator.metrics_port, self._log) as observer:
                 attack.begin(bad)
                 time.sleep(attack.seconds)
                 unnamed = _unnamed(bad, observer, attack)
@@ -155,18 +149,18 @@ class Town:
         deadline = time.monotonic() + 8
         while self.honest.waiting_seconds() > 2 * TICK_SECONDS:
             if time.monotonic() > deadline:
-                self._change_operator(self._program)
+                self._change_operator()
                 return
             time.sleep(0.1)
 
-    def _change_operator(self, program: Sequence[str]) -> None:
+    def _change_operator(self) -> None:
         """In order where it can, so that the next one need not wait for the Lease to run out."""
         pid = self.operator.pid
         try:
             self.operator.terminate()
         except subprocess.TimeoutExpired:
             os.kill(pid, signal.SIGKILL)
-        self.start_operator(program)
+        self._start_operator()
         began = time.time()
         eventually(
             "the new operator has ordered each honest model once",
