@@ -8,7 +8,7 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = ["localcluster.pytest_fixtures"]
 
 # These share one expensive stage (cluster, operator, model servers), so they stay on one worker.
-TOGETHER = {"loop", "monitoring", "console", "tenants"}
+TOGETHER = {"loop", "monitoring", "console"}
 # Each test of these brings its own processes and waits for them, so they are spread.
 APART = {"operator/test_high_availability.py", "simulation/test_a_day_of_faults.py"}
 # What takes longest begins first, so that nobody waits for it alone at the end.

@@ -32,7 +32,7 @@ class Attack:
     begin: Begin
     named: Named
     forged: tuple[str, ...] = ()
-    seconds: float = 6.0
+    seconds: float = 8.0
 
     def __str__(self) -> str:
         return self.name

@@ -79,6 +79,13 @@ def a_visit_that_fails_ends_the_pass() -> None:
     _replace("dormouse_operator.reconciler.Reconciler", "_failed", raising)
 
 
+def namespaces_by_their_names_and_not_in_turn() -> None:
+    def without_the_time(original: Callable[..., None]) -> Callable[..., None]:
+        return lambda self, namespace, _: original(self, namespace, 0.0)
+
+    _replace("dormouse_operator.waiting_visits.WaitingVisits", "took", without_the_time)
+
+
 def visits_without_a_limit_of_time() -> None:
     async def never(self: Any) -> None:
         pass
@@ -107,7 +114,7 @@ def queries_for_all_namespaces() -> None:
 
 
 def texts_as_they_come() -> None:
-    _replace("dormouse_contract.printable", "printable", lambda _: lambda text, *__: text)
+    _replace("dormouse_contract.printable", "printable", lambda _: lambda text, *__, **___: str(text))
 
 
 def _replace(owner: str, name: str, change: Callable[[Any], Any]) -> None:

@@ -14,7 +14,7 @@ from .town import Town
 FAULT = Attack("fault", planted.a_figure_that_a_formatter_does_not_take, Named(naming.DISBELIEVED.reasons))
 DEAR = Attack("dear", planted.a_policy_that_is_dear_to_judge, Named(naming.TOO_DEAR.reasons))
 WRITES = Attack("writes", planted.a_namespace_where_writes_hang, Named())
-ORDERS = Attack("orders", silence.one_pod_of_300_models_that_takes_no_order, Named())
+ORDERS = Attack("orders", silence.one_pod_of_300_models_that_takes_no_order, Named(), seconds=12)
 SERIES = Attack("series", samples.series_by_the_hundred_thousand_without_a_managed_model, Named(), seconds=14)
 TEXTS = Attack("texts", words.names_of_models, Named(), (words.FORGED,))
 LATE, LOG = "honest orders are late", "log"
@@ -44,7 +44,16 @@ def test_a_fault_that_nobody_thought_of_harms_its_own_tenant_only(
 @pytest.mark.parametrize(
     ("mutations", "attack", "noticed"),
     [
-        ((mutants.one_figure_that_a_formatter_does_not_take, mutants.a_visit_that_fails_ends_the_pass), FAULT, LATE),
+        (
+            (
+                mutants.one_figure_that_a_formatter_does_not_take,
+                # Each of the two is enough: a pass that ends early goes on where it ended.
+                mutants.namespaces_by_their_names_and_not_in_turn,
+                mutants.a_visit_that_fails_ends_the_pass,
+            ),
+            FAULT,
+            LATE,
+        ),
         ((mutants.one_policy_that_is_dear_to_judge, mutants.visits_without_a_limit_of_time), DEAR, LATE),
         ((mutants.calls_without_a_fair_share,), ORDERS, LATE),
         ((mutants.queries_for_all_namespaces,), SERIES, LATE),

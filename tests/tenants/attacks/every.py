@@ -6,11 +6,13 @@ from .. import naming
 from ..attack import Attack, Begin, Named
 from . import clients, numbers, objects, samples, silence, words
 
-# Prometheus looks for new targets every 5 s, and scrapes these every 5 s.
+# What is called is waited for, and only then somebody else's turn is late.
+CALLS_SECONDS = 10.0
+# Prometheus scrapes these every 5 s.
 SERIES_SECONDS = 14.0
 
 
-def _attack(begin: Begin, named: Named, *forged: str, seconds: float = 6.0) -> Attack:
+def _attack(begin: Begin, named: Named, *forged: str, seconds: float = 8.0) -> Attack:
     return Attack(begin.__name__.replace("_", "-"), begin, named, forged, seconds)
 
 
@@ -22,16 +24,16 @@ ATTACKS = (
     _attack(words.reasons_and_details, naming.PASSED_OVER, words.FORGED),
     _attack(words.answers_that_are_no_text, naming.PASSED_OVER),
     _attack(words.a_new_reason_every_second, naming.PASSED_OVER),
-    _attack(silence.one_pod_of_300_models_that_takes_no_order, naming.TOO_MANY),
-    _attack(silence.one_pod_of_300_models_that_says_nothing, naming.SILENT),
-    _attack(silence.one_pod_of_300_models_that_refuses, naming.TOO_MANY),
-    _attack(silence.policies_for_300_models_that_take_their_time, naming.TOO_MANY),
-    _attack(silence.pods_by_the_hundred_that_take_no_order, naming.SILENT),
-    _attack(silence.handshakes_that_stall, naming.TOO_MANY),
-    _attack(silence.answers_by_the_drop, naming.SILENT),
-    _attack(silence.half_answers, naming.SILENT),
-    _attack(silence.answers_without_end, naming.PASSED_OVER),
-    _attack(silence.redirects, naming.PASSED_OVER),
+    _attack(silence.one_pod_of_300_models_that_takes_no_order, naming.TOO_MANY, seconds=CALLS_SECONDS),
+    _attack(silence.one_pod_of_300_models_that_says_nothing, naming.SILENT, seconds=CALLS_SECONDS),
+    _attack(silence.one_pod_of_300_models_that_refuses, naming.TOO_MANY, seconds=CALLS_SECONDS),
+    _attack(silence.policies_for_300_models_that_take_their_time, naming.TOO_MANY, seconds=CALLS_SECONDS),
+    _attack(silence.pods_by_the_hundred_that_take_no_order, naming.SILENT, seconds=CALLS_SECONDS),
+    _attack(silence.handshakes_that_stall, naming.TOO_MANY, seconds=CALLS_SECONDS),
+    _attack(silence.answers_by_the_drop, naming.SILENT, seconds=CALLS_SECONDS),
+    _attack(silence.half_answers, naming.SILENT, seconds=CALLS_SECONDS),
+    _attack(silence.answers_without_end, naming.PASSED_OVER, seconds=CALLS_SECONDS),
+    _attack(silence.redirects, naming.PASSED_OVER, seconds=CALLS_SECONDS),
     _attack(objects.dear_schedules, naming.TOO_DEAR),
     _attack(objects.a_managed_model_that_changes_fifty_times_a_second, naming.PASSED_OVER),
     _attack(objects.pods_that_come_and_go, naming.PASSED_OVER),
