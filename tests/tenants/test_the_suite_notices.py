@@ -16,7 +16,7 @@ DEAR = Attack("dear", planted.a_policy_that_is_dear_to_judge, Named(naming.TOO_D
 WRITES = Attack("writes", planted.a_namespace_where_writes_hang, Named())
 ORDERS = Attack("orders", silence.one_pod_of_300_models_that_takes_no_order, Named(), seconds=12)
 SERIES = Attack("series", samples.series_by_the_hundred_thousand_without_a_managed_model, Named(), seconds=14)
-TEXTS = Attack("texts", words.names_of_models, Named(), (words.FORGED,))
+TEXTS = Attack("texts", words.reasons_and_details, Named(), (words.FORGED,))
 LATE, LOG = "honest orders are late", "log"
 
 
