@@ -42,14 +42,20 @@ class OperatorProcess:
     """The real command in a process of its own, under the RBAC of `deploy/rbac.yaml`."""
 
     def __init__(
-        self, kubeconfig: Path, prometheus_url: str, log: Path, namespaces: str = "", flags: Sequence[str] = ()
+        self,
+        kubeconfig: Path,
+        prometheus_url: str,
+        log: Path,
+        namespaces: str = "",
+        flags: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "dormouse_operator.cli"),
     ) -> None:
+        """`program`: what Python runs."""
         self.metrics_port = reserve_port()
         self._log = log
         self._command = [
             sys.executable,
-            "-m",
-            "dormouse_operator.cli",
+            *program,
             "run",
             f"--kubeconfig={kubeconfig}",
             f"--prometheus-url={prometheus_url}",
