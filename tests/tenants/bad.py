@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from dormouse_contract import metrics
+
 from localcluster.cluster import LocalCluster
 from localcluster.errors import ApiRefused
 from localcluster.pods import register_pod, remove_pod
@@ -55,15 +57,15 @@ class BadTenant:
         self._threads: list[threading.Thread] = []
         cluster.control_plane.api.create_namespace(namespace)
 
-    def serve(self, control: Handle | None, metrics: Metrics | None, *, ends_tls: bool = True) -> str:
+    def serve(self, control: Handle | None, exposed: Metrics | None, *, ends_tls: bool = True) -> str:
         """An address with a control port and a metrics port. `ends_tls` False gives the handler the bare connection."""
         ip = self._places.next_ip()
         self._ips.append(ip)
         if control is not None:
             self._controlled.append(ip)
             self._listener.listen(ip, self._places.control_port, control, self.tls if ends_tls else None)
-        if metrics is not None:
-            self._listener.listen(ip, self._places.metrics_port, serving_text(metrics))
+        if exposed is not None:
+            self._listener.listen(ip, self._places.metrics_port, serving_text(exposed))
         return ip
 
     def pod(
@@ -116,6 +118,12 @@ class BadTenant:
         name = f"{self.namespace}-{group}" if group else self.namespace
         self._targets.setdefault(name, []).extend(targets)
         self._cluster.prometheus.set_targets(name, self._targets[name], honor_labels=honor_labels)
+
+    def until_scraped(self, series: int, matcher: str = "") -> None:
+        """Prometheus has at least so many residencies, of its own namespace or by `matcher`: the attack has arrived."""
+        matcher = matcher or f'namespace="{self.namespace}"'
+        chosen = f"{metrics.RESIDENCY.name}{{{matcher}}}"
+        self._cluster.prometheus.wait_for(f"count({chosen}) >= {series}", deadline_seconds=60)
 
     def side_by_side(self, calls: Iterable[Callable[[], None]]) -> None:
         with ThreadPoolExecutor(WRITERS) as pool:

@@ -31,7 +31,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        self._open: dict[asyncio.Task[None], tuple[str, asyncio.StreamWriter]] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
         self.connections: Counter[tuple[str, int]] = Counter()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -41,14 +41,14 @@ class Listener:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
-            self._open[writer] = task
+            self._open[task] = (ip, writer)
             self.connections[(ip, port)] += 1
             try:
                 await handle(reader, writer)
             except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, asyncio.CancelledError):
                 pass
             finally:
-                self._open.pop(writer, None)
+                self._open.pop(task, None)
                 writer.close()
 
         async def start() -> asyncio.Server:
@@ -62,12 +62,13 @@ class Listener:
         async def end() -> None:
             for key in [key for key in self._servers if key[0] == ip]:
                 self._servers.pop(key).close()
-            ours = [writer for writer in self._open if writer.get_extra_info("sockname", ("",))[0] == ip]
-            tasks = [self._open[writer] for writer in ours]
-            for writer, task in zip(ours, tasks, strict=True):
+            ours = {task: writer for task, (where, writer) in self._open.items() if where == ip}
+            for task, writer in ours.items():
                 writer.transport.abort()
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*ours, return_exceptions=True)
+            # A transport that was aborted closes its socket in a later turn of the loop.
+            await asyncio.sleep(0)
 
         self.run(end())
 

@@ -32,6 +32,7 @@ def twenty_thousand_models_in_one_pod(bad: BadTenant) -> None:
     bad.pod("pod", bad.serve(polite(["main"]), lambda: exposition(lines)))
     bad.managed("pod", policy=POLICY)
     bad.scrape()
+    bad.until_scraped(len(names))
 
 
 def labels_as_long_as_they_get(bad: BadTenant) -> None:
@@ -41,6 +42,7 @@ def labels_as_long_as_they_get(bad: BadTenant) -> None:
     bad.pod("pod", bad.serve(polite(["main"]), lambda: exposition(lines)))
     bad.managed("pod", policy=POLICY)
     bad.scrape()
+    bad.until_scraped(len(names))
 
 
 def series_of_somebody_else(bad: BadTenant) -> None:
@@ -54,6 +56,7 @@ def series_of_somebody_else(bad: BadTenant) -> None:
     bad.managed("pod", policy=POLICY)
     bad.scrape()
     bad.scrape("forged", [bad.serve(None, lambda: exposition(lines))], honor_labels=True)
+    bad.until_scraped(1, f'job="{bad.namespace}-forged"')
 
 
 def _flood(bad: BadTenant) -> None:
@@ -67,3 +70,4 @@ def _flood(bad: BadTenant) -> None:
         body = text(target)
         bad.pod(f"flood-{target}", bad.serve(None, lambda body=body: body), labels_of_scrape=RARELY)
     bad.scrape()
+    bad.until_scraped(TARGETS * SERIES_EACH)
