@@ -212,7 +212,8 @@ class Reconciler:
         except OverBudget:
             self._failed(owner, TOO_EXPENSIVE, f"To look at it takes more than {VISIT_SECONDS:g} s of CPU.")
         except Exception as error:
-            log.exception(("visit", name), "%s/%s can't be looked at; the others are.", *name)
+            cause = ("visit", owner.namespace, type(error))
+            log.exception(cause, "%s/%s can't be looked at; the others are.", *name)
             self._failed(owner, VISIT_FAILED, f"{type(error).__name__}: {error}")
         self._dirty.visited(name, settled=settled, again_at=again_at)
 
