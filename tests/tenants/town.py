@@ -10,12 +10,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from types import TracebackType
 from typing import Self
 
 from dormouse_operator.keys.trust import CONFIG_MAP_NAME
-from dormouse_prometheus.settings import PrometheusSettings
 from dormouse_sidecar.identity import Identity
 from dormouse_sidecar.tls import server_context
 
@@ -44,11 +42,7 @@ HONEST_JOB = "honest"
 # A loop that gives nobody a turn for long leads no more, and then orders nothing.
 LEASE = ("--lease=on",)
 # As the chart sets it to its own jobs.
-SELECTOR = (
-    (f'--prometheus-selector=job="{SIDECARS_JOB}"',)
-    if "selector" in {each.name for each in fields(PrometheusSettings)}
-    else ()
-)
+SELECTOR = (f'--prometheus-selector=job="{SIDECARS_JOB}"',)
 PROGRAM = ("-m", "dormouse_operator.cli")
 
 
