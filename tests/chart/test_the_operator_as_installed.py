@@ -100,6 +100,7 @@ def test_it_leads_makes_its_key_publishes_it_and_writes_status(
     assert installed.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/dormouse-operator-key")
     assert installed.healthy()
     log = installed.process.log.read_text()
-    assert "forbidden" not in log.lower()
+    # The namespaces of other tests, which are being deleted, take nothing new from anybody.
+    assert not [line for line in log.splitlines() if "forbidden" in line.lower() and "terminated" not in line]
     # After a comma it is the milliseconds of a time.
     assert not re.search(r"(?<!,)\b403\b", log)

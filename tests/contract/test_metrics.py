@@ -34,6 +34,7 @@ dormouse_build_info{version}
 """
 OPERATOR = """
 dormouse_operator_managed_models{residency}
+dormouse_operator_managed_model_condition{namespace,name,type,status,reason}
 dormouse_operator_reconcile_duration_seconds
 dormouse_operator_last_reconcile_timestamp_seconds
 dormouse_operator_orders_total{desired,outcome}
@@ -57,7 +58,12 @@ dormouse_operator_api_requests_total{verb,outcome}
 dormouse_operator_idle_signal_fresh_for_seconds
 dormouse_operator_idle_signal_too_large{namespace}
 dormouse_operator_ignored_models_total{namespace}
+dormouse_operator_oldest_waiting_call_seconds{namespace}
 dormouse_operator_replica_info{namespace,name,pod,model}
+dormouse_operator_shared_managed_models{operator}
+dormouse_operator_trust_not_published{namespace}
+dormouse_operator_visit_failures_total{namespace,name,reason}
+dormouse_operator_watch_last_alive_timestamp_seconds{resource,namespace}
 """
 
 

@@ -102,8 +102,8 @@ def _port() -> Iterator[Place]:
     yield "images: EXPOSE", lambda word: any(_has_word(line, word) for line in _exposed())
     yield "docs/images.md", lambda word: _has_word(_text("docs/images.md"), word)
     yield "docs/security.md: the table of ports", lambda word: _has_word(_table_of_ports(), word)
-    yield "docs/settings.md: a default", lambda word: f"| `{word}` | port |" in _text("docs/settings.md")
-    yield "docs/reference/commands.md: a default", lambda word: f"default {word}" in _text("docs/reference/commands.md")
+    yield "docs/settings.md: a default", _default("docs/settings.md", "| `{}` | port |")
+    yield "docs/reference/commands.md: a default", _default("docs/reference/commands.md", "default {}")
 
 
 _PLACES: dict[type[Enum], Callable[[], Iterator[Place]]] = {
@@ -181,6 +181,11 @@ async def _read(app: FastAPI, path: str) -> str:
 def _weights() -> torch.nn.Module:
     torch.manual_seed(0)
     return torch.nn.Linear(4, 4)
+
+
+def _default(path: str, words: str) -> Callable[[str], bool]:
+    """Of the command, or of the chart, which sets what the command leaves off."""
+    return lambda word: any(each.format(word) in _text(path) for each in (words, "{} in the chart"))
 
 
 @cache
