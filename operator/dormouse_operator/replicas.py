@@ -138,7 +138,7 @@ class Replicas:
             self.lent[lease_of(owner, pod, model)] = lent
             return Done()
         log.warning(
-            ("policy", pod.namespace, answer.outcome),
+            ("policy", pod.namespace),
             "%s/%s: %s does not take its policy yet: %s %s",
             pod.namespace,
             pod.name,
@@ -192,10 +192,10 @@ class Replicas:
         return _again(answer) if answer.retry_after_seconds is None else RequeueAfter(answer.retry_after_seconds)
 
     def _log(self, owner: ManagedModel, replica: ReplicaView, answer: Answer) -> None:
-        """Each order that is taken; of those that are not, one a minute of each kind and namespace."""
+        """Each order that is taken; of those that are not, one a minute of each namespace."""
         quiet = order_log if answer.outcome.accepted else log
         quiet.info(
-            ("order", owner.namespace, answer.outcome),
+            ("order", owner.namespace),
             "%s/%s: %s of %s ordered to %s (%s): %s %s",
             owner.namespace,
             owner.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dormouse_contract import metrics
 
 from ..bad import BadTenant
+from ..listener import Handle
 from ..pod_talk import exposition, models_of, polite, series
 from .numbers import POLICY
 
@@ -20,9 +21,8 @@ def series_by_the_hundred_thousand_without_a_managed_model(bad: BadTenant) -> No
 
 
 def series_by_the_hundred_thousand(bad: BadTenant) -> None:
-    _flood(bad)
-    bad.pod("pod", bad.serve(polite(["main"]), None), scraped=False)
-    bad.managed("pod", policy=POLICY)
+    _flood(bad, polite(["main"]))
+    bad.managed("flood-0", policy=POLICY)
 
 
 def twenty_thousand_models_in_one_pod(bad: BadTenant) -> None:
@@ -59,7 +59,7 @@ def series_of_somebody_else(bad: BadTenant) -> None:
     bad.until_scraped(1, f'job="{bad.namespace}-forged"')
 
 
-def _flood(bad: BadTenant) -> None:
+def _flood(bad: BadTenant, control: Handle | None = None) -> None:
     def text(target: int) -> bytes:
         return exposition(
             f'{metrics.RESIDENCY.name}{{model="{LABEL}-{target}-{number}",residency="GPU"}} 1'
@@ -68,6 +68,6 @@ def _flood(bad: BadTenant) -> None:
 
     for target in range(TARGETS):
         body = text(target)
-        bad.pod(f"flood-{target}", bad.serve(None, lambda body=body: body), labels_of_scrape=RARELY)
+        bad.pod(f"flood-{target}", bad.serve(control, lambda body=body: body), labels_of_scrape=RARELY)
     bad.scrape()
     bad.until_scraped(TARGETS * SERIES_EACH)
