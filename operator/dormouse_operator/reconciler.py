@@ -103,7 +103,7 @@ class Reconciler:
             leads=leads,
             trust_problem=trust.problem,
         )
-        telemetry.fleet(self._visits.views)
+        telemetry.fleet(fleet.managed_models.values, self._visits.views)
         self.last_finished = monotonic()
 
     async def run(self) -> None:
@@ -117,8 +117,10 @@ class Reconciler:
                 log.exception("pass", "A pass over the fleet failed; models stay as they are until the next one.")
                 self._dirty.everything()
             busy = self._cpu() - busy
-            # Where a pass is expensive, a stream of changes must not make it the only thing we do.
-            await asyncio.sleep(max(DEBOUNCE_SECONDS, min(5 * busy, self._tick_seconds)))
+            # Where a pass is expensive, a stream of changes must not make it the only thing we do; whoever waited for
+            # it in vain need not wait so long.
+            rest = 2 * busy if self._waiting else 5 * busy
+            await asyncio.sleep(max(DEBOUNCE_SECONDS, min(rest, self._tick_seconds)))
             rest = started + self._tick_seconds - self._monotonic()
             if rest > 0 and not self._waiting:
                 try:
@@ -148,9 +150,9 @@ class Reconciler:
         self._telemetry.reconciled(self.last_finished - started, self._clock())
 
     async def _find_whom(self) -> None:
-        """A pass that a change brought forward may use what Prometheus said half a tick ago."""
+        """A pass that a change brought forward uses what Prometheus said at this tick."""
         self._waiting.add(self._fleet.take_touched())
-        if self._monotonic() - self._signal_read_at >= self._tick_seconds / 2:
+        if self._monotonic() - self._signal_read_at >= self._tick_seconds - DEBOUNCE_SECONDS:
             self._waiting.add(await self._read_signal_anew())
         now = self._clock()
         self._waiting.add(self._dirty.due(now))

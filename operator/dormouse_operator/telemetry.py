@@ -4,7 +4,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dormouse_contract import Action, Mode, Residency, metrics
-from dormouse_contract.managed_model import MIXED, UNKNOWN, Name
+from dormouse_contract.managed_model import MIXED, UNKNOWN, ManagedModel, Name
 from dormouse_contract.metrics import Metric
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -94,9 +94,9 @@ class Telemetry:
         """How long the oldest call to a pod waits for its turn: asked at each scrape."""
         self._waiting.ask = lambda: {(namespace,): seconds for namespace, seconds in seconds_by_namespace().items()}
 
-    def fleet(self, views: Callable[[], Iterable[View]]) -> None:
-        """`views` is asked at each scrape: what is exported of a ManagedModel is what its last visit found."""
-        self._fleet.views = views
+    def fleet(self, managed_models: Callable[[], Iterable[ManagedModel]], views: Callable[[], Iterable[View]]) -> None:
+        """Both are asked at each scrape: for what the status says, and for what the last visit found."""
+        self._fleet.managed_models, self._fleet.views = managed_models, views
 
     def visit_failed(self, key: Name, reason: str) -> None:
         self._visit_failures.labels(*key, reason).inc()
@@ -126,29 +126,38 @@ class _FleetFigures(Collector):
     """Made when they are asked for: a pass happens several times a second, and a child per series is a KB each."""
 
     def __init__(self) -> None:
+        self.managed_models: Callable[[], Iterable[ManagedModel]] = tuple
         self.views: Callable[[], Iterable[View]] = tuple
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield from self._of_statuses()
+        yield from self._of_views()
+
+    def _of_statuses(self) -> Iterator[GaugeMetricFamily]:
         tally: Tally[str] = Tally()
-        missing, releasable, owners, troubles = map(
-            _family,
-            (metrics.IDLE_SIGNAL_MISSING, metrics.OBSERVED_RELEASABLE, metrics.REPLICA_INFO, metrics.CONDITION),
+        troubles = _family(metrics.CONDITION)
+        for owner in self.managed_models():
+            tally[owner.status.residency or UNKNOWN] += 1
+            for each in owner.status.conditions:
+                if each.status != "True":
+                    troubles.add_metric((*owner.key, each.type, each.status, each.reason), 1.0)
+        managed_models = _family(metrics.MANAGED_MODELS)
+        for residency in _RESIDENCIES:
+            managed_models.add_metric((residency,), tally[residency])
+        yield from (managed_models, troubles)
+
+    def _of_views(self) -> Iterator[GaugeMetricFamily]:
+        missing, releasable, owners = map(
+            _family, (metrics.IDLE_SIGNAL_MISSING, metrics.OBSERVED_RELEASABLE, metrics.REPLICA_INFO)
         )
         for view in self.views():
-            key, present, status = view.owner.key, view.present, view.owner.status
-            tally[status.residency or UNKNOWN] += 1
+            key, present = view.owner.key, view.present
             missing.add_metric(key, float(any(not replica.seen.state.known for replica in present)))
             if view.owner.policy.mode is Mode.OBSERVE:
                 releasable.add_metric(key, _would_release(view))
             for replica in present:
                 owners.add_metric((*key, replica.pod.name, replica.model), 1.0)
-            for each in status.conditions:
-                if each.status != "True":
-                    troubles.add_metric((*key, each.type, each.status, each.reason), 1.0)
-        managed_models = _family(metrics.MANAGED_MODELS)
-        for residency in _RESIDENCIES:
-            managed_models.add_metric((residency,), tally[residency])
-        yield from (managed_models, missing, releasable, owners, troubles)
+        yield from (missing, releasable, owners)
 
 
 _RESIDENCIES = (*Residency, MIXED, UNKNOWN)

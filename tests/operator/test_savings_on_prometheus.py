@@ -74,7 +74,7 @@ class Server:
 def watched() -> Iterator[tuple[Server, Prometheus]]:
     workspace = Workspace()
     port, registry = reserve_port(), CollectorRegistry()
-    Telemetry(registry).fleet(lambda: [view_of(fleet(managed_model("tts"), pod()), signal())])
+    Telemetry(registry).fleet(tuple, lambda: [view_of(fleet(managed_model("tts"), pod()), signal())])
     operator, thread = start_http_server(0, "127.0.0.1", registry)
     process = Process(
         "server",

@@ -85,7 +85,8 @@ class Fleet:
         """Those that have ManagedModels."""
         return self._by_namespace.keys()
 
-    def observe_managed_model(self, body: Mapping[str, Any], *, deleted: bool = False) -> None:
+    def observe_managed_model(self, body: Mapping[str, Any], *, deleted: bool = False, ours: bool = False) -> None:
+        """`ours`: it is the answer to a status that we wrote ourselves, which is no news."""
         seen = managed_model(body)
         known = self._models.get(seen.key)
         if deleted:
@@ -100,7 +101,7 @@ class Fleet:
             self._models[seen.key] = seen
             # Our own writes come back as events; only what people change is news. A status that somebody
             # else wrote is put right in time, and wakes nobody.
-            if known is not None and known.status != seen.status:
+            if known is not None and known.status != seen.status and not ours:
                 self._touched.add(seen.key)
             return
         if known is not None:

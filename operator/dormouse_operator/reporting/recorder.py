@@ -140,5 +140,5 @@ class Recorder:
         self._written[owner.uid] = self._monotonic()
         self._changes.use(owner.uid)
         if owner.key in self._fleet.managed_models:
-            self._fleet.observe_managed_model(answer)
+            self._fleet.observe_managed_model(answer, ours=True)
         return Done()
