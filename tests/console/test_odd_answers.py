@@ -94,10 +94,11 @@ def samples(value: str, at: Any, labels: dict[str, Any] | None = None) -> Callab
     return answer
 
 
-@pytest.mark.parametrize("at", [time.time(), 0, -1, 1e18, -1e18, 1e308, 10**400, "NaN", None, math.nan])
+# Steady names: several processes share these tests.
+@pytest.mark.parametrize("at", ["now", 0, -1, 1e18, -1e18, 1e308, 10**400, "NaN", None, math.nan])
 @pytest.mark.parametrize("value", ["1", "NaN", "+Inf", "-Inf", "1e308", "-1e308", "1" + "0" * 400, "x", "", "1_0"])
 async def test_numbers_out_of_all_bounds(value: str, at: Any) -> None:
-    await is_borne(samples(value, at))
+    await is_borne(samples(value, time.time() if at == "now" else at))
 
 
 @pytest.mark.parametrize(
