@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 from dormouse_contract import Residency
@@ -142,3 +143,38 @@ def test_residency_since_is_the_latest_time_of_an_owner_of_the_field() -> None:
     ]
     assert typed(body).policy.residency_since == 1767312000.0
     assert typed(managed_model()).policy.residency_since is None
+
+
+def test_our_own_status_is_no_news_whichever_way_it_comes_first_and_another_s_is() -> None:
+    made = fleet(managed_model("tts"))
+    made.take_touched()
+
+    def written(version: int, reason: str) -> dict[str, Any]:
+        body = managed_model("tts")
+        body["metadata"]["resourceVersion"] = str(version)
+        body["status"] = {"conditions": [{"type": "Ready", "status": "True", "reason": reason, "message": ""}]}
+        return body
+
+    def reason() -> str:
+        return made.managed_models[("speech", "tts")].status.conditions[0].reason
+
+    made.observe_managed_model(written(20, "AsDesired"), ours=True)
+    made.observe_managed_model(written(20, "AsDesired"))
+    assert (made.take_touched(), reason()) == (set(), "AsDesired")
+    made.observe_managed_model(written(21, "Forged"))
+    assert (made.take_touched(), reason()) == ({("speech", "tts")}, "Forged")
+    made.observe_managed_model(written(19, "Late"))
+    assert (made.take_touched(), reason()) == (set(), "Forged")
+
+
+def test_very_many_changes_in_a_namespace_touch_all_that_it_has_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dormouse_operator.cluster.fleet.PAIRS_COMPARED", 20)
+    made = fleet(*(managed_model(f"m{number}") for number in range(30)))
+    elsewhere = managed_model("quiet")
+    elsewhere["metadata"]["namespace"] = "vision"
+    made.observe_managed_model(elsewhere)
+    made.take_touched()
+    made.observe_pod(pod())
+    assert made.take_touched() == {("speech", f"m{number}") for number in range(30)}

@@ -1,6 +1,6 @@
 """What a ManagedModel means, said once: operator, console and plugin read objects through here and nowhere else."""
 
-from .object import API_VERSION, GROUP, KIND, PLURAL, VERSION, ManagedModel, Name, managed_model
+from .object import API_VERSION, GROUP, KIND, PLURAL, VERSION, ManagedModel, Name, managed_model, version_of
 from .spec import Labels, Spec, SpecProblem, SpecProblemReason, read_spec
 from .status import (
     IDLE_SIGNAL_AVAILABLE,
@@ -43,4 +43,5 @@ __all__ = [
     "Wording",
     "managed_model",
     "read_spec",
+    "version_of",
 ]

@@ -60,7 +60,7 @@ def managed_model(body: Mapping[str, Any]) -> ManagedModel:
     return ManagedModel(
         uid=metadata.get("uid", ""),
         generation=int(metadata.get("generation", 0)),
-        resource_version=_version(metadata),
+        resource_version=version_of(metadata),
         namespace=sys.intern(metadata["namespace"]),
         name=metadata["name"],
         created=from_rfc3339_or_none(metadata.get("creationTimestamp")) or 0.0,
@@ -89,6 +89,7 @@ def _residency_since(managed_fields: object) -> float | None:
     return max(times, default=None)
 
 
-def _version(metadata: Mapping[str, Any]) -> int:
+def version_of(metadata: Mapping[str, Any]) -> int:
+    """The number that orders what is heard of one object; 0 where it is none."""
     text = str(metadata.get("resourceVersion", ""))
     return int(text) if text.isascii() and text.isdigit() else 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dormouse_contract.managed_model import Labels, ManagedModel, Name, managed_model
+from dormouse_contract.managed_model import Labels, ManagedModel, Name, managed_model, version_of
 
 from .pods import Pod, pod
 
@@ -87,21 +87,23 @@ class Fleet:
 
     def observe_managed_model(self, body: Mapping[str, Any], *, deleted: bool = False, ours: bool = False) -> None:
         """`ours`: it is the answer to a status that we wrote ourselves, which is no news."""
+        metadata = body["metadata"]
+        known = self._models.get((metadata["namespace"], metadata["name"]))
+        known_version = known.resource_version if known is not None and known.uid == metadata.get("uid") else 0
+        if not deleted and known_version >= version_of(metadata) > 0:
+            # What we wrote comes back by the watch, and what is late is old: neither is worth reading.
+            return
         seen = managed_model(body)
-        known = self._models.get(seen.key)
         if deleted:
             # A late word about an object that has been created again since is about another one.
             if known is not None and known.uid == seen.uid:
                 self.forget_managed_model(known)
             return
-        if known is not None and known.uid == seen.uid and known.resource_version > seen.resource_version:
-            return
-        same = known is not None and (known.uid, known.generation) == (seen.uid, seen.generation)
-        if same:
+        if known is not None and (known.uid, known.generation) == (seen.uid, seen.generation):
             self._models[seen.key] = seen
             # Our own writes come back as events; only what people change is news. A status that somebody
             # else wrote is put right in time, and wakes nobody.
-            if known is not None and known.status != seen.status and not ours:
+            if known.status != seen.status and not ours:
                 self._touched.add(seen.key)
             return
         if known is not None:
