@@ -20,7 +20,13 @@ demo: env binaries ## The main job on real parts, until Ctrl-C or for DEMO_SECON
 
 .PHONY: test
 test: env binaries browser ## All tests, on a real API server and Prometheus (PYTEST_ARGS="-k crd" for some)
+ifeq ($(strip $(PYTEST_ARGS)),)
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --ignore=tests/tenants
+	@echo "The tests that compare times have the machine for themselves."
+	$(PYTHON) -m pytest -n 2 tests/tenants
+else
 	$(PYTHON) -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+endif
 
 .PHONY: e2e
 e2e: env ## The product on a real node: images, chart, kubelet (root, Debian; E2E_ARGS="-k loop" for some)

@@ -13,7 +13,6 @@ TOGETHER = {"loop", "monitoring", "console"}
 APART = {"operator/test_high_availability.py", "simulation/test_a_day_of_faults.py"}
 # What takes longest begins first, so that nobody waits for it alone at the end.
 FIRST = (
-    "tenants",
     "console",
     "monitoring",
     "loop",

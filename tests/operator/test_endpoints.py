@@ -170,14 +170,15 @@ async def test_who_is_slow_is_hung_up_on(
 
 
 async def test_who_does_not_read_the_answer_is_hung_up_on(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 4.0)
     operator.show(series=100_000)
     # Little room on its way, so that most of the answer waits at the operator.
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", operator.port))
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: operator\r\n\r\n")
-        await asyncio.sleep(3)
+        # As long as such a client may take, and a little more.
+        await asyncio.sleep(5)
         client.settimeout(5)
         head = client.recv(4096)
         length = int(re.findall(rb"Content-Length: (\d+)", head)[0])

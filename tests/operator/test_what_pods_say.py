@@ -122,7 +122,7 @@ def test_whatever_is_read_a_status_can_be_written(
     view = view_of(made, seen, contact=contact, memory=ReplicaMemory(refusal, detail, None, moved, detail))
     check_status(view)
     telemetry = Telemetry(CollectorRegistry())
-    telemetry.fleet([view])
+    telemetry.fleet(lambda: [view.owner], lambda: [view])
     for each in view.replicas:
         check_event(wish_event(view.owner, each, NOW, "me"))
     for condition in conditions(view):

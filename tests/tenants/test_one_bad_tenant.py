@@ -14,9 +14,7 @@ from .town import Town
 @pytest.mark.parametrize("attack", ATTACKS, ids=str)
 def test_it_harms_nobody_else(town: Town, attack: Attack, record_property: Callable[[str, object], None]) -> None:
     town.operated_by()
-    seen = town.witness(attack)
-    found = town.judge_twice(attack, seen)
+    seen, found = town.attacked_by(attack)
     figures = f"honest p99 {seen.p99:.2f} s (without it {town.baseline:.2f} s); /healthz {seen.worst_health}"
     record_property("figures", figures)
-    town.recover()
     assert not found, "\n".join([figures, *found])

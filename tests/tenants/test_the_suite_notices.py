@@ -10,6 +10,7 @@ from . import mutants, naming
 from .attack import Attack, Named
 from .attacks import planted, samples, silence, words
 from .town import Town
+from .verdict import LATE
 
 FAULT = Attack("fault", planted.a_figure_that_a_formatter_does_not_take, Named(naming.DISBELIEVED.reasons))
 DEAR = Attack("dear", planted.a_policy_that_is_dear_to_judge, Named(naming.TOO_DEAR.reasons))
@@ -17,7 +18,7 @@ WRITES = Attack("writes", planted.a_namespace_where_writes_hang, Named())
 ORDERS = Attack("orders", silence.one_pod_of_300_models_that_takes_no_order, Named(), seconds=12)
 SERIES = Attack("series", samples.series_by_the_hundred_thousand_without_a_managed_model, Named(), seconds=14)
 TEXTS = Attack("texts", words.reasons_and_details, Named(), (words.FORGED,))
-LATE, LOG = "honest orders are late", "log"
+LOG = "log"
 
 
 def ids(value: object) -> str:
@@ -37,7 +38,7 @@ def test_a_fault_that_nobody_thought_of_harms_its_own_tenant_only(
     town: Town, fault: Callable[[], None], attack: Attack
 ) -> None:
     town.operated_by(mutants.program(fault.__name__))
-    found = town.judge_twice(attack, town.witness(attack))
+    _, found = town.attacked_by(attack)
     assert not found, "\n".join(found)
 
 

@@ -12,6 +12,7 @@ SLOWER_AT_MOST = 1.25
 # Each cause may be in the log once, and once more for each minute.
 LINES_PER_MINUTE = 1
 LONGEST_LINE = 8192
+LATE = "honest orders are late"
 # As much of a line as says what it is about, once names and figures are out.
 CAUSE_CHARACTERS = 72
 
@@ -88,7 +89,7 @@ def _delayed(seen: Witnessed, baseline: float, tick_seconds: float) -> Iterable[
     elif seen.p99 > most:
         late = sum(delay > most for delay in seen.delays)
         yield (
-            f"honest orders are late: p99 {seen.p99:.1f} s, at most {most:.1f} s is right (without the bad one "
+            f"{LATE}: p99 {seen.p99:.1f} s, at most {most:.1f} s is right (without the bad one "
             f"{baseline:.1f} s); {late} of {len(seen.delays)} are"
         )
 
