@@ -21,8 +21,10 @@ from .orders import Answer, Outcome
 CALL_TIMEOUT_SECONDS = 15.0
 HTTP_TIMEOUT = httpx.Timeout(connect=3.0, read=10.0, write=5.0, pool=10.0)
 HEALTH_TIMEOUT_SECONDS = 2.0
-# A snapshot is about 1 KB, and a pod of a thousand models is none that we know of.
-MAX_ANSWER_BYTES = 1 << 20
+# A snapshot is about 1 KB, and no more than 128 models of a pod are managed.
+MAX_ANSWER_BYTES = 384 << 10
+# With its head, and in whatever chunks.
+MAX_WIRE_BYTES = MAX_ANSWER_BYTES + (64 << 10)
 MAX_DETAIL_CHARACTERS = 512
 # A pod that asks for more rest than this is called again all the same; one that asks for none gets some.
 MIN_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS = 1.0, 300.0
@@ -108,7 +110,7 @@ class ControlClient:
         await self._line.transport.aclose()
 
     def _dial(self, tls: ssl.SSLContext) -> _Line:
-        return _Line(self._transport or OneConnectionPerCall(tls))
+        return _Line(self._transport or OneConnectionPerCall(tls, MAX_WIRE_BYTES))
 
     async def list_models(self, ip: str) -> Answer:
         return await self._call("GET", ip, "/models", None, ModelReports)

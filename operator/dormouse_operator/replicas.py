@@ -232,5 +232,6 @@ class Replicas:
 
 
 def _again(answer: Answer) -> Result:
-    """A pod that answers nothing is left alone as a whole for a while, one that says no for this one thing."""
-    return Retry() if answer.outcome.reached else Unanswered()
+    """A pod that gives no answer is left alone as a whole for a while, one that says no for this one thing."""
+    answered = answer.outcome.reached and answer.outcome is not Outcome.UNEXPECTED
+    return Retry() if answered else Unanswered()

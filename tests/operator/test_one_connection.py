@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ import pytest
 from dormouse_operator.keys.identity import anonymous_context
 from dormouse_operator.one_connection import OneConnectionPerCall
 
+MOST_BYTES = 256 * 1024
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -24,7 +26,7 @@ async def peer(behave: Behave) -> AsyncIterator[tuple[OneConnectionPerCall, str]
             writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    transport = OneConnectionPerCall(anonymous_context())
+    transport = OneConnectionPerCall(anonymous_context(), MOST_BYTES)
     try:
         yield transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/models"
     finally:
@@ -47,6 +49,18 @@ def answering(*parts: bytes) -> Behave:
         for part in parts:
             writer.write(part)
             await writer.drain()
+
+    return behave
+
+
+def without_end(head: bytes, more: bytes) -> Behave:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(more)
+                await writer.drain()
 
     return behave
 
@@ -79,6 +93,13 @@ async def test_a_peer_that_keeps_connections_open_gets_a_new_one_each_time() -> 
             answering(b"HTTP/1.1 200 OK\r\n" + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n"), id="a header without end"
         ),
         pytest.param(silent, id="silent"),
+        pytest.param(without_end(b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 100), id="interim answers without end"),
+        pytest.param(without_end(b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n" * 100), id="headers without end"),
+        pytest.param(without_end(b"HTTP/1.1 200 OK\r\n\r\n", b"[" * 4096), id="a body without end"),
+        pytest.param(
+            without_end(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n" * 1000),
+            id="small chunks without end",
+        ),
     ],
 )
 async def test_what_is_no_answer_is_an_error_of_the_transport_in_time(behave: Behave) -> None:
