@@ -11,8 +11,8 @@ from .town import Town
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The bad one's servers are left in the middle of everything, handshakes too: what asyncio says of their sockets when
-    they are collected is about the test's own process, and comes in whichever test runs then."""
+    """The bad one's servers are left in the middle of everything, handshakes too. What asyncio says of their sockets is
+    about the test's own process, and comes in whichever test runs when they are collected."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
