@@ -27,6 +27,25 @@ SERIES = 160_000
 FLOOD_SECONDS = 5
 
 
+def exporter(body: bytes) -> ThreadingHTTPServer:
+    """Answers each scrape with `body`, until it is shut down."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    return server
+
+
 class Floods:
     """Targets with very many series, scraped by a slower job."""
 
@@ -37,19 +56,7 @@ class Floods:
     def add(self, namespace: str, pod: str, metric: str, series: int = SERIES) -> None:
         body = "".join(f'{metric}{{model="m{n}",residency="GPU"}} 1\n' for n in range(series)).encode()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        server = exporter(body)
         self._servers.append(server)
         target = {"targets": [f"127.0.0.1:{server.server_port}"], "labels": {"namespace": namespace, "pod": pod}}
         (self._folder / f"{namespace}-{pod}.json").write_text(json.dumps([target]))
@@ -248,20 +255,8 @@ class _Forger:
             f"{metrics.IDLE_SINCE.name}{{{labels}}} 1000\n"
         ).encode()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = exporter(body)
         self.address = f"127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()
