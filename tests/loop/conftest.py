@@ -60,12 +60,23 @@ class Loop:
         vector: list[float] = answer.json()
         return vector
 
-    def until_on(self, residency: Residency) -> ModelSnapshot:
-        def there() -> ModelSnapshot | None:
-            snapshot = self.snapshot()
-            return snapshot if snapshot.residency is residency and snapshot.transition is None else None
+    def until_watched(self, name: str) -> None:
+        """Until the operator acts on its idle signal. One that starts late finds the model idle for too long already."""
+        self.ask()
+        eventually("the signal is there", lambda: self.condition(name, "IdleSignalAvailable").get("status") == "True")
 
-        found: ModelSnapshot = eventually(f"the weights are on {residency}", there)
+    def until_on(self, residency: Residency) -> ModelSnapshot:
+        last: ModelSnapshot | None = None
+
+        def there() -> ModelSnapshot | None:
+            nonlocal last
+            last = self.snapshot()
+            return last if last.residency is residency and last.transition is None else None
+
+        try:
+            found: ModelSnapshot = eventually(f"the weights are on {residency}", there)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nthe replica says {last!r}") from None
         return found
 
 

@@ -12,8 +12,7 @@ LADDER = {"offloadAfterSeconds": 4, "unloadAfterSeconds": 600, "minResidentSecon
 
 def test_without_prometheus_nothing_is_demoted_by_order_and_it_recovers_by_itself(loop: Loop) -> None:
     loop.apply("tiny", policy=LADDER)
-    loop.ask()
-    eventually("the signal is there", lambda: loop.condition("tiny", "IdleSignalAvailable").get("status") == "True")
+    loop.until_watched("tiny")
     loop.ask()
     with loop.stage.prometheus_stopped():
         missing = eventually(
@@ -40,8 +39,7 @@ def test_a_lent_policy_acts_without_prometheus(loop: Loop) -> None:
     assert slept.last_transition is not None
     assert slept.last_transition.trigger is Trigger.AFTER_TASK
     # Withdrawn with its ManagedModel: the next use keeps the weights where they are.
-    loop.kubectl("delete", "dmm", "tiny")
-    eventually("the loan is withdrawn", lambda: _stays_after_a_use(loop))
+    _delete_until_nothing_acts(loop)
 
 
 def test_a_policy_lent_before_newer_orders_is_withdrawn_all_the_same(loop: Loop) -> None:
@@ -70,6 +68,12 @@ def test_a_restarted_model_process_is_lent_its_policy_again(loop: Loop) -> None:
 
     # Before the loan comes, the operator's own orders offload it a little later.
     eventually("the policy acts in the new process", acts_by_itself)
+    _delete_until_nothing_acts(loop)
+
+
+def _delete_until_nothing_acts(loop: Loop) -> None:
+    loop.kubectl("delete", "dmm", "tiny")
+    eventually("the loan is withdrawn", lambda: _stays_after_a_use(loop))
 
 
 def _stays_after_a_use(loop: Loop) -> bool:
