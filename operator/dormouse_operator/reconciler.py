@@ -34,6 +34,9 @@ from .workqueue.queue import WorkQueue
 
 # A change in the cluster seldom comes alone: a rollout is dozens of events.
 DEBOUNCE_SECONDS = 0.2
+# After a pass, in times of the CPU that it took: a stream of changes must not make an expensive pass the only thing we
+# do. Whoever waited for it in vain need not wait so long.
+REST, REST_WHILE_SOMEBODY_WAITS = 5, 2
 # Of CPU. A ManagedModel with a thousand replicas takes about a third of it.
 VISIT_SECONDS = 0.25
 # Of CPU, for the visits of one pass: a fleet of 10,000 has its first ones in three or four.
@@ -117,9 +120,7 @@ class Reconciler:
                 log.exception("pass", "A pass over the fleet failed; models stay as they are until the next one.")
                 self._dirty.everything()
             busy = self._cpu() - busy
-            # Where a pass is expensive, a stream of changes must not make it the only thing we do; whoever waited for
-            # it in vain need not wait so long.
-            rest = 2 * busy if self._waiting else 5 * busy
+            rest = busy * (REST_WHILE_SOMEBODY_WAITS if self._waiting else REST)
             await asyncio.sleep(max(DEBOUNCE_SECONDS, min(rest, self._tick_seconds)))
             rest = started + self._tick_seconds - self._monotonic()
             if rest > 0 and not self._waiting:

@@ -61,7 +61,7 @@ class Loop:
         return vector
 
     def until_watched(self, name: str) -> None:
-        """Until the operator acts on its idle signal. One that starts late finds the model idle for too long already."""
+        """Until the operator acts on its idle signal: one that starts late finds the model idle for too long."""
         self.ask()
         eventually("the signal is there", lambda: self.condition(name, "IdleSignalAvailable").get("status") == "True")
 

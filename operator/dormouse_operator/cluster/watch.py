@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Protocol
 
+from dormouse_contract.printable import printable
+
 from ..errors import KubeError, KubeNotFound
 from .census import Census
 from .collection import Collection
@@ -193,4 +195,4 @@ class Watch:
 def _words(error: BaseException) -> str:
     """The API server's own words are the first argument of kopf's errors; what follows is the whole answer."""
     said = error.args[0] if error.args else ""
-    return " ".join(f"{type(error).__name__}: {said}".split())[:MOST_WORDS]
+    return printable(" ".join(f"{type(error).__name__}: {said}".split()), MOST_WORDS)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Set
 from functools import partial
 
+from dormouse_contract.printable import printable
+
 from ..cluster.kube import APPLY_PATCH, Kube
 from ..errors import KubeError, KubeNotFound, NotLeading
 from ..workqueue.keys import PublishTrust
@@ -130,7 +132,7 @@ class TrustPublisher:
                 self._on_news(namespace)
 
     def _failed(self, namespace: str, error: KubeError) -> None:
-        words = _one_line(str(error))
+        words = printable(" ".join(str(error).split()), MOST_WORDS)
         self._failures[namespace] = TRIES if not error.retryable else self._failures.get(namespace, 0) + 1
         if self._is_kept_out(namespace) and self._problems.get(namespace) != words:
             self._problems[namespace] = words
@@ -151,7 +153,3 @@ class TrustPublisher:
             for namespace in remembered.keys() - namespaces:
                 del remembered[namespace]
         self.queue.forget_namespaces_but(namespaces)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:MOST_WORDS]

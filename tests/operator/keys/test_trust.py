@@ -115,7 +115,7 @@ async def test_one_that_refuses_is_tried_later_and_later_and_logged_once_a_minut
     (record,) = caplog.records
     assert "in evil" in record.getMessage()
     assert record.getMessage().isprintable()
-    assert publishing.trust.problem("evil") == "PATCH: HTTP 422: immutable ERROR root: [31mforged"
+    assert publishing.trust.problem("evil") == "PATCH: HTTP 422: immutable ERROR root: �[31mforged"
     assert list(publishing.trust.problems()) == ["evil"]
     assert publishing.news == ["evil"], "said once"
 
