@@ -1,11 +1,18 @@
 """The real control plane for every test that asks for it, and who shares one when tests run side by side."""
 
+import logging
+from collections.abc import Generator
 from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["localcluster.pytest_fixtures"]
+
+# How long an example takes says what else the machine does, not whether the property holds.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # These share one expensive stage (cluster, operator, model servers), so they stay on one worker.
 TOGETHER = {"loop", "monitoring", "console"}
@@ -23,6 +30,22 @@ FIRST = (
     "chart",
     "modelserver/panel",
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """A command that a test calls sets the levels of logs for its process, which goes on to other tests here."""
+    levels = {each: each.level for each in _loggers()}
+    result = yield
+    for each in _loggers():
+        if each.level != levels.get(each, logging.NOTSET):
+            each.setLevel(levels.get(each, logging.NOTSET))
+    return result
+
+
+def _loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.values()
+    return [logging.root, *(each for each in known if isinstance(each, logging.Logger))]
 
 
 class Scheduling(LoadScopeScheduling):

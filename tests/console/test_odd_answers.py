@@ -150,7 +150,7 @@ ENTRIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(vector=st.lists(ENTRIES, max_size=4) | ANYTHING, matrix=st.lists(ENTRIES, max_size=4) | ANYTHING)
 async def test_any_json_at_all(vector: Any, matrix: Any) -> None:
     def answer(request: httpx.Request) -> httpx.Response:

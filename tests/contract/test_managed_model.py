@@ -30,7 +30,7 @@ def decided(model: ManagedModel) -> None:
         plan(model.policy, Observation(residency, 0, NOW - 1e6), NOW)
 
 
-SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
+SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 @SLOW

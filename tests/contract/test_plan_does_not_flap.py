@@ -62,7 +62,7 @@ ladders = st.sampled_from([(None, None), (0, 600), (600, None), (600, 7200), (No
 edits = st.lists(st.tuples(st.integers(0, STEPS - 1), st.none() | st.sampled_from(Residency)), max_size=4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ladders, st.lists(windows, max_size=2), edits, st.integers(0, 2**32), st.sampled_from([0, 3, 40]))
 def test_transitions_are_bounded_by_demand_window_edges_and_edits(
     ladder: tuple[float | None, float | None],

@@ -195,7 +195,7 @@ _FIELDS = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(**_FIELDS)
 def test_just_what_fires_in_every_year_is_a_schedule(day: str, month: str, weekday: str) -> None:
     cron = f"0 0 {day} {month} {weekday}"

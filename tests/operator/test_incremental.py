@@ -285,7 +285,7 @@ def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dormouse_operator.reporting.first_statuses.PER_SECOND", 1e6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_it_does_what_a_pass_over_the_whole_fleet_does(steps: list[tuple[list[tuple[Any, ...]], float]]) -> None:
     async def live() -> None:

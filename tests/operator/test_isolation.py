@@ -318,7 +318,7 @@ async def test_the_budget_counts_what_it_used_and_not_what_others_did_meanwhile(
     task.cancel()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.booleans(), st.floats(0, 1)), max_size=60))
 def test_each_that_waits_is_visited_once_and_the_cheap_ones_are_not_delayed(
     visits: list[tuple[str, int, bool, float]],

@@ -13,7 +13,7 @@ from dormouse_contract.managed_model import Name
 from dormouse_operator.idle_signal.parts import BYTES_OF_A_POD, BYTES_OF_ANY_PART, MOST_CHARACTERS, Part
 from dormouse_operator.idle_signal.split import FIRST_RETRY_LOOKS, MOST_RETRY_LOOKS, Split
 from dormouse_operator.idle_signal.wanted import Wanted
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 FLOOD = 50 << 20
@@ -80,7 +80,6 @@ def flooded(strangers: Mapping[str, int], own: Mapping[Name, int], namespaces: i
 SIZES = st.sampled_from([0, 500, BYTES_OF_A_POD, MOST_OF_A_POD + 1, FLOOD])
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 40), st.integers(1, 6), st.booleans())
 def test_whatever_is_flooded_each_pod_that_is_small_is_known_in_the_same_look(
     data: st.DataObject, namespaces: int, pods: int, counts: bool
@@ -107,7 +106,6 @@ def test_whatever_is_flooded_each_pod_that_is_small_is_known_in_the_same_look(
         assert set(split.pods_too_large) <= noisy
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 255), max_size=8), st.sampled_from([16, 64, 256]))
 def test_to_find_the_noisy_ones_takes_a_few_questions_each(noisy: set[int], namespaces: int) -> None:
     noisy = {number % namespaces for number in noisy}

@@ -339,7 +339,7 @@ async def test_what_is_no_longer_wanted_waits_no_longer() -> None:
         calls.add(second)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["add", "end", "leave", "silence"]), st.integers(0, 2), st.integers(0, 2)),

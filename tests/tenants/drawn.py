@@ -17,7 +17,6 @@ def drawn(strategy: SearchStrategy[T], count: int) -> list[T]:
     @settings(
         max_examples=count,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

@@ -238,7 +238,6 @@ TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
     max_examples=_EXAMPLES,
     stateful_step_count=_STEPS,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestAnyOrder.pytestmark = [pytest.mark.timeout(300)]  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ def a_place(data: st.DataObject, count: int) -> int:
 # What it is sensitive to -------------------------------------------------------------------------
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), count=lengths, seed=seeds, bit=st.integers(0, 63), zeros=st.booleans())
 def test_a_single_flipped_bit_is_found_wherever_it_is(
     data: st.DataObject, count: int, seed: int, bit: int, zeros: bool
@@ -76,7 +76,7 @@ def test_each_single_flipped_bit_gives_another_sum() -> None:
     assert len(sums) == 1 + 9 * 64
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), count=lengths, seed=seeds, bit=st.integers(0, 63), other=st.integers(0, 63))
 def test_two_flipped_bits_are_found(data: st.DataObject, count: int, seed: int, bit: int, other: int) -> None:
     """The highest ones above all: times any odd factor only their parity is left."""
@@ -134,7 +134,7 @@ def test_columns_scaled_by_a_power_of_two_are_found(scale: float) -> None:
     assert len(seen) == 64
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), count=lengths, seed=seeds)
 def test_swapped_words_are_found(data: st.DataObject, count: int, seed: int) -> None:
     whole = words(count, seed)
@@ -144,7 +144,7 @@ def test_swapped_words_are_found(data: st.DataObject, count: int, seed: int) -> 
     assert (sum_of(whole) != before) == different
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
 def test_two_swapped_values_that_differ_in_their_sign_alone_are_found(data: st.DataObject, dtype: torch.dtype) -> None:
     whole = torch.ones(4 * LANES, dtype=dtype)
@@ -155,7 +155,7 @@ def test_two_swapped_values_that_differ_in_their_sign_alone_are_found(data: st.D
     assert sum_of(whole) != before
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), count=lengths, seed=seeds, shift=st.integers(0, 62))
 def test_what_is_added_here_and_taken_away_there_is_found(
     data: st.DataObject, count: int, seed: int, shift: int
@@ -168,7 +168,7 @@ def test_what_is_added_here_and_taken_away_there_is_found(
     assert sum_of(whole) != before
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), width=st.sampled_from([4, 64, 512, ROW_WORDS, 1024, 4096]), bit=st.integers(0, 63))
 def test_the_corners_of_a_rectangle_are_found(data: st.DataObject, width: int, bit: int) -> None:
     """+x, -x, -x, +x: no row's nor column's plain sum changes."""
@@ -207,7 +207,7 @@ def test_what_keeps_every_value_and_moves_it_is_found(dtype: torch.dtype, shape:
     assert sum_of(table) not in sums.values(), sums
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data(), size=st.sampled_from([ROW_WORDS, PIECE_WORDS, BLOCK_WORDS]), seed=seeds)
 def test_moved_rows_pieces_and_blocks_are_found(data: st.DataObject, size: int, seed: int) -> None:
     units = words(3 * size, seed).view(3, size)
@@ -277,7 +277,7 @@ def test_it_is_one_sum_on_cpu_and_gpu_with_any_scratch_memory_and_any_threads(
     assert set(sums.values()) == {checksum(data)}, sums
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(count=lengths, seed=seeds, scratch=st.sampled_from([1, 2, 3, 7]))
 @example(count=2, seed=0, scratch=1)
 def test_the_variant_for_a_gpu_gives_the_sum_of_the_one_for_a_cpu(count: int, seed: int, scratch: int) -> None:
@@ -305,7 +305,7 @@ def test_a_row_is_summed_as_it_is_defined() -> None:
     assert [tuple(int(half) & 0xFFFFFFFF for half in row) for row in out.t()] == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data(), seed=seeds)
 def test_stretches_of_whole_blocks_come_to_the_sum_of_all(data: st.DataObject, seed: int) -> None:
     whole = words(3 * BLOCK_WORDS + 77, seed).view(torch.uint8)

@@ -25,9 +25,7 @@ _app = FastAPI(openapi_url=None)
 _app.include_router(control_router(_manager, "/dormouse", anyone))
 schema = schemathesis.openapi.from_dict(control_api("/dormouse"))
 schema.app = _app
-_settled = hypothesis.settings(
-    max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
-)
+_settled = hypothesis.settings(max_examples=60, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -50,7 +50,7 @@ def tell(fleet: Fleet, what: str, body: Body) -> None:
     observe(body, deleted=what == "DELETED")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(histories(), st.data())
 def test_the_fleet_ends_as_the_truth(
     history: tuple[list[tuple[str, Body]], dict[str, Body]], data: st.DataObject
