@@ -10,7 +10,7 @@ from .conftest import Loop, Users, eventually
 
 
 def test_an_idle_model_walks_down_the_ladder_and_a_request_brings_it_back(loop: Loop) -> None:
-    loop.apply("tiny", policy={"offloadAfterSeconds": 3, "unloadAfterSeconds": 15, "minResidentSeconds": 1})
+    loop.apply("tiny", policy={"offloadAfterSeconds": 3, "unloadAfterSeconds": 30, "minResidentSeconds": 1})
     loop.until_watched("tiny")
     first = loop.ask()
 

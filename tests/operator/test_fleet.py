@@ -167,6 +167,25 @@ def test_our_own_status_is_no_news_whichever_way_it_comes_first_and_another_s_is
     assert (made.take_touched(), reason()) == (set(), "Forged")
 
 
+@pytest.mark.parametrize("ours", [True, False], ids=["the answer to what we wrote", "a late event"])
+def test_a_late_word_of_an_object_is_not_about_the_one_that_was_created_in_its_place(ours: bool) -> None:
+    def body(uid: str, version: int) -> dict[str, Any]:
+        made = managed_model("tts")
+        made["metadata"] |= {"uid": uid, "resourceVersion": str(version)}
+        return made
+
+    made = fleet(body("first", 10))
+    made.observe_managed_model(body("first", 12), deleted=True)
+    made.observe_managed_model(body("first", 11), ours=True)
+    assert not made.managed_models, "it is gone"
+    made.observe_managed_model(body("second", 13))
+    made.take_touched()
+    made.observe_managed_model(body("first", 11), ours=ours)
+    made.observe_managed_model(body("first", 12), deleted=True)
+    assert [each.uid for each in made.managed_models.values()] == ["second"]
+    assert not made.take_touched()
+
+
 def test_very_many_changes_in_a_namespace_touch_all_that_it_has_and_nobody_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -89,9 +89,10 @@ class Fleet:
         """`ours`: it is the answer to a status that we wrote ourselves, which is no news."""
         metadata = body["metadata"]
         known = self._models.get((metadata["namespace"], metadata["name"]))
-        known_version = known.resource_version if known is not None and known.uid == metadata.get("uid") else 0
-        if not deleted and known_version >= version_of(metadata) > 0:
-            # What we wrote comes back by the watch, and what is late is old: neither is worth reading.
+        if ours and known is None:
+            # It was deleted while we wrote.
+            return
+        if not deleted and known is not None and _is_late(metadata, known):
             return
         seen = managed_model(body)
         if deleted:
@@ -241,6 +242,14 @@ class Fleet:
         self._managers.pop(known.key, None)
         for key, value in known.labels:
             _discard(self._by_label, (known.namespace, key, value), known.name)
+
+
+def _is_late(metadata: Mapping[str, Any], known: ManagedModel) -> bool:
+    """What we wrote comes back by the watch, and what is late is old, also about an earlier object of the same name."""
+    version = version_of(metadata)
+    if known.uid != metadata.get("uid"):
+        return known.resource_version > version > 0
+    return known.resource_version >= version > 0
 
 
 _Label = tuple[str, str, str]

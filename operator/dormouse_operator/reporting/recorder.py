@@ -139,6 +139,5 @@ class Recorder:
         self._first_seen.pop(owner.uid, None)
         self._written[owner.uid] = self._monotonic()
         self._changes.use(owner.uid)
-        if owner.key in self._fleet.managed_models:
-            self._fleet.observe_managed_model(answer, ours=True)
+        self._fleet.observe_managed_model(answer, ours=True)
         return Done()
