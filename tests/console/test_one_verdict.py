@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from dormouse_prometheus.api import PrometheusApi
 from localcluster.ports import reserve_port
 from localcluster.prometheus import Prometheus, Target
 from localcluster.workspace import Workspace
+from tests.exporting import exporter
 from tests.operator.objects import fleet, read_idle_signal, seen_by
 from tests.waiting import eventually
 
@@ -182,28 +183,15 @@ class Stand:
         return found
 
 
-def _target(second: bool) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            lines = [line for name, each in SITUATIONS.items() for line in each.samples(pod_of(name), second)]
-            if not second:
-                lines.append(f"{metrics.IDLE_SIGNAL_FRESH_FOR.name} {FRESH_FOR}")
-                for name in SITUATIONS:
-                    labels = f'namespace="{NAMESPACE}",name="{name}",pod="{pod_of(name)}",model="tts"'
-                    lines.append(f"{metrics.REPLICA_INFO.name}{{{labels}}} 1")
-            body = "".join(f"{line}\n" for line in lines).replace("nan", "NaN").encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    return server
+def _exposed(second: bool) -> bytes:
+    """As one of the two jobs sees it now."""
+    lines = [line for name, each in SITUATIONS.items() for line in each.samples(pod_of(name), second)]
+    if not second:
+        lines.append(f"{metrics.IDLE_SIGNAL_FRESH_FOR.name} {FRESH_FOR}")
+        for name in SITUATIONS:
+            labels = f'namespace="{NAMESPACE}",name="{name}",pod="{pod_of(name)}",model="tts"'
+            lines.append(f"{metrics.REPLICA_INFO.name}{{{labels}}} 1")
+    return "".join(f"{line}\n" for line in lines).replace("nan", "NaN").encode()
 
 
 def _api_server(request: httpx.Request) -> httpx.Response:
@@ -220,7 +208,7 @@ def _api_server(request: httpx.Request) -> httpx.Response:
 
 @pytest.fixture(scope="module")
 def stand() -> Iterator[Stand]:
-    targets = [_target(second) for second in (False, True)]
+    targets = [exporter(partial(_exposed, second)) for second in (False, True)]
     workspace = Workspace()
     prometheus = Prometheus(workspace.path / "prometheus", scrape_interval_seconds=0.5)
     for job, server in zip(("one", "another"), targets, strict=True):

@@ -66,17 +66,15 @@ class Loop:
         eventually("the signal is there", lambda: self.condition(name, "IdleSignalAvailable").get("status") == "True")
 
     def until_on(self, residency: Residency) -> ModelSnapshot:
-        last: ModelSnapshot | None = None
-
         def there() -> ModelSnapshot | None:
-            nonlocal last
-            last = self.snapshot()
-            return last if last.residency is residency and last.transition is None else None
+            snapshot = self.snapshot()
+            return snapshot if snapshot.residency is residency and snapshot.transition is None else None
 
         try:
             found: ModelSnapshot = eventually(f"the weights are on {residency}", there)
         except AssertionError as error:
-            raise AssertionError(f"{error}\nthe replica says {last!r}") from None
+            error.add_note(f"the replica says {self.snapshot()!r}")
+            raise
         return found
 
 

@@ -73,7 +73,7 @@ def test_a_restarted_model_process_is_lent_its_policy_again(loop: Loop) -> None:
 
 def _delete_until_nothing_acts(loop: Loop) -> None:
     loop.kubectl("delete", "dmm", "tiny")
-    eventually("the loan is withdrawn", lambda: _stays_after_a_use(loop))
+    eventually("the policy is withdrawn", lambda: _stays_after_a_use(loop))
 
 
 def _stays_after_a_use(loop: Loop) -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -17,6 +16,7 @@ from localcluster.controlplane import ControlPlane
 from localcluster.pods import register_pod
 from localcluster.prometheus import Prometheus, Target
 from localcluster.workspace import Workspace
+from tests.exporting import exporter
 from tests.waiting import eventually
 
 from .fake_pod import FakeModel
@@ -25,25 +25,6 @@ from .world import SIDECAR, OperatorProcess, World, always
 SERIES = 160_000
 # The whole text each second would be the machine's only work.
 FLOOD_SECONDS = 5
-
-
-def exporter(body: bytes) -> ThreadingHTTPServer:
-    """Answers each scrape with `body`, until it is shut down."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    return server
 
 
 class Floods:
@@ -56,7 +37,7 @@ class Floods:
     def add(self, namespace: str, pod: str, metric: str, series: int = SERIES) -> None:
         body = "".join(f'{metric}{{model="m{n}",residency="GPU"}} 1\n' for n in range(series)).encode()
 
-        server = exporter(body)
+        server = exporter(lambda: body)
         self._servers.append(server)
         target = {"targets": [f"127.0.0.1:{server.server_port}"], "labels": {"namespace": namespace, "pod": pod}}
         (self._folder / f"{namespace}-{pod}.json").write_text(json.dumps([target]))
@@ -255,7 +236,7 @@ class _Forger:
             f"{metrics.IDLE_SINCE.name}{{{labels}}} 1000\n"
         ).encode()
 
-        self._server = exporter(body)
+        self._server = exporter(lambda: body)
         self.address = f"127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
