@@ -9,7 +9,7 @@ from dormouse_contract.idleness import IdleSignal, Seen
 from dormouse_contract.managed_model import ManagedModel
 from dormouse_contract.wire import TransitionReport
 
-from .cluster.fleet import Claim, Lost
+from .cluster.managers import Claim, Lost
 from .cluster.pods import Pod
 from .orders import Outcome
 

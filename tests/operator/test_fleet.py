@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from dormouse_contract import Residency
 from dormouse_contract.managed_model import managed_model as typed
-from dormouse_operator.cluster.fleet import Fleet, Lost
+from dormouse_operator.cluster.fleet import Fleet
+from dormouse_operator.cluster.managers import Lost
 from dormouse_operator.cluster.pods import has_sidecar
 
 from .objects import fleet, managed_model, pod

@@ -8,48 +8,15 @@ size of what happened and not of the fleet.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dormouse_contract.managed_model import Labels, ManagedModel, Name, managed_model, version_of
 
+from .managers import Claim, Managers, claim, found_managers
 from .pods import Pod, pod
 
 # So many pairs of a changed pod and a ManagedModel are compared; with more, the whole namespace counts as touched.
 PAIRS_COMPARED = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A model of a pod that another ManagedModel manages; `model` None means the whole pod."""
-
-    pod: Pod
-    model: str | None
-    winner: str
-
-
-@dataclass(frozen=True, slots=True)
-class Managers:
-    """Which ManagedModel manages which model of one pod, by name. Naming the model beats the whole pod.
-
-    version: of the namespace, for which that was found.
-    """
-
-    version: int
-    named: Mapping[str, str]
-    whole: str | None
-
-    def of(self, model: str) -> str | None:
-        return self.named.get(model, self.whole)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one ManagedModel has of one pod that its labels match. held: the models that are its own to order."""
-
-    pod: Pod
-    held: tuple[str, ...]
-    lost: tuple[Lost, ...]
 
 
 class Fleet:
@@ -187,7 +154,7 @@ class Fleet:
         known = self._managers.get(pod.key)
         version = self._versions[pod.namespace]
         if known is None or known.version != version:
-            known = self._managers[pod.key] = _managers(version, self.owners_of(pod))
+            known = self._managers[pod.key] = found_managers(version, self.owners_of(pod))
         return known
 
     def claims(self, owner: ManagedModel, models_of: Callable[[Pod], Iterable[str]]) -> Iterator[Claim]:
@@ -196,16 +163,8 @@ class Fleet:
         `models_of` says which models a pod is known to have, in no order.
         """
         for each in self.select(owner):
-            managers = self.managers_of(each)
-            models = [owner.model] if owner.model else sorted(models_of(each))
-            lost = [
-                Lost(each, model, winner)
-                for model in models
-                if (winner := managers.of(model)) is not None and winner != owner.name
-            ]
-            if owner.model is None and managers.whole is not None and managers.whole != owner.name:
-                lost.append(Lost(each, None, managers.whole))
-            yield Claim(each, tuple(model for model in models if managers.of(model) == owner.name), tuple(lost))
+            models = (owner.model,) if owner.model else sorted(models_of(each))
+            yield claim(owner, each, self.managers_of(each), models)
 
     def _owners(self, namespace: str, labels: Labels) -> list[ManagedModel]:
         carried = set(labels)
@@ -262,18 +221,3 @@ def _discard(index: dict[_Key, set[str]], key: _Key, name: str) -> None:
     names.discard(name)
     if not names:
         del index[key]
-
-
-def _managers(version: int, owners: Iterable[ManagedModel]) -> Managers:
-    named: dict[str, str] = {}
-    whole: str | None = None
-    for owner in sorted(owners, key=_precedence, reverse=True):
-        if owner.model is None:
-            whole = owner.name
-        else:
-            named[owner.model] = owner.name
-    return Managers(version, named, whole)
-
-
-def _precedence(owner: ManagedModel) -> tuple[bool, float, str]:
-    return owner.precedence
