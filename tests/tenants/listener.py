@@ -75,11 +75,18 @@ class Listener:
     def close(self) -> None:
         for ip, _ in list(self._servers):
             self.forget(ip)
-        # A transport that was aborted closes its socket in a later turn of the loop.
-        self.run(asyncio.sleep(0.1))
+        self.run(self._end_the_rest())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=10)
         self.loop.close()
+
+    @staticmethod
+    async def _end_the_rest() -> None:
+        """Who connected in the very moment of the end, too."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def run(self, work: Coroutine[Any, Any, Any], within_seconds: float = 30.0) -> Any:
         """From another thread: its result."""
