@@ -9,11 +9,13 @@ import pytest
 import torch
 from dormouse_contract import Residency
 from dormouse_modelserver import DeviceFull, IntegrityError, LoadFailed, ModelBusy, ModelNotHeld, ResidencyManager
+from dormouse_modelserver.engines.torch.loading import loader
 from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
 from torch import nn
 
 from tests.modelserver.zoo import X
+from tests.waiting import until
 
 from .sharing_models import Cache, Family, Part, answer_of
 from .using import on_gpu, weights_on
@@ -102,6 +104,41 @@ def test_a_load_waits_for_who_used_the_module_of_before_and_is_about_to_return(f
     returns.join()
     assert len(times) == 2, "it was asked again before there was anything new"
     assert family.right(family.b, "b")
+
+
+def test_a_load_waits_for_another_load_that_took_up_the_module_of_before(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one may take long: it reads the rest of its weights before it learns the same."""
+    family.a.wake()
+    taken, go = threading.Event(), threading.Event()
+    looks, wait = list[float](), time.sleep
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        wait(0.001)
+
+    monkeypatch.setattr(loader.time, "sleep", look)
+    load_c = family.loads["c"]
+
+    def slow_load() -> Part:
+        part = load_c()
+        taken.set()
+        assert go.wait(20)
+        return part
+
+    family.c._loader._load = slow_load  # type: ignore[method-assign,assignment]
+    slow = InThread(family.c.wake)
+    assert taken.wait(10)
+    loading, times = _b_loads_as_a_is_unloaded(family)
+    until(lambda: len(looks) > 2 * loader._LOOKS or not loading.thread.is_alive())
+    assert loading.thread.is_alive(), repr(loading.error)
+    assert len(times) == 1
+    go.set()
+    slow.ends()
+    loading.ends()
+    assert family.right(family.b, "b")
+    assert family.right(family.c, "c")
 
 
 def _b_loads_as_a_is_unloaded(family: Family) -> tuple[InThread, list[int]]:

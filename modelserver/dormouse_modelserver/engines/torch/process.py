@@ -12,6 +12,7 @@ from ...lifecycle.room.host_budget import HostBudget
 from .device import DeviceBackend
 from .layout.said_devices import SaidDevices
 from .pace import Pace
+from .sharing.loads_under_way import LoadsUnderWay
 from .sharing.shared_bundles import SharedBundles
 
 A = TypeVar("A")
@@ -46,6 +47,7 @@ class TorchProcess:
     host: HostBudget = field(default_factory=HostBudget)
     pace: Pace = field(default_factory=Pace)
     shared: SharedBundles = field(default_factory=SharedBundles)
+    loads: LoadsUnderWay = field(default_factory=LoadsUnderWay)
     said: SaidDevices = field(default_factory=SaidDevices)
     make_room: MakeRoom = no_room
     held_for_others: Callable[[str], int] = nothing_held
@@ -58,7 +60,7 @@ class TorchProcess:
     def begin_anew(self) -> None:
         """In a forked child: nothing is shared, promised or measured yet."""
         self.host, self.pace, self.shared = HostBudget(), Pace(), SharedBundles()
-        self.said, self.accounting = SaidDevices(), threading.Lock()
+        self.loads, self.said, self.accounting = LoadsUnderWay(), SaidDevices(), threading.Lock()
 
     def with_room(self, name: str, take: Callable[[], A], nbytes: int = 0) -> A:
         """Take device memory for model `name`; while it is full, others are asked to leave. Raises `DeviceFull`."""

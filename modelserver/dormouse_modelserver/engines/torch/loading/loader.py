@@ -24,8 +24,9 @@ from .fresh import Fresh, LetGo, load_fresh, refuse_an_empty_one, refuse_what_ca
 T = TypeVar("T")
 _log = logging.getLogger("dormouse")
 
-# Who used a model that was unloaded a moment ago may still be about to return, and knows it until then.
-_PATIENCE_SECONDS = 1.0
+# Who used a model that was unloaded a moment ago may still be about to return, and knows it until then. Counted in
+# looks and not by the clock: between two of them each thread gets its turn, however busy the machine.
+_LOOKS, _SECONDS_BETWEEN = 100, 0.01
 # Each of them met another module that had just gone; more in a row is no accident.
 _ATTEMPTS = 20
 
@@ -50,7 +51,7 @@ class Loader(Generic[T]):
                 held = error.held  # and not the error, which knows the frames that know the module
             # Another model was unloaded as `load` took up a module of its from a cache. As soon as nobody knows that
             # module any more, `load` makes it anew; one that stays is kept by somebody, and `load` will say so again.
-            if not _is_let_go(held):
+            if not self._is_let_go(held):
                 break
         return self._load_once(may_skip_mirror)
 
@@ -59,7 +60,22 @@ class Loader(Generic[T]):
         if self._first is None and self._options.unload_changes == "refuse":
             self._first = dict(loaded.own.as_loaded)
 
+    def _is_let_go(self, held: weakref.ref[object]) -> bool:
+        """By everybody, soon enough. Another load may have taken it up as well and knows it until its end."""
+        looks = 0
+        gc.collect()
+        while held() is not None and looks < _LOOKS:
+            looks = 0 if self._process.loads.are_under_way else looks + 1
+            if looks == _LOOKS // 2:
+                gc.collect()  # what ended meanwhile may have left cycles behind
+            time.sleep(_SECONDS_BETWEEN)
+        return held() is None
+
     def _load_once(self, may_skip_mirror: bool) -> Loaded[T]:
+        with self._process.loads.one():
+            return self._load_and_take_up(may_skip_mirror)
+
+    def _load_and_take_up(self, may_skip_mirror: bool) -> Loaded[T]:
         fresh = load_fresh(self._name, self._load, self._options.modules)
         own = self.bundle()
         loaded = Loaded(fresh.model, fresh.look, Gate(self._name), own, (own,))
@@ -159,14 +175,3 @@ class Loader(Generic[T]):
                 f"load of model {self._name!r} gave other weights than the first time, so answers would change; "
                 "make `load` deterministic, or register it with unload_changes='discard'"
             )
-
-
-def _is_let_go(held: weakref.ref[object]) -> bool:
-    """By everybody, soon enough."""
-    gc.collect()
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while held() is not None:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.01)
-    return True
