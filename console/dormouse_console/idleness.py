@@ -4,7 +4,6 @@ What is asked and what is made of it is the contract's. All of it is of one inst
 the first answer.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from dormouse_contract.idleness import Exported, IdleSignal, ReplicaKey, Seen, f
 from dormouse_contract.promql import idle_signal
 from dormouse_contract.promql.selection import equals, one_of
 from dormouse_prometheus.answers import Vector
+from dormouse_prometheus.together import together
 
 from .timeseries import TimeSeries
 
@@ -50,7 +50,7 @@ async def look(prometheus: TimeSeries, namespace: str, pods: Iterable[str]) -> L
     first = await prometheus.vector(idle_signal.exported(*matchers, also=SHOWN))
     at = first.evaluated_at if first.samples else None
     times = idle_signal.times(*matchers)
-    limit, *taken = await asyncio.gather(
+    limit, *taken = await together(
         prometheus.vector(idle_signal.fresh_for(), at), *(prometheus.vector(query, at) for query in times.values())
     )
     fleet = join_exported(_exported(first), first.evaluated_at, first.warning)

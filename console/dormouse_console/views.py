@@ -4,12 +4,12 @@ The order matters: the API server is asked first, as the caller, and Prometheus 
 allowed to see. Prometheus has no rights of its own to check, so this is where they are checked.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from dormouse_contract.managed_model import ManagedModel, managed_model
+from dormouse_prometheus.together import together
 
 from .errors import Refused
 from .idleness import look
@@ -32,7 +32,7 @@ async def fleet(caller: Caller, prometheus: TimeSeries, namespace: str | None) -
     where = PATH if namespace is None else f"{PATH}/namespaces/{namespace_name(namespace)}"
     now = time.time()
     # Both at once, since a long list takes its time.
-    listed, (idle, problem) = await asyncio.gather(
+    listed, (idle, problem) = await together(
         caller.get(f"{where}/managedmodels", **_FROM_CACHE),
         _idle_if_allowed(caller, prometheus, Scope(namespace, prometheus.selector), now),
     )
@@ -52,7 +52,7 @@ async def savings(caller: Caller, prometheus: TimeSeries, namespace: str | None,
     end, step = time.time(), step_of(seconds)
     start = end - seconds
     try:
-        held, released, saved, devices = await _together(
+        held, released, saved, devices = await together(
             prometheus.over_time(scope.held(), start, end, step),
             prometheus.over_time(scope.released(), start, end, step),
             prometheus.instant(scope.saved_byte_seconds(seconds), end),
@@ -78,7 +78,7 @@ async def model(caller: Caller, namespace: str, name: str) -> dict[str, Any]:
     """One model's page but for its past: conditions, policy, events, and what may be done to it."""
     namespace, name = namespace_name(namespace), object_name(name)
     body = await caller.get(f"{PATH}/namespaces/{namespace}/managedmodels/{name}")
-    events, may_change = await asyncio.gather(
+    events, may_change = await together(
         _tolerated(
             caller.get(
                 f"/api/v1/namespaces/{namespace}/events",
@@ -124,7 +124,7 @@ async def replicas(caller: Caller, prometheus: TimeSeries, namespace: str, name:
         asked = sorted({pod_name for pod_name, _ in owned} | there)
         if not asked:
             return answer
-        now, past = await asyncio.gather(
+        now, past = await together(
             look(prometheus, namespace, asked),
             prometheus.over_time(scope.tiers(asked), end - seconds, end, step),
         )
@@ -199,10 +199,6 @@ async def _tolerated(asked: Awaitable[dict[str, Any]]) -> tuple[dict[str, Any], 
         if error.status == 401:
             raise
         return {}, error.detail
-
-
-async def _together(*asked: Awaitable[list[Series]]) -> list[list[Series]]:
-    return await asyncio.gather(*asked)
 
 
 def _points(found: list[Series]) -> list[tuple[float, float]]:

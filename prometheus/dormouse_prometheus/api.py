@@ -11,6 +11,7 @@ from .errors import PrometheusAnswerTooLarge, PrometheusTooMuchAsked
 from .garbage import without_collector
 from .refusals import refuse_what_is_no_answer, unreached
 from .settings import QUERY_TIMEOUT_SECONDS
+from .together import together
 
 # 10,000 replicas answer 3 MB to a query.
 MAX_ANSWER_BYTES = 32 << 20
@@ -31,7 +32,7 @@ class Prometheus(Protocol):
 
 async def at_one_instant(prometheus: Prometheus, queries: Mapping[str, str], at: float) -> dict[str, Vector]:
     """The answers by the queries' names. Raises PrometheusUnavailable when one of them fails."""
-    vectors = await asyncio.gather(*(prometheus.query(promql, at) for promql in queries.values()))
+    vectors = await together(*(prometheus.query(promql, at) for promql in queries.values()))
     return dict(zip(queries, vectors, strict=True))
 
 

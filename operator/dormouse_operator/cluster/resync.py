@@ -45,7 +45,9 @@ class Resync:
         while True:
             await self._listed_or_time()
             # Side by side: a namespace that refuses or hangs is asked again later, and keeps no other waiting.
-            await asyncio.gather(*map(self._prune_or_say, self._mirrors))
+            async with asyncio.TaskGroup() as side_by_side:
+                for mirror in self._mirrors:
+                    side_by_side.create_task(self._prune_or_say(mirror))
 
     async def prune(self, mirror: Mirror) -> None:
         """One look. Raises KubeError, and then nothing was forgotten."""

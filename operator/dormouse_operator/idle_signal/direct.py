@@ -13,6 +13,7 @@ import httpx
 from dormouse_contract.idleness import EXPORTED, Exported, IdleSignal, join_exported
 from dormouse_contract.ports import Port
 from dormouse_prometheus.numbers import number
+from dormouse_prometheus.together import together
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..cluster.pods import Pod
@@ -76,7 +77,7 @@ class DirectReader:
 
         try:
             async with asyncio.timeout(self._fleet_seconds):
-                await asyncio.gather(*(ask() for _ in range(min(CONCURRENCY, len(pods)))))
+                await together(*(ask() for _ in range(min(CONCURRENCY, len(pods)))))
         except TimeoutError:
             pass
         return self._signal(texts, faults)

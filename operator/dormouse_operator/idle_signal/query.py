@@ -25,6 +25,7 @@ from dormouse_prometheus.api import Prometheus, size
 from dormouse_prometheus.errors import PrometheusAnswerTooLarge, PrometheusTooMuchAsked, PrometheusUnavailable
 from dormouse_prometheus.garbage import without_collector
 from dormouse_prometheus.settings import QUERY_TIMEOUT_SECONDS
+from dormouse_prometheus.together import together
 
 from .failure import failed
 from .parts import BYTES_OF_ANY_PART, Part
@@ -96,13 +97,7 @@ async def _join(look: "_Look") -> tuple[Join, int]:
 
     if fleet.is_empty:
         return fleet, await look.unlabelled() or 0
-    try:
-        async with asyncio.TaskGroup() as columns:
-            for name in idle_signal.columns():
-                columns.create_task(add(name))
-    except ExceptionGroup as several:
-        # The first ended the others: none may go on into the next look.
-        raise several.exceptions[0] from several
+    await together(*map(add, idle_signal.columns()))
     return fleet, 0
 
 
