@@ -12,6 +12,7 @@ from dormouse_modelserver import DeviceFull, IntegrityError, LoadFailed, ModelBu
 from dormouse_modelserver.engines.torch.loading import loader
 from dormouse_modelserver.engines.torch.process import TorchProcess
 from dormouse_modelserver.engines.torch.sim.device import SimDevice
+from dormouse_modelserver.engines.torch.weights import Weights
 from torch import nn
 
 from tests.modelserver.zoo import X
@@ -111,7 +112,6 @@ def test_a_load_waits_for_another_load_that_took_up_the_module_of_before(
 ) -> None:
     """That one may take long: it reads the rest of its weights before it learns the same."""
     family.a.wake()
-    taken, go = threading.Event(), threading.Event()
     looks, wait = list[float](), time.sleep
 
     def look(seconds: float) -> None:
@@ -119,22 +119,12 @@ def test_a_load_waits_for_another_load_that_took_up_the_module_of_before(
         wait(0.001)
 
     monkeypatch.setattr(loader.time, "sleep", look)
-    load_c = family.loads["c"]
-
-    def slow_load() -> Part:
-        part = load_c()
-        taken.set()
-        assert go.wait(20)
-        return part
-
-    family.c._loader._load = slow_load  # type: ignore[method-assign,assignment]
-    slow = InThread(family.c.wake)
-    assert taken.wait(10)
+    slow, let_it_end, _ = _loads_and_waits(family.c, family.loads["c"])
     loading, times = _b_loads_as_a_is_unloaded(family)
     until(lambda: len(looks) > 2 * loader._LOOKS or not loading.thread.is_alive())
     assert loading.thread.is_alive(), repr(loading.error)
     assert len(times) == 1
-    go.set()
+    let_it_end()
     slow.ends()
     loading.ends()
     assert family.right(family.b, "b")
@@ -144,8 +134,17 @@ def test_a_load_waits_for_another_load_that_took_up_the_module_of_before(
 def _b_loads_as_a_is_unloaded(family: Family) -> tuple[InThread, list[int]]:
     """`b` has taken up the encoder that it shares with `a`, when `a` goes. With an entry for each call of its load."""
     family.a.wake()
-    taken, go = threading.Event(), threading.Event()
-    load, times = family.loads["b"], list[int]()
+    loading, let_it_end, times = _loads_and_waits(family.b, family.loads["b"])
+    family.a.unload()
+    let_it_end()
+    return loading, times
+
+
+def _loads_and_waits(
+    weights: Weights[Part], load: Callable[[], Part]
+) -> tuple[InThread, Callable[[], None], list[int]]:
+    """Its wake, once its load has taken up what is shared; what lets that return; and an entry for each call of it."""
+    taken, go, times = threading.Event(), threading.Event(), list[int]()
 
     def slow_load() -> Part:
         part = load()
@@ -154,12 +153,10 @@ def _b_loads_as_a_is_unloaded(family: Family) -> tuple[InThread, list[int]]:
         assert go.wait(20)
         return part
 
-    family.b._loader._load = slow_load  # type: ignore[method-assign,assignment]
-    loading = InThread(family.b.wake)
+    weights._loader._load = slow_load
+    loading = InThread(weights.wake)
     assert taken.wait(10)
-    family.a.unload()
-    go.set()
-    return loading, times
+    return loading, go.set, times
 
 
 def test_a_load_that_fails_does_not_hold_up_who_shares_it(family: Family) -> None:
